@@ -1,0 +1,1 @@
+"""Frozen values: shapes, units and invariants; no behaviour that touches the outside."""

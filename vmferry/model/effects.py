@@ -1,0 +1,57 @@
+"""What a step left in the world, as data, so that another process can undo it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+from uuid import UUID
+
+from pydantic import Field
+
+from vmferry.model.base import Model
+
+
+class FileMade(Model):
+    """A file that this run made on `host`; undo removes it after proving that no VM runs there."""
+
+    kind: Literal["file-made"] = "file-made"
+    host: str
+    path: str
+    uuid: UUID
+
+
+class DomainDefined(Model):
+    """A persistent definition that this run made on `host`."""
+
+    kind: Literal["domain-defined"] = "domain-defined"
+    host: str
+    uuid: UUID
+
+
+class FileSetAside(Model):
+    """A source image renamed after success, kept for the operator."""
+
+    kind: Literal["file-set-aside"] = "file-set-aside"
+    host: str
+    path: str
+    aside: str
+
+
+class DomainMoved(Model):
+    """The pivot's result: where the VM is now, and what the move cost."""
+
+    kind: Literal["domain-moved"] = "domain-moved"
+    host: str
+    uuid: UUID
+    bytes_sent: int = 0
+    downtime_ms: int | None = None
+
+
+class Nothing(Model):
+    """A step that left nothing to undo."""
+
+    kind: Literal["nothing"] = "nothing"
+
+
+Effect = Annotated[
+    FileMade | DomainDefined | FileSetAside | DomainMoved | Nothing, Field(discriminator="kind")
+]

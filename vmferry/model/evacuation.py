@@ -1,0 +1,83 @@
+"""A host's evacuation: asked for, planned, reported."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from pydantic import Field
+
+from vmferry.model.base import Model
+from vmferry.model.findings import Finding
+from vmferry.model.host import FleetSnapshot
+from vmferry.model.migration import MigrationMode, MigrationOutcome
+
+
+class EvacuationRequest(Model):
+    """What an operator asks for; empty `dests` means every other host of the inventory."""
+
+    host: str
+    dests: tuple[str, ...] = ()
+    modes: dict[str, MigrationMode] = Field(default_factory=dict, description="vm → mode, where auto is not wanted")
+    reason: str = "evacuation"
+    max_parallel: int = Field(default=4, ge=1, le=64)
+
+
+class Move(Model):
+    """One planned migration; `order` counts from 0 in the order of starting."""
+
+    vm: str
+    uuid: str
+    source: str
+    dest: str
+    mode: MigrationMode
+    mode_reason: str
+    dest_reason: str
+    order: int
+    memory_kib: int  # taken on the destination from the start; 0 for a VM that is shut off
+    vcpus: int
+    copy_bytes: int = 0  # disk bytes allocated that an offline move copies
+    warnings: tuple[Finding, ...] = ()
+
+
+class Stranded(Model):
+    """A VM that no destination can take, with the findings per host tried."""
+
+    vm: str
+    uuid: str
+    reasons: dict[str, tuple[Finding, ...]]
+
+    def summary(self) -> str:
+        """One line: the distinct reasons, and the hosts they hold for."""
+        by_text: dict[str, list[str]] = {}
+        for host, findings in self.reasons.items():
+            for finding in findings:
+                by_text.setdefault(f"{finding.rule}: {finding.message}", []).append(host)
+        return "; ".join(f"{text} ({', '.join(hosts)})" for text, hosts in by_text.items())
+
+
+class EvacuationPlan(Model):
+    """Moves in order and stranded VMs; moves ∪ stranded = all domains of the host."""
+
+    host: str
+    moves: tuple[Move, ...]
+    stranded: tuple[Stranded, ...]
+    snapshot: FleetSnapshot
+
+
+class EvacuationReport(Model):
+    """What an evacuation did; `left` is what `virsh list --all` of the host still shows at the end."""
+
+    host: str
+    run: str
+    is_dry_run: bool = False
+    outcomes: tuple[MigrationOutcome, ...] = ()
+    stranded: tuple[Stranded, ...] = ()
+    not_started: tuple[str, ...] = ()
+    left: tuple[str, ...] = ()
+    started_at: datetime
+    ended_at: datetime
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no domain is left on the host, running or not."""
+        return not self.left

@@ -1,0 +1,202 @@
+"""Hosts: what the inventory says about them, and what reading them showed."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from uuid import UUID
+
+from pydantic import Field
+
+from vmferry.model.base import Model
+from vmferry.model.vm import Vm
+
+
+class Profile(StrEnum):
+    """Which support statement the rules follow."""
+
+    RHEL8 = "rhel8"  # the reference chapter, word by word
+    UPSTREAM = "upstream"  # what libvirt and QEMU can do
+
+
+class Encryption(StrEnum):
+    """How the memory of a VM travels between two hosts."""
+
+    TLS = "tls"  # QEMU's own TLS; both hosts need certificates
+    TUNNELLED = "tunnelled"  # through the libvirt connection, which is ssh or TLS
+    NONE = "none"  # plain TCP: only on a private migration network
+
+
+class SshAddress(Model):
+    """Where the host's sshd answers; both the vmferry machine and the other hosts use it."""
+
+    address: str
+    user: str = "root"
+    port: int = Field(default=22, ge=1, le=65535)
+
+
+class Limits(Model):
+    """How many moves at once a host takes part in."""
+
+    outgoing: int = Field(default=2, ge=1, le=64)
+    incoming: int = Field(default=2, ge=1, le=64)
+    bandwidth_mib_s: int | None = Field(default=None, ge=1, description="cap for one move, MiB/s")
+
+
+class Reserves(Model):
+    """What stays free on a host for the host itself."""
+
+    memory_mib: int = Field(default=512, ge=0)
+    vcpu_ratio: float = Field(default=8.0, gt=0, description="vCPUs of running VMs per CPU of the host")
+
+
+class Storage(Model):
+    """A directory with VM images; `shared` names the group of hosts that see the same content there."""
+
+    path: str
+    shared: str | None = None
+    locks: bool = Field(default=False, description="file locks work between the hosts of the group")
+
+
+class Host(Model):
+    """One inventory entry: how to reach a host and what it may be asked to do."""
+
+    name: str
+    uri: str
+    peer_uri: str  # how the other hosts reach this one's libvirt
+    ssh: SshAddress
+    migration_address: str
+    hypervisors: tuple[str, ...] = ("kvm",)
+    encryption: Encryption = Encryption.TUNNELLED
+    site: str = "default"
+    rack: str | None = None
+    profile: Profile = Profile.RHEL8
+    limits: Limits = Limits()
+    reserves: Reserves = Reserves()
+    storage: tuple[Storage, ...] = ()
+
+    def storage_of(self, path: str) -> Storage | None:
+        """Return the storage entry with the longest path that holds `path`; None when none does."""
+        holding = [s for s in self.storage if path == s.path or path.startswith(s.path.rstrip("/") + "/")]
+        return max(holding, key=lambda s: len(s.path), default=None)
+
+
+class Inventory(Model):
+    """All hosts that vmferry may touch, in the order of the file."""
+
+    hosts: tuple[Host, ...]
+    ssh_config: str | None = None
+    path: str | None = None
+
+    def names(self) -> tuple[str, ...]:
+        """Host names in the order of the file."""
+        return tuple(host.name for host in self.hosts)
+
+    def find(self, name: str) -> Host | None:
+        """Return the host with this name."""
+        return next((host for host in self.hosts if host.name == name), None)
+
+
+class Machine(Model):
+    """A machine type that a host's QEMU offers; `canonical` is what an alias stands for."""
+
+    name: str
+    canonical: str
+    max_vcpus: int = 255
+
+
+class HostFacts(Model):
+    """What one read of one host showed; versions as libvirt encodes them (major·10⁶ + minor·10³ + release)."""
+
+    name: str  # the inventory's name
+    uuid: UUID
+    hostname: str
+    uri: str  # canonical URI of the connection, tells system from session
+    libvirt_version: int
+    qemu_version: int
+    arch: str
+    domain_types: tuple[str, ...]
+    machines: tuple[Machine, ...]
+    cpus: int
+    memory_total_kib: int
+    memory_available_kib: int
+    networks: tuple[str, ...] = ()  # active libvirt networks
+    bridges: tuple[str, ...] = ()
+    storage_free_bytes: dict[str, int] = Field(default_factory=dict)  # inventory storage path → free
+    vms: tuple[Vm, ...] = ()
+    read_at: datetime
+
+    def find_vm(self, name_or_uuid: str) -> Vm | None:
+        """Return the domain with this name or UUID."""
+        return next((vm for vm in self.vms if name_or_uuid in (vm.name, str(vm.uuid))), None)
+
+
+class FileFacts(Model):
+    """A file as seen on one host."""
+
+    path: str
+    size_bytes: int
+    allocated_bytes: int
+    is_block: bool = False
+
+
+class Reach(Model):
+    """Whether something answered, and what was said when it did not."""
+
+    is_ok: bool
+    detail: str = ""
+
+
+class PairFacts(Model):
+    """What the source sees of the destination: read once per (source, dest) and phase."""
+
+    source: str
+    dest: str
+    ping: Reach
+    libvirt: Reach
+    # Directories whose content was proved to be the same on both hosts by a marker file.
+    same_storage: tuple[str, ...] = ()
+    # Files of the source's VMs that exist on the destination too: path → facts.
+    dest_files: dict[str, FileFacts] = Field(default_factory=dict)
+    source_files: dict[str, FileFacts] = Field(default_factory=dict)
+
+    def is_same_storage(self, path: str) -> bool:
+        """Whether `path` lies below a directory that was proved to be shared."""
+        return any(path == d or path.startswith(d.rstrip("/") + "/") for d in self.same_storage)
+
+
+class Unreachable(Model):
+    """A host of the inventory that could not be read."""
+
+    host: str
+    reason: str
+
+
+class Cordon(Model):
+    """A host closed for arrivals."""
+
+    host: str
+    owner: str
+    reason: str
+    since: datetime
+
+
+class FleetSnapshot(Model):
+    """Everything a plan depends on, read in one phase; a plan is saved with it and can be replayed."""
+
+    inventory: Inventory
+    hosts: tuple[HostFacts, ...]
+    pairs: tuple[PairFacts, ...] = ()
+    unreachable: tuple[Unreachable, ...] = ()
+    cordons: tuple[Cordon, ...] = ()
+    reserved_kib: dict[str, int] = Field(default_factory=dict)  # memory promised by open runs, per host
+    open_runs: dict[str, str] = Field(default_factory=dict)  # vm uuid → run id
+    taken_at: datetime
+
+    def facts(self, host: str) -> HostFacts | None:
+        """Return what was read of a host."""
+        return next((facts for facts in self.hosts if facts.name == host), None)
+
+    def pair(self, source: str, dest: str) -> PairFacts | None:
+        """Return what `source` sees of `dest`."""
+        return next((p for p in self.pairs if (p.source, p.dest) == (source, dest)), None)

@@ -1,0 +1,140 @@
+"""One VM's move: asked for, planned, running, ended."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from uuid import UUID
+
+from pydantic import Field
+
+from vmferry.model.base import Model
+from vmferry.model.findings import Finding
+from vmferry.model.host import Encryption
+from vmferry.model.vm import DomainState
+
+
+class MigrationMode(StrEnum):
+    """Table 9.1 of the reference chapter."""
+
+    LIVE = "live"
+    NON_LIVE = "non-live"
+    OFFLINE = "offline"
+
+
+class DomainChanges(Model):
+    """Typed adjustments of the destination's domain XML, applied to the live and the persistent definition."""
+
+    disk_sources: dict[str, str] = Field(default_factory=dict, description="disk target → path on the destination")
+    bridges: dict[str, str] = Field(default_factory=dict, description="bridge → bridge on the destination")
+    networks: dict[str, str] = Field(default_factory=dict, description="libvirt network → network there")
+    title: str | None = None
+    description: str | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is to be changed."""
+        return self == DomainChanges()
+
+
+class MigrationRequest(Model):
+    """What an operator asks for; `source` None means: find out where the VM is."""
+
+    vm: str
+    dest: str
+    source: str | None = None
+    mode: MigrationMode | None = None  # None: choose, and say why
+    changes: DomainChanges = DomainChanges()
+    xml: str | None = Field(default=None, description="the destination's domain XML (virsh migrate --xml)")
+    persistent_xml: str | None = Field(default=None, description="its persistent XML (--persistent-xml)")
+    bandwidth_mib_s: int | None = Field(default=None, ge=1)
+
+
+class FileCopy(Model):
+    """One file that an offline move copies to the destination."""
+
+    source_path: str
+    dest_path: str
+    size_bytes: int
+    allocated_bytes: int
+
+
+class MigrationPlan(Model):
+    """Everything the steps need, decided before anything is touched; stored in the journal."""
+
+    run: str
+    vm: str
+    uuid: UUID
+    source: str
+    dest: str
+    mode: MigrationMode
+    mode_reason: str
+    state_before: DomainState
+    is_persistent: bool
+    is_autostart: bool
+    memory_kib: int
+    persistent_xml: str | None = None  # the source's inactive XML, untouched: what rollback and humans need
+    dest_xml: str | None = None  # None: libvirt takes the source's
+    dest_persistent_xml: str | None = None
+    files: tuple[FileCopy, ...] = ()
+    encryption: Encryption
+    peer_uri: str
+    migration_uri: str
+    bandwidth_mib_s: int | None = None
+    warnings: tuple[Finding, ...] = ()
+
+    @property
+    def must_run_after(self) -> bool:
+        """Whether the VM ran before and so must run afterwards."""
+        return self.state_before in (DomainState.RUNNING, DomainState.BLOCKED)
+
+
+class JobStats(Model):
+    """One sample of a migration job (virDomainGetJobStats)."""
+
+    elapsed_ms: int = 0
+    data_total_bytes: int = 0
+    data_processed_bytes: int = 0
+    data_remaining_bytes: int = 0
+    memory_bps: int = 0
+    dirty_rate_pages_s: int = 0
+    iteration: int = 0
+    downtime_ms: int | None = None
+
+    @property
+    def percent(self) -> float:
+        """Share of the data that is over, 0 to 100; falls when the guest dirties memory."""
+        if self.data_total_bytes <= 0:
+            return 0.0
+        return 100.0 * (1 - min(1.0, self.data_remaining_bytes / self.data_total_bytes))
+
+
+class OutcomeKind(StrEnum):
+    """How a run ended."""
+
+    MOVED = "moved"
+    ROLLED_BACK = "rolled back"
+    HELD = "held"
+
+
+class MigrationOutcome(Model):
+    """What is true of a VM after its run; both hosts were looked at."""
+
+    run: str
+    vm: str
+    source: str
+    dest: str
+    mode: MigrationMode
+    kind: OutcomeKind
+    reason: str = ""
+    next_commands: tuple[str, ...] = ()
+    started_at: datetime
+    ended_at: datetime
+    bytes_sent: int = 0
+    downtime_ms: int | None = None  # as QEMU reports it, plus our own pause in a guarded switch-over
+    notes: tuple[str, ...] = ()
+
+    @property
+    def seconds(self) -> float:
+        """Duration of the whole run."""
+        return (self.ended_at - self.started_at).total_seconds()

@@ -1,0 +1,215 @@
+"""What vmferry needs of the outside, as Protocols; adapters and the simulated fleet implement them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Protocol
+from uuid import UUID
+
+from vmferry.model.effects import Effect
+from vmferry.model.host import Cordon, FileFacts, Host, HostFacts, Inventory, Reach
+from vmferry.model.journal import Mark, Row, RunRecord
+from vmferry.model.migration import JobStats, MigrationOutcome, MigrationPlan
+from vmferry.model.sighting import ListedDomain, Sighting
+
+OnProgress = Callable[[JobStats], None]
+
+
+class Hypervisor(Protocol):
+    """libvirt of one host. Every call is bounded in time and raises VmferryError subclasses only."""
+
+    host: str
+
+    def read_host(self) -> HostFacts:
+        """Read the host and all of its domains; `bridges` and `storage_free_bytes` stay empty (HostTools)."""
+        ...
+
+    def look(self, uuid: UUID) -> Sighting:
+        """Tell how the VM stands here; never raises: an unreachable host is a Sighting too."""
+        ...
+
+    def read_xml(self, uuid: UUID, *, is_inactive: bool) -> str:
+        """Return the domain XML with secrets: the persistent one, or the live migratable one."""
+        ...
+
+    def define(self, xml: str) -> None:
+        """Define a persistent domain; raises PermanentError when name or UUID belongs to another domain."""
+        ...
+
+    def undefine(self, uuid: UUID) -> None:
+        """Remove the persistent definition, keeping NVRAM and TPM state; no-op when there is none."""
+        ...
+
+    def set_autostart(self, uuid: UUID, is_autostart: bool) -> None:
+        """Set the autostart flag of a persistent domain."""
+        ...
+
+    def suspend(self, uuid: UUID) -> None:
+        """Pause the VM's CPUs."""
+        ...
+
+    def resume(self, uuid: UUID) -> None:
+        """Let a paused VM run."""
+        ...
+
+    def destroy(self, uuid: UUID) -> None:
+        """End the VM's QEMU at once; no-op when it is not active. Only settlement may call it."""
+        ...
+
+    def migrate(self, plan: MigrationPlan, on_progress: OnProgress) -> JobStats:
+        """Move the VM from this host, peer to peer, so that it arrives paused; block until libvirt returns.
+
+        Raises OutcomeUnknown whenever the answer does not prove what happened: the caller looks at both hosts.
+        """
+        ...
+
+    def watch_job(self, uuid: UUID, on_progress: OnProgress, *, timeout_s: float) -> bool:
+        """Wait for a running migration job of this VM to end; False when it still runs after `timeout_s`."""
+        ...
+
+    def abort_job(self, uuid: UUID) -> None:
+        """Ask libvirt to cancel the VM's job; a request, the caller looks afterwards."""
+        ...
+
+    def close(self) -> None:
+        """Close the connections."""
+        ...
+
+
+class HostTools(Protocol):
+    """What is asked of a host over ssh, run on that host. Arguments are data, never shell text."""
+
+    host: str
+
+    def ping(self, address: str) -> Reach:
+        """Ping `address` from this host."""
+        ...
+
+    def reach_libvirt(self, uri: str) -> Reach:
+        """Open `uri` from this host (virsh -c uri version)."""
+        ...
+
+    def virsh_list(self) -> tuple[ListedDomain, ...]:
+        """Return `virsh list --all` of this host."""
+        ...
+
+    def bridges(self) -> tuple[str, ...]:
+        """Return the names of the bridges of this host."""
+        ...
+
+    def free_bytes(self, paths: Sequence[str]) -> dict[str, int]:
+        """Return the free bytes of the file system under each directory that exists."""
+        ...
+
+    def stat_files(self, paths: Sequence[str]) -> dict[str, FileFacts]:
+        """Return the facts of those paths that exist."""
+        ...
+
+    def make_marker(self, directory: str, name: str) -> bool:
+        """Make an empty file for a shared-storage proof; False when the directory is missing."""
+        ...
+
+    def checksum(self, path: str) -> str:
+        """Return the BLAKE2b digest of a file's content."""
+        ...
+
+    def copy_file(self, path: str, dest: Host, staging: str) -> None:
+        """Copy a file straight to `dest` under the path `staging`, sparse; raises CopyFailed or TransientError."""
+        ...
+
+    def publish(self, staging: str, path: str) -> None:
+        """Give a staged file its name; raises CopyFailed when `path` exists: never overwrites."""
+        ...
+
+    def set_aside(self, path: str, aside: str) -> None:
+        """Rename a file; no-op when it is already done; never overwrites."""
+        ...
+
+    def remove_file(self, path: str) -> None:
+        """Remove a file; no-op when it is gone."""
+        ...
+
+
+class Journal(Protocol):
+    """Durable memory of runs and cordons; every write is on disk when the call returns."""
+
+    def open_run(self, plan: MigrationPlan) -> None:
+        """Open a run; raises AlreadyMoving when the VM has one that is not closed."""
+        ...
+
+    def write(self, run: str, step: str, mark: Mark, effect: Effect | None = None, note: str = "") -> None:
+        """Append a row."""
+        ...
+
+    def rows(self, run: str) -> tuple[Row, ...]:
+        """Return the rows of a run in the order of writing."""
+        ...
+
+    def find(self, run: str) -> RunRecord:
+        """Return a run; raises NotFound."""
+        ...
+
+    def unsettled(self) -> tuple[RunRecord, ...]:
+        """Return all runs that are open or held, oldest first."""
+        ...
+
+    def recent(self, limit: int) -> tuple[RunRecord, ...]:
+        """Return the newest runs, newest first."""
+        ...
+
+    def take_over(self, run: str) -> bool:
+        """Become the owner of an unsettled run whose owner is dead; False when its owner lives."""
+        ...
+
+    def hold(self, run: str, reason: str) -> None:
+        """Mark a run as waiting for a human."""
+        ...
+
+    def close_run(self, run: str, outcome: MigrationOutcome) -> None:
+        """Close a run with its outcome."""
+        ...
+
+    def cordon(self, host: str, reason: str) -> None:
+        """Close a host for arrivals; a second cordon of the same host keeps the first."""
+        ...
+
+    def uncordon(self, host: str) -> bool:
+        """Open it again; False when it was not cordoned."""
+        ...
+
+    def cordons(self) -> tuple[Cordon, ...]:
+        """Return the cordoned hosts."""
+        ...
+
+
+class Clock(Protocol):
+    """Time, so that tests need not wait."""
+
+    def now(self) -> datetime:
+        """Return the present, UTC."""
+        ...
+
+    def sleep(self, seconds: float) -> None:
+        """Wait."""
+        ...
+
+
+class World(Protocol):
+    """Everything a step may touch."""
+
+    inventory: Inventory
+    journal: Journal
+    clock: Clock
+
+    def hypervisor(self, host: str) -> Hypervisor:
+        """Return the host's libvirt; connections are opened late and reused."""
+        ...
+
+    def tools(self, host: str) -> HostTools:
+        """Return the host's ssh tools."""
+        ...
+
+    def close(self) -> None:
+        """Close all connections."""
+        ...
