@@ -100,6 +100,8 @@ class JobStats(Model):
     dirty_rate_pages_s: int = 0
     iteration: int = 0
     downtime_ms: int | None = None
+    # time.monotonic() of this process when the source's CPUs were stopped for the switch-over (an event).
+    stopped_at_s: float | None = None
 
     @property
     def percent(self) -> float:

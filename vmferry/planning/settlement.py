@@ -1,0 +1,153 @@
+"""Decide what a pair of sightings means: the outcome table as one pure function.
+
+Source: `failure-modes.md` 3.0 and the measured fault table in `libvirt-facts.md`. The exception that ended a
+move is never consulted: the same one stands for clean failure, success and two copies.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from vmferry.model.base import Model
+from vmferry.model.migration import MigrationMode
+from vmferry.model.sighting import Sighting
+from vmferry.model.vm import DomainState
+
+
+class Seen(StrEnum):
+    """A sighting, reduced to what the decision needs."""
+
+    UNKNOWN = "unknown"  # the host did not answer
+    ABSENT = "absent"
+    SHUTOFF = "shut off"  # nobody knows since when, or before the move
+    MIGRATED = "shut off (migrated)"  # the source after a successful move
+    DIED = "shut off (crashed or destroyed)"
+    RUNNING = "running"
+    PAUSED = "paused (by a user, or arrived paused)"
+    PAUSED_MIGRATION = "paused (migrating)"
+    POSTCOPY = "in post-copy"
+    OTHER = "other"
+
+
+class Verdict(StrEnum):
+    """The only acts that settlement allows."""
+
+    WATCH = "watch the running job, then look again"
+    ROLL_BACK = "the VM is at the source: undo what this run made"
+    RESUME_SOURCE = "resume the source, then roll back"
+    DESTROY_DEST = "the destination's copy never ran: destroy it, then roll back"
+    DESTROY_DEST_RESUME_SOURCE = "destroy the copy that never ran, prove it gone, resume the source, roll back"
+    FORWARD = "the VM is at the destination: finish"
+    RESUME_DEST = "the destination holds the only copy, paused by our guard: resume it, then finish"
+    DESTROY_SOURCE = "the destination runs: destroy the source's paused remains, never resume them, then finish"
+    HOLD = "a human must look"
+
+
+class Facts(Model):
+    """What the journal adds to the two sightings.
+
+    `may_dest_have_run`: this run recorded the intent to let the destination's copy run.
+    `is_pivot_done`: an offline move passed the point where it only goes forward.
+    """
+
+    mode: MigrationMode
+    must_run: bool
+    may_dest_have_run: bool = False
+    is_pivot_done: bool = False
+
+
+_DEAD_REASONS = {"crashed", "destroyed", "shutdown", "failed", "daemon"}
+_PAUSE_OF_A_MOVE = {"migrating", "starting up"}
+
+
+def reduce_sighting(seen: Sighting) -> Seen:
+    """Reduce state and reason (virsh's words) to what the table distinguishes."""
+    if not seen.is_reachable:
+        return Seen.UNKNOWN
+    match seen.state:
+        case DomainState.ABSENT:
+            return Seen.ABSENT
+        case DomainState.RUNNING | DomainState.BLOCKED:
+            return Seen.POSTCOPY if "post-copy" in seen.reason else Seen.RUNNING
+        case DomainState.PAUSED:
+            if "post-copy" in seen.reason:
+                return Seen.POSTCOPY
+            return Seen.PAUSED_MIGRATION if seen.reason in _PAUSE_OF_A_MOVE else Seen.PAUSED
+        case DomainState.SHUTOFF | DomainState.CRASHED:
+            if seen.reason == "migrated":
+                return Seen.MIGRATED
+            return Seen.DIED if seen.reason in _DEAD_REASONS else Seen.SHUTOFF
+        case _:
+            return Seen.OTHER
+
+
+def settle(source: Sighting, dest: Sighting, facts: Facts) -> Verdict:
+    """Return the verdict for a pair of sightings; every pair that is not listed is HOLD."""
+    pair = (reduce_sighting(source), reduce_sighting(dest))
+    if Seen.UNKNOWN in pair:
+        return Verdict.HOLD  # never act on one side alone
+    if Seen.POSTCOPY in pair:
+        return Verdict.WATCH if source.has_job else Verdict.HOLD
+    if source.has_job or dest.has_job:
+        return Verdict.WATCH
+    if facts.mode is MigrationMode.OFFLINE:
+        return _settle_offline(pair, facts)
+    return _settle_online(pair, facts)
+
+
+_GONE = (Seen.ABSENT, Seen.MIGRATED)
+_NOT_ACTIVE = (Seen.ABSENT, Seen.SHUTOFF, Seen.MIGRATED, Seen.DIED)
+_ARRIVED_PAUSED = (Seen.PAUSED, Seen.PAUSED_MIGRATION)
+
+
+def _settle_online(pair: tuple[Seen, Seen], facts: Facts) -> Verdict:
+    """Settle a live or non-live move, no job on either side."""
+    source, dest = pair
+    if dest in _NOT_ACTIVE:
+        return _settle_without_dest(source, facts)
+    if dest is Seen.RUNNING:
+        if source in (*_GONE, Seen.SHUTOFF):
+            return Verdict.FORWARD
+        return Verdict.DESTROY_SOURCE if source is Seen.PAUSED_MIGRATION else Verdict.HOLD
+    if dest not in _ARRIVED_PAUSED:
+        return Verdict.HOLD
+    if source in _GONE:
+        if dest is Seen.PAUSED_MIGRATION:
+            return Verdict.HOLD  # an incoming QEMU without source or job: its memory may be incomplete
+        return Verdict.RESUME_DEST if facts.must_run else Verdict.FORWARD
+    if facts.may_dest_have_run:
+        return Verdict.HOLD
+    if source is Seen.RUNNING or (source is Seen.PAUSED and not facts.must_run):
+        return Verdict.DESTROY_DEST
+    if source is Seen.PAUSED_MIGRATION:
+        return Verdict.DESTROY_DEST_RESUME_SOURCE if facts.must_run else Verdict.DESTROY_DEST
+    return Verdict.HOLD
+
+
+def _settle_without_dest(source: Seen, facts: Facts) -> Verdict:
+    """Settle when nothing is active at the destination."""
+    if facts.may_dest_have_run:
+        # It ran there and does not any more: whatever the source shows, its memory is older.
+        return Verdict.ROLL_BACK if source is Seen.RUNNING else Verdict.HOLD
+    if source is Seen.RUNNING:
+        return Verdict.ROLL_BACK
+    if source is Seen.PAUSED:
+        return Verdict.HOLD if facts.must_run else Verdict.ROLL_BACK
+    if source is Seen.PAUSED_MIGRATION:
+        return Verdict.RESUME_SOURCE if facts.must_run else Verdict.ROLL_BACK
+    return Verdict.HOLD  # the VM runs nowhere: an alarm, never a success
+
+
+def _settle_offline(pair: tuple[Seen, Seen], facts: Facts) -> Verdict:
+    """Settle an offline move: definitions only, nobody may run at two places."""
+    source, dest = pair
+    is_source_off = source in (Seen.SHUTOFF, Seen.MIGRATED, Seen.DIED)
+    is_dest_off = dest in (Seen.SHUTOFF, Seen.MIGRATED, Seen.DIED)
+    if source is Seen.ABSENT:
+        return Verdict.FORWARD if is_dest_off or dest is Seen.RUNNING else Verdict.HOLD
+    if is_source_off and (is_dest_off or dest is Seen.ABSENT):
+        return Verdict.FORWARD if facts.is_pivot_done and is_dest_off else Verdict.ROLL_BACK
+    if source in (Seen.RUNNING, Seen.PAUSED) and (is_dest_off or dest is Seen.ABSENT):
+        # Somebody started it at the source in the meantime: it stays there.
+        return Verdict.HOLD if facts.is_pivot_done else Verdict.ROLL_BACK
+    return Verdict.HOLD
