@@ -81,6 +81,7 @@ class MigrationPlan(Model):
     peer_uri: str
     migration_uri: str
     bandwidth_mib_s: int | None = None
+    deadline_s: float  # a move that has not ended by then is aborted; the VM stays where it runs
     warnings: tuple[Finding, ...] = ()
 
     @property

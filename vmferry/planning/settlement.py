@@ -106,7 +106,7 @@ def _settle_online(pair: tuple[Seen, Seen], facts: Facts) -> Verdict:
     if dest in _NOT_ACTIVE:
         return _settle_without_dest(source, facts)
     if dest is Seen.RUNNING:
-        if source in (*_GONE, Seen.SHUTOFF):
+        if source in _NOT_ACTIVE:
             return Verdict.FORWARD
         return Verdict.DESTROY_SOURCE if source is Seen.PAUSED_MIGRATION else Verdict.HOLD
     if dest not in _ARRIVED_PAUSED:

@@ -1,0 +1,188 @@
+"""libvirt of one host: `vmferry.ports.Hypervisor` on libvirt-python."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import TypeVar
+from uuid import UUID
+
+import libvirt
+
+from vmferry.adapters.libvirt_calls import bounded, open_connection, text_of, translate
+from vmferry.adapters.libvirt_facts import has_job, read_facts
+from vmferry.adapters.libvirt_migrate import Migration
+from vmferry.adapters.libvirt_words import job_stats, state_words
+from vmferry.errors import HostUnreachable, NotFound, OutcomeUnknown, VmferryError
+from vmferry.model.host import Host, HostFacts
+from vmferry.model.migration import JobStats, MigrationPlan
+from vmferry.model.sighting import Sighting
+from vmferry.ports import OnProgress
+from vmferry.settings import Settings
+
+logger = logging.getLogger("vmferry.libvirt")
+T = TypeVar("T")
+
+# libvirt refuses a plain undefine of a domain with NVRAM, and a plain one of a domain with a TPM deletes its state.
+_KEEP = libvirt.VIR_DOMAIN_UNDEFINE_KEEP_NVRAM | getattr(libvirt, "VIR_DOMAIN_UNDEFINE_KEEP_TPM", 0)
+
+
+class LibvirtHypervisor:
+    """One control connection, reopened when it is lost, and one more per running migration.
+
+    A server handles five requests per connection at a time, so a migration on the control connection could block
+    its own abort.
+    """
+
+    def __init__(self, host: Host, settings: Settings) -> None:
+        self.host = host.name
+        self._entry = host
+        self._settings = settings
+        self._lock = threading.Lock()
+        self._connection: libvirt.virConnect | None = None
+
+    def read_host(self) -> HostFacts:
+        """Read the host and all of its domains."""
+        return self._call("read host", lambda c: read_facts(c, self._entry), is_write=False)
+
+    def look(self, uuid: UUID) -> Sighting:
+        """Tell how the VM stands here; a host that does not answer is a sighting too."""
+        try:
+            return self._call(f"look at {uuid}", lambda c: _look(c, self.host, uuid), is_write=False)
+        except NotFound:
+            return Sighting(host=self.host)
+        except VmferryError as error:
+            return Sighting(host=self.host, is_reachable=False, detail=str(error))
+
+    def read_xml(self, uuid: UUID, *, is_inactive: bool) -> str:
+        """Return the persistent XML or the live migratable one, secrets included."""
+        kind = libvirt.VIR_DOMAIN_XML_INACTIVE if is_inactive else libvirt.VIR_DOMAIN_XML_MIGRATABLE
+        flags = kind | libvirt.VIR_DOMAIN_XML_SECURE
+        return self._on_domain("read XML", uuid, lambda d: d.XMLDesc(flags), is_write=False)
+
+    def define(self, xml: str) -> None:
+        """Define a persistent domain; libvirt validates the XML against its schema."""
+        self._call("define", lambda c: c.defineXMLFlags(xml, libvirt.VIR_DOMAIN_DEFINE_VALIDATE), is_write=True)
+
+    def undefine(self, uuid: UUID) -> None:
+        """Remove the persistent definition, keeping NVRAM and TPM state; no-op when there is none.
+
+        libvirt would turn a running domain transient; that is never what we want.
+        """
+
+        def act(domain: libvirt.virDomain) -> None:
+            if domain.isActive():
+                raise OutcomeUnknown(
+                    f"vm {domain.name()}: is active on {self.host}, its definition is not removed; "
+                    f"look with `virsh list --all` there",
+                    vm=domain.name(),
+                    host=self.host,
+                )
+            if domain.isPersistent():
+                domain.undefineFlags(_KEEP)
+
+        try:
+            self._on_domain("undefine", uuid, act, is_write=True)
+        except NotFound:
+            return
+
+    def set_autostart(self, uuid: UUID, is_autostart: bool) -> None:
+        """Set the autostart flag of a persistent domain."""
+        self._on_domain("set autostart", uuid, lambda d: d.setAutostart(int(is_autostart)), is_write=True)
+
+    def suspend(self, uuid: UUID) -> None:
+        """Pause the VM's CPUs."""
+        self._on_domain("suspend", uuid, lambda d: d.suspend(), is_write=True)
+
+    def resume(self, uuid: UUID) -> None:
+        """Let a paused VM run."""
+        self._on_domain("resume", uuid, lambda d: d.resume(), is_write=True)
+
+    def destroy(self, uuid: UUID) -> None:
+        """End the VM's QEMU at once; no-op when it is not active."""
+
+        def act(domain: libvirt.virDomain) -> None:
+            if domain.isActive():
+                domain.destroy()
+
+        try:
+            self._on_domain("destroy", uuid, act, is_write=True)
+        except NotFound:
+            return
+
+    def migrate(self, plan: MigrationPlan, on_progress: OnProgress) -> JobStats:
+        """Move the VM from here, peer to peer; it arrives paused."""
+        moving = open_connection(self._entry.uri, self.host, self._settings.connect_timeout_s)
+        try:
+            migration = Migration(plan, control=self._open(), moving=moving, settings=self._settings)
+            return migration.run(on_progress)
+        finally:
+            _close(moving)
+
+    def watch_job(self, uuid: UUID, on_progress: OnProgress, *, timeout_s: float) -> bool:
+        """Wait for a migration job that somebody else started; False when it still runs after `timeout_s`."""
+        waited = 0.0
+        while self.look(uuid).has_job:
+            if waited >= timeout_s:
+                return False
+            try:
+                on_progress(self._on_domain("job", uuid, lambda d: job_stats(d.jobStats()), is_write=False))
+            except VmferryError as error:
+                logger.debug("no job statistics: %s", error)  # the job may just have ended
+            threading.Event().wait(self._settings.progress_interval_s)
+            waited += self._settings.progress_interval_s
+        return True
+
+    def abort_job(self, uuid: UUID) -> None:
+        """Ask libvirt to cancel the VM's job."""
+        self._on_domain("abort job", uuid, lambda d: d.abortJob(), is_write=True)
+
+    def close(self) -> None:
+        """Close the control connection."""
+        with self._lock:
+            if self._connection is not None:
+                _close(self._connection)
+                self._connection = None
+
+    def _open(self) -> libvirt.virConnect:
+        """Return the control connection, opened when there is none that lives."""
+        with self._lock:
+            if self._connection is not None and self._connection.isAlive():
+                return self._connection
+            self._connection = open_connection(self._entry.uri, self.host, self._settings.connect_timeout_s)
+            return self._connection
+
+    def _on_domain(self, what: str, uuid: UUID, act: Callable[[libvirt.virDomain], T], *, is_write: bool) -> T:
+        return self._call(f"{what} {uuid}", lambda c: act(c.lookupByUUID(uuid.bytes)), is_write=is_write)
+
+    def _call(self, what: str, call: Callable[[libvirt.virConnect], T], *, is_write: bool) -> T:
+        """Run one call on the control connection, bounded in time, errors translated."""
+        connection = self._open()
+        try:
+            return bounded(lambda: call(connection), self._settings.call_timeout_s)
+        except libvirt.libvirtError as error:
+            raise translate(error, self.host, what, is_write=is_write) from error
+        except TimeoutError as error:
+            self.close()
+            kind: type[VmferryError] = OutcomeUnknown if is_write else HostUnreachable
+            raise kind(f"host {self.host}: {what}: {error}", host=self.host) from error
+
+
+def _look(connection: libvirt.virConnect, host: str, uuid: UUID) -> Sighting:
+    domain = connection.lookupByUUID(uuid.bytes)
+    state, reason = state_words(*domain.state(0))
+    return Sighting(
+        host=host,
+        state=state,
+        reason=reason,
+        has_job=has_job(domain),
+        is_persistent=bool(domain.isPersistent()),
+    )
+
+
+def _close(connection: libvirt.virConnect) -> None:
+    try:
+        bounded(connection.close, 5.0)
+    except (libvirt.libvirtError, TimeoutError) as error:
+        logger.debug("closing a connection: %s", text_of(error) if isinstance(error, libvirt.libvirtError) else error)

@@ -1,0 +1,199 @@
+"""One running migration: flags and parameters, the blocking call, progress, stall and deadline.
+
+Sources: `libvirt-facts.md` and sections 3 to 5 of `libvirt-measurements.md`.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import threading
+import time
+from typing import Any
+
+import libvirt
+
+from vmferry.adapters.libvirt_calls import text_of
+from vmferry.adapters.libvirt_words import job_stats
+from vmferry.errors import OutcomeUnknown
+from vmferry.model.host import Encryption
+from vmferry.model.migration import JobStats, MigrationMode, MigrationPlan
+from vmferry.ports import OnProgress
+from vmferry.settings import Settings
+
+logger = logging.getLogger("vmferry.libvirt")
+
+# libvirt's own keepalive ends a move over a dead link within 30 s; what is still there then does not end by itself.
+_STALL_S = 120.0
+_ABORT_S = 60.0
+
+
+def migration_flags(plan: MigrationPlan) -> int:
+    """Return virDomainMigrateFlags.
+
+    PEER2PEER: the source's libvirtd drives the move, so it survives our death. PAUSED: the guarded switch-over;
+    libvirt alone can end with two running copies when the Finish reply is lost (docs/decisions/0005).
+    No UNDEFINE_SOURCE: the definition is removed after both hosts were looked at. Never UNSAFE.
+    """
+    flags = libvirt.VIR_MIGRATE_PEER2PEER | libvirt.VIR_MIGRATE_PAUSED | libvirt.VIR_MIGRATE_ABORT_ON_ERROR
+    if plan.mode is MigrationMode.LIVE:
+        flags |= libvirt.VIR_MIGRATE_LIVE
+    if plan.is_persistent:
+        flags |= libvirt.VIR_MIGRATE_PERSIST_DEST
+    if plan.encryption is Encryption.TUNNELLED:
+        flags |= libvirt.VIR_MIGRATE_TUNNELLED
+    elif plan.encryption is Encryption.TLS:
+        flags |= libvirt.VIR_MIGRATE_TLS
+    return int(flags)
+
+
+def migration_parameters(plan: MigrationPlan) -> dict[str, Any]:
+    """Return the typed parameters; the persistent XML is given apart because DEST_XML does not change it."""
+    parameters: dict[str, Any] = {}
+    if plan.encryption is not Encryption.TUNNELLED:  # a tunnelled stream has no address of its own
+        parameters[libvirt.VIR_MIGRATE_PARAM_URI] = plan.migration_uri
+        listen = _listen_address(plan.migration_uri)
+        if listen is not None:
+            parameters[libvirt.VIR_MIGRATE_PARAM_LISTEN_ADDRESS] = listen
+    if plan.dest_xml is not None:
+        parameters[libvirt.VIR_MIGRATE_PARAM_DEST_XML] = plan.dest_xml
+    if plan.dest_persistent_xml is not None and plan.is_persistent:
+        parameters[libvirt.VIR_MIGRATE_PARAM_PERSIST_XML] = plan.dest_persistent_xml
+    if plan.bandwidth_mib_s is not None:
+        parameters[libvirt.VIR_MIGRATE_PARAM_BANDWIDTH] = plan.bandwidth_mib_s
+    return parameters
+
+
+def _listen_address(migration_uri: str) -> str | None:
+    """Return the numeric address of `tcp://ADDRESS`, so that QEMU does not listen on every network."""
+    address = migration_uri.removeprefix("tcp://").strip("[]")
+    try:
+        return str(ipaddress.ip_address(address))
+    except ValueError:
+        return None
+
+
+class Migration:
+    """Drives one virDomainMigrateToURI3 on a connection of its own and watches it on the control connection."""
+
+    def __init__(
+        self,
+        plan: MigrationPlan,
+        *,
+        control: libvirt.virConnect,
+        moving: libvirt.virConnect,
+        settings: Settings,
+    ) -> None:
+        self._plan = plan
+        self._control = control
+        self._moving = moving
+        self._settings = settings
+        self._ended = threading.Event()
+        self._error: libvirt.libvirtError | None = None
+        self._last = JobStats()
+        self._completed: JobStats | None = None
+        self._stopped_at_s: float | None = None
+        self._abort_reason = ""
+
+    def run(self, on_progress: OnProgress) -> JobStats:
+        """Move; return the job's final statistics, or raise OutcomeUnknown: the caller looks at both hosts."""
+        callbacks = self._listen()
+        try:
+            threading.Thread(target=self._move, name=f"move-{self._plan.vm}", daemon=True).start()
+            self._watch(on_progress)
+        finally:
+            self._unlisten(callbacks)
+        if self._error is not None:
+            cause = f"{self._abort_reason}: " if self._abort_reason else ""
+            raise OutcomeUnknown(
+                f"vm {self._plan.vm}: {cause}{text_of(self._error)}", vm=self._plan.vm, host=self._plan.source
+            ) from self._error
+        final = self._completed or self._last
+        return final.model_copy(update={"stopped_at_s": self._stopped_at_s})
+
+    def _move(self) -> None:
+        """Block in libvirt; it releases the GIL."""
+        try:
+            domain = self._moving.lookupByUUID(self._plan.uuid.bytes)
+            domain.migrateToURI3(self._plan.peer_uri, migration_parameters(self._plan), migration_flags(self._plan))
+        except libvirt.libvirtError as error:
+            self._error = error
+        finally:
+            self._ended.set()
+
+    def _watch(self, on_progress: OnProgress) -> None:
+        """Sample the job until the call returns; abort what stalls or passes its deadline."""
+        started = moved_at = time.monotonic()
+        aborted_at: float | None = None
+        while not self._ended.wait(self._settings.progress_interval_s):
+            sample = self._sample()
+            now = time.monotonic()
+            if sample is not None:
+                if sample.data_processed_bytes > self._last.data_processed_bytes:
+                    moved_at = now
+                self._last = sample
+                on_progress(sample)
+            if aborted_at is not None:
+                if now - aborted_at > _ABORT_S:
+                    raise OutcomeUnknown(
+                        f"vm {self._plan.vm}: {self._abort_reason}; the abort did not end it within {_ABORT_S:.0f} s",
+                        vm=self._plan.vm,
+                        host=self._plan.source,
+                    )
+            elif reason := self._reason_to_abort(now - started, now - moved_at):
+                self._abort(reason)
+                aborted_at = now
+
+    def _reason_to_abort(self, elapsed_s: float, still_s: float) -> str:
+        if elapsed_s > self._plan.deadline_s:
+            return (
+                f"did not finish within {self._plan.deadline_s:.0f} s "
+                f"({self._last.data_remaining_bytes / 2**20:.0f} MiB remain); try `--mode non-live`"
+            )
+        if still_s > _STALL_S:
+            return f"no byte was sent for {still_s:.0f} s"
+        return ""
+
+    def _abort(self, reason: str) -> None:
+        self._abort_reason = reason
+        logger.warning("vm %s: %s; aborting the move", self._plan.vm, reason)
+        try:
+            self._control.lookupByUUID(self._plan.uuid.bytes).abortJob()
+        except libvirt.libvirtError as error:
+            logger.warning("vm %s: abort refused: %s", self._plan.vm, text_of(error))
+
+    def _sample(self) -> JobStats | None:
+        try:
+            return job_stats(self._control.lookupByUUID(self._plan.uuid.bytes).jobStats())
+        except libvirt.libvirtError:
+            return None  # before the job begins, after it ended, or the connection is gone: the move itself will tell
+
+    def _listen(self) -> list[int]:
+        """Register for the moment the source's CPUs stop and for the final statistics."""
+        try:
+            domain = self._control.lookupByUUID(self._plan.uuid.bytes)
+            return [
+                self._control.domainEventRegisterAny(
+                    domain, libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, self._on_lifecycle, None
+                ),
+                self._control.domainEventRegisterAny(
+                    domain, libvirt.VIR_DOMAIN_EVENT_ID_JOB_COMPLETED, self._on_completed, None
+                ),
+            ]
+        except libvirt.libvirtError as error:
+            logger.debug("no events: %s", text_of(error))
+            return []
+
+    def _unlisten(self, callbacks: list[int]) -> None:
+        for callback in callbacks:
+            try:
+                self._control.domainEventDeregisterAny(callback)
+            except libvirt.libvirtError as error:
+                logger.debug("events: %s", text_of(error))
+
+    def _on_lifecycle(self, _c: Any, _domain: Any, event: int, detail: int, _opaque: Any) -> None:
+        if event == libvirt.VIR_DOMAIN_EVENT_SUSPENDED and detail == libvirt.VIR_DOMAIN_EVENT_SUSPENDED_MIGRATED:
+            self._stopped_at_s = time.monotonic()
+
+    def _on_completed(self, _c: Any, _domain: Any, raw: dict[str, Any], _opaque: Any) -> None:
+        self._completed = job_stats(raw)

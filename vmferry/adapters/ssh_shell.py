@@ -1,0 +1,119 @@
+"""One ssh connection to one host through fabric: known host keys only, arguments quoted, calls bounded in time."""
+
+from __future__ import annotations
+
+import logging
+import shlex
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+from fabric import Config, Connection
+from invoke.exceptions import CommandTimedOut
+from paramiko import RejectPolicy
+from paramiko.ssh_exception import AuthenticationException, BadHostKeyException, SSHException
+
+from vmferry.errors import HostUnreachable, OutcomeUnknown, VmferryError
+from vmferry.model.base import Model
+from vmferry.model.host import Host
+
+logger = logging.getLogger("vmferry.ssh")
+
+
+class Completed(Model):
+    """A command that ended on the host."""
+
+    exit_code: int
+    stdout: str
+    stderr: str
+
+    @property
+    def is_ok(self) -> bool:
+        """Whether the command ended with 0."""
+        return self.exit_code == 0
+
+    @property
+    def complaint(self) -> str:
+        """What the command said of its failure, in one line."""
+        return " ".join((self.stderr or self.stdout).split()) or f"exit code {self.exit_code}"
+
+
+class SshShell:
+    """Runs commands on a host; the connection is opened late, kept, and opened again when it is lost."""
+
+    def __init__(self, host: Host, *, ssh_config: str | None, connect_timeout_s: float) -> None:
+        self.host = host.name
+        self._entry = host
+        self._ssh_config = ssh_config
+        self._connect_timeout_s = connect_timeout_s
+        self._lock = threading.Lock()
+        self._connection: Connection | None = None
+
+    def run(self, argv: Sequence[str], *, timeout_s: float, is_write: bool = False) -> Completed:
+        """Run `argv` on the host; the arguments are data: each one is quoted for the remote shell.
+
+        Raises HostUnreachable when the host does not answer, OutcomeUnknown when that happens to a write.
+        """
+        command = shlex.join(["env", "LC_ALL=C", *argv])
+        connection = self._open()
+        try:
+            result = connection.run(command, hide=True, warn=True, in_stream=False, timeout=timeout_s)
+        except CommandTimedOut as error:
+            raise self._lost(argv, f"no end within {timeout_s:.0f} s", is_write) from error
+        except (SSHException, OSError, EOFError) as error:
+            self.close()
+            raise self._lost(argv, str(error) or type(error).__name__, is_write) from error
+        return Completed(exit_code=result.exited, stdout=result.stdout, stderr=result.stderr)
+
+    def _lost(self, argv: Sequence[str], detail: str, is_write: bool) -> VmferryError:
+        kind: type[VmferryError] = OutcomeUnknown if is_write else HostUnreachable
+        return kind(f"host {self.host}: ssh: `{argv[0]}`: {detail}", host=self.host)
+
+    def close(self) -> None:
+        """Close the connection."""
+        with self._lock:
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
+
+    def _open(self) -> Connection:
+        with self._lock:
+            if self._connection is not None and self._connection.is_connected:
+                return self._connection
+            self._connection = self._connect()
+            return self._connection
+
+    def _connect(self) -> Connection:
+        """Open a connection; fabric would trust any new host key, we trust none."""
+        ssh = self._entry.ssh
+        config = Config(runtime_ssh_path=self._ssh_config) if self._ssh_config else Config()
+        connection = Connection(
+            ssh.address,
+            user=ssh.user,
+            port=ssh.port if ssh.port != 22 else None,
+            config=config,
+            connect_timeout=max(1, round(self._connect_timeout_s)),
+        )
+        client = connection.client
+        client.set_missing_host_key_policy(RejectPolicy())
+        for path in _known_hosts_files(connection):
+            client.load_system_host_keys(str(path))
+        try:
+            connection.open()
+        except (BadHostKeyException, AuthenticationException, SSHException, OSError, EOFError) as error:
+            connection.close()
+            raise HostUnreachable(
+                f"host {self.host}: ssh to {ssh.user}@{ssh.address}: {error or type(error).__name__}; "
+                f"try `ssh {ssh.user}@{ssh.address} true` (the host key must be known)",
+                host=self.host,
+            ) from error
+        connection.transport.set_keepalive(5)
+        return connection
+
+
+def _known_hosts_files(connection: Connection) -> list[Path]:
+    """Return the existing known_hosts files that OpenSSH would read for this host."""
+    named = connection.ssh_config.get("userknownhostsfile", "~/.ssh/known_hosts ~/.ssh/known_hosts2").split()
+    named += connection.ssh_config.get("globalknownhostsfile", "/etc/ssh/ssh_known_hosts").split()
+    paths = (Path(name).expanduser() for name in named)
+    return [path for path in paths if path.is_file()]
