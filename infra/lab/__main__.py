@@ -1,0 +1,5 @@
+"""Run the lab's commands: `python -m infra.lab`."""
+
+from infra.lab.cli import app
+
+app(prog_name="vmferry lab")
