@@ -1,0 +1,73 @@
+"""The sentences that reports, terminal and logs share."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from vmferry.model.evacuation import EvacuationPlan, EvacuationReport
+from vmferry.model.migration import MigrationOutcome, OutcomeKind
+from vmferry.reporting.units import format_bytes, format_ms, format_seconds
+
+
+def count_vms(count: int) -> str:
+    """`1 VM`, `8 VMs`."""
+    return f"{count} VM" if count == 1 else f"{count} VMs"
+
+
+def plan_headline(plan: EvacuationPlan) -> str:
+    """One line: how many VMs will leave to where, and how many cannot."""
+    to = Counter(move.dest for move in plan.moves)
+    places = ", ".join(f"{count} to {dest}" for dest, count in sorted(to.items()))
+    parts = [f"{count_vms(len(plan.moves))} to move" + (f" ({places})" if places else "")]
+    if plan.stranded:
+        names = ", ".join(stranded.vm for stranded in plan.stranded)
+        parts.append(f"{len(plan.stranded)} stranded ({names})")
+    return f"{plan.host}: {', '.join(parts)}"
+
+
+def report_headline(report: EvacuationReport) -> str:
+    """One line that tells the truth: empty or not, and what became of every VM."""
+    kinds = Counter(outcome.kind for outcome in report.outcomes)
+    parts = [f"{kinds[OutcomeKind.MOVED]} moved"]
+    for count, word in (
+        (kinds[OutcomeKind.ROLLED_BACK], "rolled back"),
+        (kinds[OutcomeKind.HELD], "HELD for a human"),
+        (len(report.stranded), "stranded"),
+        (len(report.not_started), "not started"),
+    ):
+        if count:
+            parts.append(f"{count} {word}")
+    if report.is_dry_run:
+        blocked = f", {len(report.stranded)} stranded" if report.stranded else ""
+        return f"{report.host}: dry run, nothing was touched{blocked}"
+    state = "is empty" if report.is_empty else f"is NOT empty, {count_vms(len(report.left))} left"
+    seconds = (report.ended_at - report.started_at).total_seconds()
+    return f"{report.host} {state}: {', '.join(parts)} in {format_seconds(seconds)}"
+
+
+def outcome_line(outcome: MigrationOutcome) -> str:
+    """One line: who, from where to where, how it ended, what it cost, why."""
+    line = f"{outcome.vm}: {outcome.source} → {outcome.dest} {outcome.mode}: {outcome.kind}"
+    line += f" after {format_seconds(outcome.seconds)}"
+    if outcome.kind is OutcomeKind.MOVED:
+        line += f", downtime {format_ms(outcome.downtime_ms)}, {format_bytes(outcome.bytes_sent)} sent"
+    return f"{line}; {outcome.reason}" if outcome.reason else line
+
+
+def next_commands(report: EvacuationReport) -> tuple[str, ...]:
+    """The commands that an operator types next, most urgent first; each once."""
+    commands: list[str] = []
+    for kind in (OutcomeKind.HELD, OutcomeKind.ROLLED_BACK):
+        for outcome in report.outcomes:
+            if outcome.kind is kind:
+                commands += outcome.next_commands
+    if report.is_dry_run:
+        commands.append(f"vmferry evacuate {report.host}")
+    elif report.is_empty:
+        commands.append(f"vmferry uncordon {report.host}   # when the host is ready again")
+    else:
+        if any(outcome.kind is OutcomeKind.HELD for outcome in report.outcomes):
+            commands.append("vmferry recover")
+        commands.append(f"vmferry vms {report.host}")
+        commands.append(f"vmferry evacuate {report.host}   # again, when the reasons are gone")
+    return tuple(dict.fromkeys(commands))
