@@ -61,10 +61,10 @@ def _tpm(element: etree._Element) -> Iterator[Device]:
 
 def _shmem(element: etree._Element) -> Iterator[Device]:
     """Attributes: name, model (ivshmem, ivshmem-plain, ivshmem-doorbell), role, server."""
-    model, name = attribute_at(element, "model", "type"), element.get("name", "")
+    model, name = attribute_at(element, "model", "type") or "ivshmem", element.get("name", "")
     server = attribute_at(element, "server", "path")
     found = known(name=name, model=model, role=element.get("role"), server=server)
-    yield Device(kind="shmem", detail=f"{model or 'ivshmem'} {name}".strip(), attributes=found)
+    yield Device(kind="shmem", detail=f"{model} {name}".strip(), attributes=found)
 
 
 def _memory(element: etree._Element) -> Iterator[Device]:

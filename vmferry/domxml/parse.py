@@ -10,6 +10,7 @@ from vmferry.errors import InvalidInput
 
 # The largest of libvirt's own test domains has 60 KiB; a VM with a thousand disks has less than 1 MiB.
 MAX_BYTES = 8 * 1024 * 1024
+MAX_ELEMENTS = 100_000
 LEADING = "\ufeff \t\r\n"
 
 _SHOWN = 60
@@ -20,8 +21,8 @@ def parse_domain(xml: str | bytes) -> etree._Element:
 
     Text is taken as it is, whatever encoding its declaration names; bytes are decoded as they declare.
     A byte order mark and white space before the document are skipped. Nothing is loaded and no entity is
-    expanded: a document type is refused. Time and memory are bounded by `MAX_BYTES` and by libxml2's own
-    limit of 256 nested elements.
+    expanded: a document type is refused. Time and memory are bounded by `MAX_BYTES`, `MAX_ELEMENTS` and
+    libxml2's own limit of 256 nested elements.
 
     Raises: InvalidInput that says what is wrong, and for syntax errors where.
     """
@@ -33,6 +34,8 @@ def parse_domain(xml: str | bytes) -> etree._Element:
     root = _parse(data, "utf-8" if isinstance(xml, str) else None)
     if root.getroottree().docinfo.internalDTD is not None:
         raise InvalidInput("domain XML has a <!DOCTYPE …>: libvirt writes none, and it may hide entities")
+    if (count := int(str(root.xpath("string(count(//*))")))) > MAX_ELEMENTS:
+        raise InvalidInput(f"domain XML has {count} elements, more than the {MAX_ELEMENTS} that are read")
     if root.tag != "domain":
         raise InvalidInput(f"not a libvirt domain: the root is <{shown(str(root.tag))}>, not <domain>")
     return root
