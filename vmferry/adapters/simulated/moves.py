@@ -1,0 +1,242 @@
+"""Moves in flight: a timeline of beats on the simulated clock, and how faults change it.
+
+The rows of ENDINGS are the fault table measured on libvirt 9.0, QEMU 7.2 (`What a move leaves behind when
+something dies`), for peer-to-peer moves with VIR_MIGRATE_PAUSED.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum, StrEnum
+
+from vmferry.adapters.simulated.faults import Blow
+from vmferry.adapters.simulated.state import SimDomain, SimHost
+from vmferry.model.migration import JobStats, MigrationPlan
+from vmferry.model.vm import DomainState
+
+
+class Phase(IntEnum):
+    """How far a move is."""
+
+    START = 0
+    MEMORY = 1  # half of the memory is over
+    SWITCH = 2  # both sides paused(migration), Finish not answered
+    ARRIVED = 3  # destination paused(user), source still paused(migration)
+    OVER = 4
+
+
+PHASE_WORDS = {Phase.MEMORY: "memory", Phase.SWITCH: "switch-over", Phase.ARRIVED: "arrived"}
+
+
+class Beat(StrEnum):
+    """One change that a move makes to the world."""
+
+    MEMORY = "half of the memory is over"
+    SWITCH = "source stops its CPUs"
+    ARRIVE = "destination is paused(user) and persistent"
+    BREAK = "destination cannot finish and keeps the definition"
+    LEAVE = "source's QEMU ends: migrated"
+    KEEP = "source goes on as before"
+    STRAND = "source's job ends, its CPUs stay stopped"
+    DROP = "destination's incoming QEMU ends"
+
+
+class End(StrEnum):
+    """Which side a fault strikes."""
+
+    SOURCE = "source"
+    DEST = "dest"
+    BOTH = "both"
+
+
+Ending = tuple[str, tuple[tuple[float, Beat], ...]]
+_RPC = "internal error: client socket is closed (ERR 1)"
+_EOF = "Cannot recv data: End of file while reading data (ERR 38)"
+_STREAM = "operation failed: job 'migration out' failed: Unable to write to socket (ERR 9)"
+_DEAD = "operation failed: domain is not running (ERR 9)"
+_FALL_BACK = ((0.0, Beat.DROP), (0.0, Beat.KEEP))
+
+ENDINGS: dict[tuple[Blow, End, Phase], Ending] = {
+    (Blow.LINK_DOWN, End.BOTH, Phase.MEMORY): (_RPC, ((27.0, Beat.DROP), (27.0, Beat.KEEP))),
+    (Blow.LINK_DOWN, End.BOTH, Phase.SWITCH): (_RPC, ((37.0, Beat.DROP), (37.0, Beat.KEEP))),
+    (Blow.LINK_DOWN, End.BOTH, Phase.ARRIVED): (_RPC, ((34.0, Beat.KEEP),)),
+    (Blow.FINISH_REQUEST_LOST, End.BOTH, Phase.SWITCH): (_RPC, ((37.0, Beat.DROP), (37.0, Beat.KEEP))),
+    (Blow.FINISH_REPLY_LOST, End.BOTH, Phase.SWITCH): (_RPC, ((0.1, Beat.ARRIVE), (34.0, Beat.KEEP))),
+    (Blow.FINISH_FAILED, End.BOTH, Phase.SWITCH): (
+        "internal error: unable to execute QEMU command 'cont' (ERR 1)",
+        ((0.1, Beat.BREAK), (0.2, Beat.KEEP)),
+    ),
+    (Blow.ABORTED, End.BOTH, Phase.MEMORY): (
+        "operation aborted: migration out job: canceled by client (ERR 78)",
+        ((0.3, Beat.DROP), (0.3, Beat.KEEP)),
+    ),
+    (Blow.QEMU_KILLED, End.SOURCE, Phase.MEMORY): (_DEAD, ((0.2, Beat.DROP),)),
+    (Blow.QEMU_KILLED, End.SOURCE, Phase.SWITCH): (_DEAD, ((0.2, Beat.DROP),)),
+    (Blow.QEMU_KILLED, End.SOURCE, Phase.ARRIVED): (_DEAD, ()),
+    (Blow.QEMU_KILLED, End.DEST, Phase.MEMORY): (_STREAM, _FALL_BACK),
+    (Blow.QEMU_KILLED, End.DEST, Phase.SWITCH): (_STREAM, _FALL_BACK),
+    (Blow.QEMU_KILLED, End.DEST, Phase.ARRIVED): ("", ((0.1, Beat.LEAVE),)),
+    (Blow.LIBVIRTD_KILLED, End.SOURCE, Phase.MEMORY): (_EOF, _FALL_BACK),
+    (Blow.LIBVIRTD_KILLED, End.SOURCE, Phase.SWITCH): (_EOF, ((0.0, Beat.DROP), (0.0, Beat.STRAND))),
+    (Blow.LIBVIRTD_KILLED, End.SOURCE, Phase.ARRIVED): (_EOF, ((0.0, Beat.STRAND),)),
+    (Blow.LIBVIRTD_KILLED, End.DEST, Phase.MEMORY): (_RPC, ((0.3, Beat.DROP), (0.3, Beat.KEEP))),
+    (Blow.LIBVIRTD_KILLED, End.DEST, Phase.SWITCH): (_RPC, ((0.3, Beat.DROP), (0.3, Beat.KEEP))),
+    (Blow.LIBVIRTD_KILLED, End.DEST, Phase.ARRIVED): (_RPC, ((0.3, Beat.KEEP),)),
+    (Blow.POWER_CUT, End.SOURCE, Phase.MEMORY): (_EOF, ((0.1, Beat.DROP),)),
+    (Blow.POWER_CUT, End.SOURCE, Phase.SWITCH): (_EOF, ((0.1, Beat.DROP),)),
+    (Blow.POWER_CUT, End.SOURCE, Phase.ARRIVED): (_EOF, ()),
+    (Blow.POWER_CUT, End.DEST, Phase.MEMORY): (_RPC, ((0.0, Beat.DROP), (0.1, Beat.KEEP))),
+    (Blow.POWER_CUT, End.DEST, Phase.SWITCH): (_RPC, ((0.0, Beat.DROP), (0.1, Beat.KEEP))),
+    (Blow.POWER_CUT, End.DEST, Phase.ARRIVED): (_RPC, ((0.1, Beat.KEEP),)),
+}
+
+
+@dataclass
+class Flight:
+    """One move in flight; `guest` is the source's domain, `incoming` the destination's."""
+
+    plan: MigrationPlan
+    source: SimHost
+    dest: SimHost
+    guest: SimDomain
+    incoming: SimDomain
+    replaced: SimDomain | None
+    was_on_cpu: bool
+    started_s: float
+    memory_s: float
+    beats: list[tuple[float, Beat]]
+    phase: Phase = Phase.START
+    error: str = ""
+
+    def next_at(self) -> float | None:
+        """Return when the next beat is due."""
+        return self.beats[0][0] if self.beats else None
+
+    def strike(self, blow: Blow, end: End, now: float) -> bool:
+        """Change the rest of the timeline as the table says; False when this phase has no such row."""
+        finishing = blow in (Blow.FINISH_REQUEST_LOST, Blow.FINISH_REPLY_LOST, Blow.FINISH_FAILED)
+        phase = Phase.SWITCH if finishing and self.phase < Phase.SWITCH else max(self.phase, Phase.MEMORY)
+        ending = ENDINGS.get((blow, end, phase))
+        if ending is None or self.phase is Phase.OVER:
+            return False
+        kept = [b for b in self.beats if finishing and b[1] in (Beat.MEMORY, Beat.SWITCH)]
+        base = max([now, *(at for at, _ in kept)])
+        self.error, rest = ending
+        self.beats = [*kept, *((base + delay, beat) for delay, beat in rest)]
+        if not self.beats:
+            self.end()
+        return True
+
+    def play(self) -> None:
+        """Make the next beat happen."""
+        _, beat = self.beats.pop(0)
+        match beat:
+            case Beat.MEMORY:
+                self.phase = Phase.MEMORY
+            case Beat.SWITCH:
+                self.phase = Phase.SWITCH
+                _pause_for_move(self.guest)
+            case Beat.ARRIVE:
+                self.phase = Phase.ARRIVED
+                self._arrive()
+            case Beat.BREAK:
+                self._arrive()
+                self.dest.end_qemu(self.incoming, "failed")
+            case Beat.LEAVE:
+                self.source.end_qemu(self.guest, "migrated")
+            case Beat.KEEP:
+                self._keep()
+            case Beat.STRAND:
+                self.guest.job = None
+            case Beat.DROP:
+                self._drop()
+        if not self.beats:
+            self.end()
+
+    def end(self) -> None:
+        """Leave no job behind."""
+        self.phase = Phase.OVER
+        for domain, job in ((self.guest, "migration out"), (self.incoming, "migration in")):
+            if domain.job == job:
+                domain.job = None
+
+    def stats(self, now: float) -> JobStats:
+        """Return the sample that virDomainGetJobStats would give now."""
+        total = self.plan.memory_kib * 1024
+        share = 1.0 if self.memory_s <= 0 else min(1.0, (now - self.started_s) / self.memory_s)
+        return JobStats(
+            elapsed_ms=round((now - self.started_s) * 1000),
+            data_total_bytes=total,
+            data_processed_bytes=round(total * share),
+            data_remaining_bytes=total - round(total * share),
+            memory_bps=round(total / max(self.memory_s, 0.001)),
+            iteration=1,
+            downtime_ms=120 if self.phase >= Phase.ARRIVED and not self.error else None,
+        )
+
+    def _arrive(self) -> None:
+        if not self.incoming.is_active:
+            return
+        self.incoming.state, self.incoming.reason, self.incoming.job = DomainState.PAUSED, "user", None
+        if self.plan.is_persistent:
+            xml = self.plan.dest_persistent_xml or self.plan.dest_xml or self.guest.persistent_xml
+            self.incoming.persistent_xml = xml
+
+    def _keep(self) -> None:
+        guest = self.guest
+        guest.job = None
+        if guest.is_active and self.was_on_cpu and not guest.is_on_cpu:
+            guest.state, guest.reason = DomainState.RUNNING, "migration_canceled"
+
+    def _drop(self) -> None:
+        if self.dest.domains.get(self.incoming.uuid) is not self.incoming:
+            return
+        self.incoming.state, self.incoming.job, self.incoming.live_xml = DomainState.ABSENT, None, None
+        del self.dest.domains[self.incoming.uuid]
+        if self.replaced is not None:
+            self.dest.domains[self.replaced.uuid] = self.replaced
+
+
+def _pause_for_move(guest: SimDomain) -> None:
+    if guest.is_on_cpu:
+        guest.state, guest.reason = DomainState.PAUSED, "migration"
+
+
+def take_off(plan: MigrationPlan, source: SimHost, dest: SimHost, now: float, memory_s: float) -> Flight:
+    """Start a move whose checks have passed: the incoming domain appears, the source gets its job."""
+    guest = source.domains[plan.uuid]
+    was_on_cpu = guest.is_on_cpu
+    incoming = SimDomain(
+        name=guest.name,
+        uuid=guest.uuid,
+        live_xml=plan.dest_xml or guest.live_xml,
+        state=DomainState.PAUSED,
+        reason="migration",
+        job="migration in",
+        memory_kib=guest.memory_kib,
+        id=dest.give_id(),
+    )
+    replaced = dest.domains.get(guest.uuid)
+    dest.domains[guest.uuid] = incoming
+    guest.job = "migration out"
+    end = now + memory_s
+    beats = [
+        (now + memory_s / 2, Beat.MEMORY),
+        (end, Beat.SWITCH),
+        (end + 0.1, Beat.ARRIVE),
+        (end + 0.2, Beat.LEAVE),
+    ]
+    if plan.mode == "non-live":
+        _pause_for_move(guest)
+    return Flight(
+        plan=plan,
+        source=source,
+        dest=dest,
+        guest=guest,
+        incoming=incoming,
+        replaced=replaced,
+        was_on_cpu=was_on_cpu,
+        started_s=now,
+        memory_s=memory_s,
+        beats=beats,
+    )
