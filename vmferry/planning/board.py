@@ -1,0 +1,91 @@
+"""What is free on each destination while a plan grows; the only mutable thing in planning."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from vmferry.planning.candidates import Candidate, Demand
+from vmferry.rules.case import Fleet
+from vmferry.rules.room import memory_free_kib, vcpus_free
+
+_MIB = 1 << 20
+
+
+@dataclass
+class Room:
+    """What one destination can still take; `total_kib` is what relative numbers refer to."""
+
+    memory_kib: int
+    total_kib: int
+    vcpus: float
+    disk: dict[str, int]
+    placed: dict[str, Candidate] = field(default_factory=dict)  # by UUID, in the order of placing
+
+    def fits(self, demand: Demand) -> bool:
+        """Whether the demand fits beside what is placed; a resource that is not asked for is never short."""
+        if demand.memory_kib > max(0, self.memory_kib) or demand.vcpus > max(0.0, self.vcpus):
+            return False
+        return all(size <= max(0, self.disk.get(path, 0)) for path, size in demand.disk)
+
+    def add(self, demand: Demand, sign: int) -> None:
+        """Take (`sign` 1) or give back (-1) a demand."""
+        self.memory_kib -= sign * demand.memory_kib
+        self.vcpus -= sign * demand.vcpus
+        for path, size in demand.disk:
+            self.disk[path] = self.disk.get(path, 0) - sign * size
+
+    def shortage(self, demand: Demand) -> str:
+        """Say what is short, with numbers; empty when the demand fits."""
+        short = []
+        if demand.memory_kib > max(0, self.memory_kib):
+            free, needed = self.memory_kib // 1024, -(-demand.memory_kib // 1024)
+            short.append(f"has {free} MiB of memory, needs {needed} MiB")
+        if demand.vcpus > max(0.0, self.vcpus):
+            short.append(f"may run {self.vcpus:g} more vCPUs, needs {demand.vcpus}")
+        for path, size in demand.disk:
+            if size > max(0, self.disk.get(path, 0)):
+                free = self.disk.get(path, 0) // _MIB
+                short.append(f"has {free} MiB in {path}, needs {-(-size // _MIB)} MiB")
+        return "; ".join(short)
+
+
+class Board:
+    """All destinations and who is placed where."""
+
+    def __init__(self, fleet: Fleet, dests: tuple[str, ...]) -> None:
+        reserved = fleet.snapshot.reserved_kib
+        self.dest_of: dict[str, str] = {}
+        self.rooms: dict[str, Room] = {}
+        for name in dests:
+            side = fleet.side(name)
+            self.rooms[name] = Room(
+                memory_kib=memory_free_kib(side, reserved.get(name, 0)),
+                total_kib=max(1, side.facts.memory_total_kib),
+                vcpus=vcpus_free(side),
+                disk=dict(side.facts.storage_free_bytes),
+            )
+
+    def fits(self, candidate: Candidate, dest: str) -> bool:
+        """Whether `dest` is feasible for the VM and has room beside what is placed."""
+        demand = candidate.demands.get(dest)
+        return demand is not None and self.rooms[dest].fits(demand)
+
+    def place(self, candidate: Candidate, dest: str) -> None:
+        """Put the VM on `dest`."""
+        self.rooms[dest].add(candidate.demands[dest], 1)
+        self.rooms[dest].placed[candidate.key] = candidate
+        self.dest_of[candidate.key] = dest
+
+    def lift(self, candidate: Candidate) -> str:
+        """Take a placed VM off the board; return where it was."""
+        dest = self.dest_of.pop(candidate.key)
+        self.rooms[dest].add(candidate.demands[dest], -1)
+        del self.rooms[dest].placed[candidate.key]
+        return dest
+
+    def free_share(self, candidate: Candidate, dest: str) -> float:
+        """Return the smallest share of memory and disk that stays free if the VM is put there; 0 to 1."""
+        room, demand = self.rooms[dest], candidate.demands[dest]
+        shares = [(room.memory_kib - demand.memory_kib) / room.total_kib]
+        shares += [1 - size / room.disk[path] for path, size in demand.disk if room.disk.get(path, 0) > 0]
+        return min(shares)

@@ -1,0 +1,76 @@
+"""Where each VM of a host could go, each destination judged by the rules as if the VM were alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from vmferry.model.findings import PreflightReport
+from vmferry.model.migration import MigrationMode
+from vmferry.model.vm import Vm
+from vmferry.planning.mode import choose_mode
+from vmferry.rules.case import Case, Fleet
+from vmferry.rules.check import check_move
+from vmferry.rules.room import memory_needed_kib
+from vmferry.rules.sharing import copies
+
+
+@dataclass(frozen=True)
+class Demand:
+    """What a VM takes on one destination from the start of its move; `disk` is (storage directory, bytes)."""
+
+    memory_kib: int
+    vcpus: int
+    copy_bytes: int
+    disk: tuple[tuple[str, int], ...]
+
+
+def demand_of(case: Case) -> Demand:
+    """Return what the VM takes; no memory and no vCPUs offline, no disk with memory."""
+    files = copies(case)
+    disk: dict[str, int] = {}
+    for copy in files:
+        if copy.storage is not None:
+            disk[copy.storage] = disk.get(copy.storage, 0) + (copy.allocated_bytes or 0)
+    return Demand(
+        memory_kib=0 if case.is_offline else memory_needed_kib(case.vm),
+        vcpus=0 if case.is_offline else case.vm.vcpus,
+        copy_bytes=sum(copy.allocated_bytes or 0 for copy in files),
+        disk=tuple(sorted(disk.items())),
+    )
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One VM with its mode, a report per destination judged and its demand per feasible destination."""
+
+    vm: Vm
+    mode: MigrationMode
+    mode_reason: str
+    reports: dict[str, PreflightReport]
+    demands: dict[str, Demand]  # feasible destinations only, in the inventory's order
+
+    @property
+    def key(self) -> str:
+        """The VM's UUID."""
+        return str(self.vm.uuid)
+
+    @cached_property
+    def hardness(self) -> tuple[int, int, int, int, str, str]:
+        """Sort key, hardest first: fewest feasible hosts, then most memory, vCPUs and bytes; then by name."""
+        most = max(self.demands.values(), key=lambda d: d.copy_bytes, default=Demand(0, 0, 0, ()))
+        return (len(self.demands), -most.memory_kib, -most.vcpus, -most.copy_bytes, self.vm.name, self.key)
+
+
+def judge(fleet: Fleet, vm: Vm, source: str, dests: Sequence[str], asked: MigrationMode | None) -> Candidate:
+    """Judge all destinations for one VM."""
+    mode, reason = choose_mode(vm, asked)
+    reports: dict[str, PreflightReport] = {}
+    demands: dict[str, Demand] = {}
+    for dest in dests:
+        case = fleet.case(vm, source, dest, mode)
+        reports[dest] = check_move(case)
+        if not reports[dest].blockers:
+            demands[dest] = demand_of(case)
+    return Candidate(vm, mode, reason, reports, demands)

@@ -1,0 +1,174 @@
+"""Plan a host's evacuation: every domain gets a destination or reasons why there is none."""
+
+from __future__ import annotations
+
+from vmferry.errors import InvalidInput
+from vmferry.model.evacuation import EvacuationPlan, EvacuationRequest, Move, Stranded
+from vmferry.model.findings import Finding, Severity
+from vmferry.model.host import FleetSnapshot
+from vmferry.planning.board import Board
+from vmferry.planning.candidates import Candidate, judge
+from vmferry.planning.order import order_moves
+from vmferry.planning.repair import Budget, make_room
+from vmferry.rules.case import Fleet
+
+_PLANNER = "vmferry.planning.placement"
+_NAMES_SHOWN = 5
+
+
+def plan_evacuation(snapshot: FleetSnapshot, request: EvacuationRequest) -> EvacuationPlan:
+    """Return moves and stranded VMs for all domains of the host, running or not.
+
+    Pure and deterministic: the same snapshot and request give the same plan. Raises InvalidInput with every unknown
+    host or VM name at once, or when the host to be emptied was not read.
+    """
+    fleet = Fleet(snapshot)
+    _check_request(fleet, request)
+    candidates = _judge_all(fleet, request)
+    board = Board(fleet, _dests(fleet, request))
+    reasons = _place_all(fleet, board, sorted(candidates, key=lambda c: c.hardness), request.host)
+    by_key = {c.key: c for c in candidates}
+    ordered = order_moves([(by_key[key], dest) for key, dest in board.dest_of.items()])
+    moves = tuple(
+        _move(candidate, request.host, dest, reasons[candidate.key], i)
+        for i, (candidate, dest) in enumerate(ordered)
+    )
+    stuck = sorted((c for c in candidates if c.key not in board.dest_of), key=lambda c: (c.vm.name, c.key))
+    stranded = tuple(_stranded(fleet, board, candidate, request) for candidate in stuck)
+    return EvacuationPlan(host=request.host, moves=moves, stranded=stranded, snapshot=snapshot)
+
+
+def _tried(fleet: Fleet, request: EvacuationRequest) -> tuple[str, ...]:
+    names = fleet.snapshot.inventory.names()
+    return tuple(n for n in names if n != request.host and (not request.dests or n in request.dests))
+
+
+def _dests(fleet: Fleet, request: EvacuationRequest) -> tuple[str, ...]:
+    """Return the destinations that were read, in the inventory's order."""
+    return tuple(name for name in _tried(fleet, request) if name in fleet.sides)
+
+
+def _check_request(fleet: Fleet, request: EvacuationRequest) -> None:
+    names, side = fleet.snapshot.inventory.names(), fleet.sides.get(request.host)
+    known = ", ".join(names)
+    problems = [f"dests: no host {d} in the inventory ({known})" for d in request.dests if d not in names]
+    if request.host in request.dests:
+        problems.append(f"dests: {request.host} is the host to be emptied")
+    if request.host not in names:
+        problems.append(f"host: no host {request.host} in the inventory ({known})")
+    elif side is None:
+        why = next((u.reason for u in fleet.snapshot.unreachable if u.host == request.host), "it was not asked")
+        problems.append(f"host: {request.host} was not read: {why}; an evacuation needs its list of VMs")
+    else:
+        vms = [vm for vm in request.modes if side.facts.find_vm(vm) is None]
+        problems += [f"modes: no VM {vm} on {request.host}; see `virsh list --all` there" for vm in vms]
+    if problems:
+        raise InvalidInput(
+            f"evacuation of {request.host}: " + "; ".join(problems), problems=tuple(problems), host=request.host
+        )
+
+
+def _judge_all(fleet: Fleet, request: EvacuationRequest) -> list[Candidate]:
+    dests = _dests(fleet, request)
+    vms = sorted(fleet.side(request.host).facts.vms, key=lambda vm: (vm.name, str(vm.uuid)))
+    modes = request.modes
+    return [
+        judge(fleet, vm, request.host, dests, modes.get(vm.name) or modes.get(str(vm.uuid))) for vm in vms
+    ]
+
+
+def _place_all(fleet: Fleet, board: Board, candidates: list[Candidate], source: str) -> dict[str, str]:
+    """Place the hardest VM first, then repair for those left over; return why each VM is where it is."""
+    reasons: dict[str, str] = {}
+    left: list[Candidate] = []
+    for candidate in candidates:
+        reason = _place_best(fleet, board, candidate, source)
+        if reason is None:
+            left.append(candidate)
+        else:
+            reasons[candidate.key] = reason
+    budget = Budget()
+    for candidate in left:
+        before = dict(board.dest_of)
+        reason = _place_best(fleet, board, candidate, source)
+        if reason is None and make_room(board, candidate, budget) is not None:
+            reason = "no host had room at first; others were placed elsewhere to make it"
+        if reason is not None:
+            reasons[candidate.key] = reason
+        for key, dest in before.items():
+            if board.dest_of[key] != dest:
+                reasons[key] = f"placed here instead of on {dest} to make room for {candidate.vm.name} there"
+    return reasons
+
+
+def _place_best(fleet: Fleet, board: Board, candidate: Candidate, source: str) -> str | None:
+    """Place a VM on the host that keeps the largest share free, own site first; return the reason, None if no room."""
+    fitting = [dest for dest in candidate.demands if board.fits(candidate, dest)]
+    if not fitting:
+        return None
+    site = fleet.side(source).host.site
+    shares = {dest: board.free_share(candidate, dest) for dest in fitting}
+
+    def rank(dest: str) -> tuple[bool, float, int]:
+        return (fleet.side(dest).host.site != site, -shares[dest], len(board.rooms[dest].placed))
+
+    best = min(fitting, key=rank)  # ties go to the inventory's order
+    board.place(candidate, best)
+    if len(candidate.demands) == 1:
+        return "the only host that can take it"
+    rest = f"keeps the most free of {len(fitting)} hosts with room ({100 * shares[best]:.0f} %)"
+    return rest if fleet.side(best).host.site == site else f"another site: none on site {site} has room; {rest}"
+
+
+def _move(candidate: Candidate, source: str, dest: str, reason: str, order: int) -> Move:
+    demand = candidate.demands[dest]
+    return Move(
+        vm=candidate.vm.name,
+        uuid=candidate.key,
+        source=source,
+        dest=dest,
+        mode=candidate.mode,
+        mode_reason=candidate.mode_reason,
+        dest_reason=reason,
+        order=order,
+        memory_kib=demand.memory_kib,
+        vcpus=demand.vcpus,
+        copy_bytes=demand.copy_bytes,
+        warnings=candidate.reports[dest].warnings,
+    )
+
+
+def _stranded(fleet: Fleet, board: Board, candidate: Candidate, request: EvacuationRequest) -> Stranded:
+    reasons: dict[str, tuple[Finding, ...]] = {}
+    for name in _tried(fleet, request):
+        if name not in fleet.sides:
+            reasons[name] = (_unread(fleet.snapshot, name),)
+        elif candidate.reports[name].blockers:
+            reasons[name] = candidate.reports[name].blockers
+        else:
+            reasons[name] = (_no_room(board, candidate, name),)
+    if not reasons:
+        message = f"vm {candidate.vm.name}: the inventory has no other host than {request.host}; add one"
+        reasons[request.host] = (_finding("no-destination", message),)
+    return Stranded(vm=candidate.vm.name, uuid=candidate.key, reasons=reasons)
+
+
+def _finding(rule: str, message: str) -> Finding:
+    return Finding(rule=rule, severity=Severity.BLOCK, message=message, source=_PLANNER)
+
+
+def _unread(snapshot: FleetSnapshot, name: str) -> Finding:
+    why = next((u.reason for u in snapshot.unreachable if u.host == name), "it was not read")
+    return _finding("host-unreachable", f"{name} cannot be used: {why}; run `vmferry hosts check {name}`")
+
+
+def _no_room(board: Board, candidate: Candidate, name: str) -> Finding:
+    room = board.rooms[name]
+    names = [c.vm.name for c in room.placed.values()]
+    more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
+    after = f"after placing {', '.join(names[:_NAMES_SHOWN])}{more}" if names else "beside what runs there"
+    shortage = room.shortage(candidate.demands[name])
+    message = f"vm {candidate.vm.name}: no room left on {name} {after}: {shortage}; free memory or add a host"
+    return _finding("no-room-left", message)
+
+

@@ -1,0 +1,172 @@
+"""Check a plan without knowing how it was made: nothing of the planner is imported, the arithmetic is done again.
+
+As BtrPlace's checkers: one function per promise, each returns problems as text.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from vmferry.model.evacuation import EvacuationPlan, Move
+from vmferry.model.host import FleetSnapshot, Host, HostFacts
+from vmferry.model.migration import MigrationMode
+from vmferry.model.vm import Vm
+from vmferry.rules.case import Fleet
+from vmferry.rules.check import check_move
+
+_QEMU_KIB, _QEMU_SHARE = 65536, 0.02  # as reasoned in vmferry.rules.room; spelled again on purpose
+
+
+def replay(plan: EvacuationPlan) -> tuple[str, ...]:
+    """Return every promise that the plan breaks, as text; empty for a good plan.
+
+    All moves may overlap: memory is taken on the destination at the start and freed on the source only at the end, so
+    what a plan puts on a host must fit at once.
+    """
+    checks = (_check_all_once, _check_order, _check_places, _check_facts, _check_rules, _check_memory,
+              _check_vcpus, _check_disk)  # fmt: skip
+    return tuple(problem for check in checks for problem in check(plan))
+
+
+def _source(plan: EvacuationPlan) -> HostFacts | None:
+    return plan.snapshot.facts(plan.host)
+
+
+def _vm_of(plan: EvacuationPlan, move: Move) -> Vm | None:
+    source = _source(plan)
+    return next((vm for vm in source.vms if str(vm.uuid) == move.uuid), None) if source else None
+
+
+def _check_all_once(plan: EvacuationPlan) -> Iterator[str]:
+    """moves ∪ stranded = all domains of the host, each once."""
+    source = _source(plan)
+    if source is None:
+        yield f"host {plan.host} was not read: the plan cannot know its VMs"
+        return
+    names = {str(vm.uuid): vm.name for vm in source.vms}
+    planned = [(m.uuid, m.vm) for m in plan.moves] + [(s.uuid, s.vm) for s in plan.stranded]
+    counts = Counter(uuid for uuid, _ in planned)
+    for uuid, name in names.items():
+        if counts[uuid] != 1:
+            yield f"vm {name} ({uuid}) appears {counts[uuid]} times in the plan instead of once"
+    for uuid, name in planned:
+        if names.get(uuid) != name:
+            yield f"vm {name} ({uuid}) is not a domain of {plan.host}"
+    for stranded in plan.stranded:
+        if not any(stranded.reasons.values()):
+            yield f"vm {stranded.vm} is stranded without a reason"
+
+
+def _check_order(plan: EvacuationPlan) -> Iterator[str]:
+    orders = [move.order for move in plan.moves]
+    if orders != list(range(len(orders))):
+        yield f"the order of starting is {orders}, not 0 to {len(orders) - 1} in the order of the list"
+
+
+def _check_places(plan: EvacuationPlan) -> Iterator[str]:
+    """No move goes to the source or to an unknown, unread, unreachable or cordoned host; none of a VM in a run."""
+    snapshot = plan.snapshot
+    names = snapshot.inventory.names()
+    cordoned = {c.host for c in snapshot.cordons}
+    unreachable = {u.host for u in snapshot.unreachable}
+    for move in plan.moves:
+        if move.source != plan.host:
+            yield f"vm {move.vm} moves from {move.source}, the plan is for {plan.host}"
+        if move.dest == plan.host:
+            yield f"vm {move.vm} moves to {move.dest}, the host to be emptied"
+        if move.dest not in names:
+            yield f"vm {move.vm} moves to {move.dest}, which the inventory does not know"
+        elif snapshot.facts(move.dest) is None or move.dest in unreachable:
+            yield f"vm {move.vm} moves to {move.dest}, which was not read or is unreachable"
+        if move.dest in cordoned:
+            yield f"vm {move.vm} moves to {move.dest}, which is closed for arrivals"
+        if move.uuid in snapshot.open_runs:
+            yield f"vm {move.vm} already moves in run {snapshot.open_runs[move.uuid]}"
+
+
+def _needs_kib(move: Move, vm: Vm) -> int:
+    if move.mode is MigrationMode.OFFLINE:
+        return 0
+    guest = max(vm.memory_kib, vm.max_memory_kib)
+    return guest + _QEMU_KIB + int(guest * _QEMU_SHARE)
+
+
+def _check_facts(plan: EvacuationPlan) -> Iterator[str]:
+    """What a move says it takes is what its VM takes."""
+    for move in plan.moves:
+        vm = _vm_of(plan, move)
+        if vm is None:
+            continue
+        if abs(move.memory_kib - _needs_kib(move, vm)) > 1:
+            yield f"vm {move.vm} takes {_needs_kib(move, vm)} KiB on {move.dest}, the plan says {move.memory_kib}"
+        vcpus = 0 if move.mode is MigrationMode.OFFLINE else vm.vcpus
+        if move.vcpus != vcpus:
+            yield f"vm {move.vm} takes {vcpus} vCPUs on {move.dest}, the plan says {move.vcpus}"
+
+
+def _check_rules(plan: EvacuationPlan) -> Iterator[str]:
+    """No rule blocks a move."""
+    fleet = Fleet(plan.snapshot)
+    for move in plan.moves:
+        vm = _vm_of(plan, move)
+        if vm is None or move.source not in fleet.sides or move.dest not in fleet.sides:
+            continue
+        for finding in check_move(fleet.case(vm, move.source, move.dest, move.mode)).blockers:
+            yield f"vm {move.vm} to {move.dest}: rule {finding.rule} blocks: {finding.message}"
+
+
+def _arrivals(plan: EvacuationPlan) -> Iterator[tuple[Host, HostFacts, list[tuple[Move, Vm]]]]:
+    """Yield each host that was read with the moves to it."""
+    for host in plan.snapshot.inventory.hosts:
+        facts = plan.snapshot.facts(host.name)
+        if facts is not None:
+            pairs = [(m, _vm_of(plan, m)) for m in plan.moves if m.dest == host.name]
+            yield host, facts, [(m, vm) for m, vm in pairs if vm is not None]
+
+
+def _check_memory(plan: EvacuationPlan) -> Iterator[str]:
+    for host, facts, moves in _arrivals(plan):
+        kept = host.reserves.memory_mib * 1024 + plan.snapshot.reserved_kib.get(host.name, 0)
+        free, taken = facts.memory_available_kib - kept, sum(_needs_kib(m, vm) for m, vm in moves)
+        if taken > max(0, free):
+            yield f"{host.name} is over-committed: {taken // 1024} MiB of memory arrive, {free // 1024} MiB are free"
+
+
+def _check_vcpus(plan: EvacuationPlan) -> Iterator[str]:
+    for host, facts, moves in _arrivals(plan):
+        there = sum(vm.vcpus for vm in facts.vms if vm.is_active)
+        arriving = sum(vm.vcpus for m, vm in moves if m.mode is not MigrationMode.OFFLINE)
+        allowed = facts.cpus * host.reserves.vcpu_ratio
+        if arriving and there + arriving > allowed:
+            yield f"{host.name} is over-committed: {there} + {arriving} vCPUs, {allowed:g} are allowed"
+
+
+def _check_disk(plan: EvacuationPlan) -> Iterator[str]:
+    for host, facts, moves in _arrivals(plan):
+        taken: Counter[str] = Counter()
+        for move, vm in moves:
+            needed = _copied(plan.snapshot, move, vm)
+            if sum(needed.values()) != move.copy_bytes:
+                yield f"vm {move.vm} copies {sum(needed.values())} bytes to {host.name}, the plan says {move.copy_bytes}"
+            taken.update({directory: size for directory, size in needed.items() if directory})
+        for directory, size in taken.items():
+            free = facts.storage_free_bytes[directory]
+            if size > free:
+                yield f"{host.name} is over-committed: {size} bytes arrive in {directory}, {free} are free"
+
+
+def _copied(snapshot: FleetSnapshot, move: Move, vm: Vm) -> Counter[str]:
+    """Return bytes per directory of the destination that an offline move fills; "" for files in no known one."""
+    pair, facts = snapshot.pair(move.source, move.dest), snapshot.facts(move.dest)
+    filled: Counter[str] = Counter()
+    if move.mode is not MigrationMode.OFFLINE or pair is None or facts is None:
+        return filled
+    images = [d.source for d in vm.disks if d.kind == "file" and d.device in ("disk", "lun") and d.source]
+    for path in {*images, *([vm.nvram] if vm.nvram else [])}:
+        if pair.is_same_storage(path):
+            continue
+        under = [d for d in facts.storage_free_bytes if path.startswith(d.rstrip("/") + "/")]
+        size = pair.source_files[path].allocated_bytes if path in pair.source_files else 0
+        filled[max(under, key=len, default="")] += size
+    return filled

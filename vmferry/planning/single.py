@@ -1,0 +1,118 @@
+"""Plan one VM's move: find the VM, choose the mode, judge."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from vmferry.errors import InvalidInput
+from vmferry.model.findings import PreflightReport
+from vmferry.model.host import FleetSnapshot
+from vmferry.model.migration import MigrationMode, MigrationRequest
+from vmferry.model.vm import Vm
+from vmferry.planning.mode import choose_mode
+from vmferry.rules.case import Case, Fleet, apply_changes
+from vmferry.rules.check import check_move
+
+
+@dataclass(frozen=True)
+class VmDecision:
+    """What is known before a MigrationPlan is built; `report` may hold blockers, nothing is raised for them."""
+
+    case: Case
+    mode: MigrationMode
+    mode_reason: str
+    report: PreflightReport
+
+    @property
+    def vm(self) -> Vm:
+        """The VM as it is on the source."""
+        return self.case.vm
+
+
+Found = dict[str, Vm]  # host → the VM there
+
+
+def plan_vm(snapshot: FleetSnapshot, request: MigrationRequest, arriving: Vm | None = None) -> VmDecision:
+    """Find the VM, choose its mode and judge the move by all rules.
+
+    `arriving` is what the operator's own XML (`request.xml`) defines, parsed by the caller; without it the typed
+    changes apply. Raises InvalidInput with all problems at once: unknown hosts, VM not found or ambiguous, source is
+    destination.
+    """
+    fleet = Fleet(snapshot)
+    found = _find(fleet, request.vm)
+    problems = _dest_problems(fleet, request)
+    source, more = _choose_source(fleet, request, found)
+    problems += more
+    if source is not None and source == request.dest:
+        problems.append(f"dest: vm {request.vm} is on {source} already; name another host")
+    if problems or source is None:
+        raise InvalidInput(f"vm {request.vm}: " + "; ".join(problems), problems=tuple(problems), vm=request.vm)
+    vm = found[source]
+    mode, reason = choose_mode(vm, request.mode)
+    case = fleet.case(vm, source, request.dest, mode, arriving or apply_changes(vm, request.changes))
+    return VmDecision(case, mode, reason, check_move(case))
+
+
+def _find(fleet: Fleet, vm: str) -> Found:
+    seen = {name: side.facts.find_vm(vm) for name, side in fleet.sides.items()}
+    return {name: there for name, there in seen.items() if there is not None}
+
+
+def _unread(fleet: Fleet) -> str:
+    """Say which hosts were not searched; empty when all were."""
+    why = {u.host: u.reason for u in fleet.snapshot.unreachable}
+    unread = [name for name in fleet.snapshot.inventory.names() if name not in fleet.sides]
+    return ", ".join(f"{name} ({why.get(name, 'not read')})" for name in unread)
+
+
+def _host_problem(fleet: Fleet, field: str, name: str) -> list[str]:
+    names = fleet.snapshot.inventory.names()
+    if name not in names:
+        return [f"{field}: no host {name} in the inventory ({', '.join(names)})"]
+    if name not in fleet.sides:
+        why = next((u.reason for u in fleet.snapshot.unreachable if u.host == name), "it was not asked")
+        return [f"{field}: {name} was not read: {why}; run `vmferry hosts check {name}`"]
+    return []
+
+
+def _dest_problems(fleet: Fleet, request: MigrationRequest) -> list[str]:
+    return _host_problem(fleet, "dest", request.dest)
+
+
+def _choose_source(fleet: Fleet, request: MigrationRequest, found: Found) -> tuple[str | None, list[str]]:
+    """Return where the VM is to be taken from, or problems."""
+    if request.source is not None:
+        problems = _host_problem(fleet, "source", request.source)
+        if not problems and request.source not in found:
+            elsewhere = f"it is on {', '.join(found)}" if found else _not_found(fleet)
+            problems = [f"source: no VM {request.vm} on {request.source}; {elsewhere}"]
+        return (None if problems else request.source), problems
+    if not found:
+        return None, [f"vm: no VM {request.vm}: {_not_found(fleet)}"]
+    return _only_source(request.vm, found)
+
+
+def _not_found(fleet: Fleet) -> str:
+    unread = _unread(fleet)
+    also = f"; not searched: {unread}" if unread else ""
+    return f"searched {', '.join(fleet.sides) or 'no host'}{also}; see `virsh list --all`"
+
+
+def _only_source(name: str, found: Found) -> tuple[str | None, list[str]]:
+    """Return the one host that is meant: the only one, or the only one where the VM is active."""
+    where = ", ".join(f"{host} ({vm.state}, {vm.uuid})" for host, vm in found.items())
+    active = [host for host, vm in found.items() if vm.is_active]
+    uuids = {vm.uuid for vm in found.values()}
+    if len(found) == 1:
+        return next(iter(found)), []
+    if len(uuids) > 1:
+        return None, [f"vm: several VMs are named {name}: {where}; name the source or give the UUID"]
+    if len(active) > 1:
+        return None, [
+            f"ALARM: vm {name} is active on several hosts: {where}; two copies may write to one disk; start and "
+            "resume nothing, look at every host, then run recover_runs"
+        ]
+    if len(active) == 1:
+        return active[0], []
+    return None, [f"vm: {name} is defined on several hosts, active on none: {where}; name the source"]

@@ -1,0 +1,77 @@
+"""The sliding window: which moves may start now, given what runs. A frozen value; every change gives a new one."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from vmferry.model.evacuation import Move
+from vmferry.model.host import Inventory, Limits
+
+
+@dataclass(frozen=True)
+class Window:
+    """Moves that wait, in the order of starting, and moves that run.
+
+    At most `max_parallel` run at once; a host takes part in no more than its limits allow. A move that cannot start
+    holds up none behind it: a slot is used again as soon as its move is done, never a batch waited for.
+    """
+
+    waiting: tuple[Move, ...]
+    running: tuple[Move, ...]
+    limits: Mapping[str, Limits]
+    max_parallel: int
+
+    @classmethod
+    def open(cls, moves: Iterable[Move], limits: Mapping[str, Limits], max_parallel: int) -> Window:
+        """Return a window in which nothing runs; a host without an entry in `limits` has the default limits."""
+        waiting = tuple(sorted(moves, key=lambda move: move.order))
+        uuids = [move.uuid for move in waiting]
+        if len(set(uuids)) != len(uuids) or max_parallel < 1:
+            raise ValueError("a window needs every VM once and at least one move at a time")
+        return cls(waiting, (), dict(limits), max_parallel)
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether nothing waits and nothing runs."""
+        return not self.waiting and not self.running
+
+    def startable(self) -> tuple[Move, ...]:
+        """Return the waiting moves that may all start now, in their order; empty when every slot is taken."""
+        outgoing = Counter(move.source for move in self.running)
+        incoming = Counter(move.dest for move in self.running)
+        chosen: list[Move] = []
+        for move in self.waiting:
+            if len(self.running) + len(chosen) >= self.max_parallel:
+                break
+            source, dest = self._limits(move.source), self._limits(move.dest)
+            if outgoing[move.source] < source.outgoing and incoming[move.dest] < dest.incoming:
+                outgoing[move.source] += 1
+                incoming[move.dest] += 1
+                chosen.append(move)
+        return tuple(chosen)
+
+    def take(self) -> tuple[tuple[Move, ...], Window]:
+        """Return what may start now and the window in which it runs."""
+        started = self.startable()
+        waiting = tuple(move for move in self.waiting if move not in started)
+        return started, replace(self, waiting=waiting, running=(*self.running, *started))
+
+    def done(self, uuid: str) -> Window:
+        """Return the window after the running move of this VM has ended; raises KeyError when none runs."""
+        if all(move.uuid != uuid for move in self.running):
+            raise KeyError(uuid)
+        return replace(self, running=tuple(move for move in self.running if move.uuid != uuid))
+
+    def stop(self) -> tuple[tuple[Move, ...], Window]:
+        """Return the moves that will not start any more and the window that only waits for the running ones."""
+        return self.waiting, replace(self, waiting=())
+
+    def _limits(self, host: str) -> Limits:
+        return self.limits.get(host) or Limits()
+
+
+def limits_of(inventory: Inventory) -> dict[str, Limits]:
+    """Return the limits of every host of the inventory."""
+    return {host.name: host.limits for host in inventory.hosts}

@@ -1,0 +1,167 @@
+"""What a rule sees: one VM, two hosts and a mode; and the fleet that cases are made from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from uuid import UUID
+
+from vmferry.errors import NotFound
+from vmferry.model.host import Cordon, FleetSnapshot, Host, HostFacts, PairFacts, Profile
+from vmferry.model.migration import DomainChanges, MigrationMode
+from vmferry.model.vm import Disk, Vm
+
+
+@dataclass(frozen=True)
+class Side:
+    """One end of a move: the inventory's entry, what was read, and indices over it made at first use."""
+
+    host: Host
+    facts: HostFacts
+
+    @property
+    def name(self) -> str:
+        """The inventory's name of the host."""
+        return self.host.name
+
+    @cached_property
+    def by_name(self) -> Mapping[str, Vm]:
+        """The host's domains by name."""
+        return {vm.name: vm for vm in self.facts.vms}
+
+    @cached_property
+    def by_uuid(self) -> Mapping[UUID, Vm]:
+        """The host's domains by UUID."""
+        return {vm.uuid: vm for vm in self.facts.vms}
+
+    @cached_property
+    def active_vcpus(self) -> int:
+        """vCPUs of the domains that have a QEMU process."""
+        return sum(vm.vcpus for vm in self.facts.vms if vm.is_active)
+
+    @cached_property
+    def canonical_machines(self) -> Mapping[str, str]:
+        """Machine type name → canonical name, aliases included."""
+        return {machine.name: machine.canonical for machine in self.facts.machines}
+
+    @cached_property
+    def max_vcpus(self) -> Mapping[str, int]:
+        """Canonical machine type → the most vCPUs it takes."""
+        return {machine.canonical: machine.max_vcpus for machine in self.facts.machines}
+
+    @cached_property
+    def file_users(self) -> Mapping[str, tuple[str, ...]]:
+        """Path → names of this host's domains that use it as disk, backing file or NVRAM, sorted."""
+        users: dict[str, set[str]] = {}
+        for vm in self.facts.vms:
+            for path in vm_paths(vm):
+                users.setdefault(path, set()).add(vm.name)
+        return {path: tuple(sorted(names)) for path, names in users.items()}
+
+
+def vm_paths(vm: Vm) -> tuple[str, ...]:
+    """Return every host path of the VM's disks, their backing files and its NVRAM; may repeat."""
+    disks = tuple(d.source for d in vm.disks if d.is_local_path and d.source)
+    backing = tuple(path for d in vm.disks for path in d.backing if path.startswith("/"))
+    return (*disks, *backing, *((vm.nvram,) if vm.nvram else ()))
+
+
+@dataclass(frozen=True)
+class Case:
+    """One question to the rules: may this VM go from `source` to `dest` in this mode?
+
+    `arriving` is the VM as the destination shall define it (path remaps and the operator's own XML applied).
+    `pair` None: reach and files were not read, so what depends on them is judged from the inventory only.
+    `copies` are other hosts than the two where a domain with this UUID is active.
+    """
+
+    vm: Vm
+    arriving: Vm
+    source: Side
+    dest: Side
+    mode: MigrationMode
+    pair: PairFacts | None
+    reserved_kib: int
+    cordon: Cordon | None
+    open_run: str | None
+    copies: tuple[str, ...]
+
+    @property
+    def profile(self) -> Profile:
+        """The stricter profile of the two hosts."""
+        profiles = (self.source.host.profile, self.dest.host.profile)
+        return Profile.RHEL8 if Profile.RHEL8 in profiles else Profile.UPSTREAM
+
+    @property
+    def is_offline(self) -> bool:
+        """Whether only the definition and files move, no memory."""
+        return self.mode is MigrationMode.OFFLINE
+
+    @cached_property
+    def dest_sources(self) -> Mapping[str, str | None]:
+        """Disk target → source on the destination."""
+        return {disk.target: disk.source for disk in self.arriving.disks}
+
+    def dest_path(self, disk: Disk) -> str:
+        """Return the path of a local disk on the destination; its own where the arriving VM lacks the disk."""
+        return self.dest_sources.get(disk.target) or disk.source or ""
+
+
+def apply_changes(vm: Vm, changes: DomainChanges) -> Vm:
+    """Return the VM as it is with `changes` applied; the VM itself when nothing changes."""
+    if changes.is_empty:
+        return vm
+    disks = tuple(
+        d.model_copy(update={"source": changes.disk_sources.get(d.target, d.source)}) for d in vm.disks
+    )
+    maps = {"bridge": changes.bridges, "network": changes.networks}
+    nics = tuple(
+        n.model_copy(update={"source": maps.get(n.kind, {}).get(n.source or "", n.source)}) for n in vm.nics
+    )
+    return vm.model_copy(update={"disks": disks, "nics": nics})
+
+
+class Fleet:
+    """A snapshot with indices, so that a thousand cases cost no thousand searches. Reads only.
+
+    `sides` are the hosts that may be used: in the inventory, read, and not listed as unreachable.
+    """
+
+    def __init__(self, snapshot: FleetSnapshot) -> None:
+        self.snapshot = snapshot
+        lost = {u.host for u in snapshot.unreachable}
+        facts = {f.name: f for f in snapshot.hosts if f.name not in lost}
+        self.sides = {h.name: Side(h, facts[h.name]) for h in snapshot.inventory.hosts if h.name in facts}
+        self._pairs = {(p.source, p.dest): p for p in snapshot.pairs}
+        self._cordons = {c.host: c for c in snapshot.cordons}
+        self._active_on: dict[UUID, list[str]] = {}
+        for name, side in self.sides.items():
+            for vm in side.facts.vms:
+                if vm.is_active:
+                    self._active_on.setdefault(vm.uuid, []).append(name)
+
+    def active_on(self, uuid: UUID) -> tuple[str, ...]:
+        """Return the hosts where a domain with this UUID is active, in the inventory's order."""
+        return tuple(self._active_on.get(uuid, ()))
+
+    def side(self, name: str) -> Side:
+        """Return a host that was read; raises NotFound."""
+        if name not in self.sides:
+            raise NotFound(f"host {name} was not read; run `vmferry hosts check {name}`", host=name)
+        return self.sides[name]
+
+    def case(self, vm: Vm, source: str, dest: str, mode: MigrationMode, arriving: Vm | None = None) -> Case:
+        """Return the case of one move; `arriving` None means that nothing is changed; raises NotFound."""
+        return Case(
+            vm=vm,
+            arriving=arriving or vm,
+            source=self.side(source),
+            dest=self.side(dest),
+            mode=mode,
+            pair=self._pairs.get((source, dest)),
+            reserved_kib=self.snapshot.reserved_kib.get(dest, 0),
+            cordon=self._cordons.get(dest),
+            open_run=self.snapshot.open_runs.get(str(vm.uuid)),
+            copies=tuple(name for name in self.active_on(vm.uuid) if name not in (source, dest)),
+        )

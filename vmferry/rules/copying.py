@@ -1,0 +1,95 @@
+"""Rules about the files that an offline move copies; what needs the pair is not judged before it was read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+
+from vmferry.rules.case import Case
+from vmferry.rules.sharing import copies
+
+_MIB = 1 << 20
+# libvirt makes this directory on every host (qemu.conf nvram_dir has no setting; src/qemu/qemu_conf.c).
+_NVRAM_DIRECTORY = "/var/lib/libvirt/qemu/nvram"
+
+
+def target_exists(case: Case) -> Iterator[str]:
+    """No file of the destination would be overwritten."""
+    if case.pair is None:
+        return
+    for copy in copies(case):
+        there = case.pair.dest_files.get(copy.dest_path)
+        if there is not None:
+            yield (
+                f"vm {case.vm.name}: {copy.dest_path} exists on {case.dest.name} ({there.size_bytes // _MIB} MiB) and "
+                f"vmferry never overwrites an image; look whose it is: `qemu-img info {copy.dest_path}` there, then move "
+                "it away or choose another path with changes.disk_sources"
+            )
+
+
+def directory(case: Case) -> Iterator[str]:
+    """Every copy goes to a storage directory of the inventory that exists on the destination."""
+    for copy in copies(case):
+        parent = str(PurePosixPath(copy.dest_path).parent)
+        if copy.storage is not None or (copy.is_nvram and parent == _NVRAM_DIRECTORY):
+            continue
+        entry = case.dest.host.storage_of(copy.dest_path)
+        if entry is None:
+            have = ", ".join(s.path for s in case.dest.host.storage) or "none"
+            yield (
+                f"vm {case.vm.name}: {parent} lies in no storage of {case.dest.name} (inventory: {have}); add it to the "
+                "inventory or choose another path with changes.disk_sources"
+            )
+        else:
+            yield (
+                f"vm {case.vm.name}: storage {entry.path} does not exist on {case.dest.name}; "
+                f"run `ssh {case.dest.host.ssh.address} mkdir -p {entry.path}` or mount it"
+            )
+
+
+def source_missing(case: Case) -> Iterator[str]:
+    """Every file to be copied exists on the source."""
+    if case.pair is None:
+        return
+    for copy in copies(case):
+        if copy.allocated_bytes is None:
+            yield (
+                f"vm {case.vm.name}: {copy.source_path} was not found on {case.source.name}; "
+                f"see `ls -l {copy.source_path}` there, the definition may be out of date"
+            )
+
+
+def space(case: Case) -> Iterator[str]:
+    """The destination has room for the allocated bytes of all copies, per directory."""
+    needed: dict[str, int] = {}
+    for copy in copies(case):
+        if copy.storage is not None:
+            needed[copy.storage] = needed.get(copy.storage, 0) + (copy.allocated_bytes or 0)
+    for storage, size in needed.items():
+        free = case.dest.facts.storage_free_bytes[storage]
+        if size > free:
+            yield (
+                f"vm {case.vm.name}: {case.dest.name} has {free // _MIB} MiB free in {storage}, the copies need "
+                f"{-(-size // _MIB)} MiB; choose another host or free space"
+            )
+
+
+def file_in_use(case: Case) -> Iterator[str]:
+    """No other domain of the source uses a file that moves: it is set aside once the copy is over."""
+    for copy in copies(case):
+        others = tuple(n for n in case.source.file_users.get(copy.source_path, ()) if n != case.vm.name)
+        if others:
+            yield (
+                f"vm {case.vm.name}: {copy.source_path} is used by {', '.join(others)} on {case.source.name} too, which "
+                "would lose it; give each VM an image of its own or put it on shared storage"
+            )
+
+
+def unread(case: Case) -> Iterator[str]:
+    """The files were looked at before anything is copied."""
+    files = copies(case) if case.pair is None else ()
+    if files:
+        yield (
+            f"vm {case.vm.name}: {len(files)} files are to be copied to {case.dest.name}, but neither their sizes nor "
+            "the destination's files were read; preflight reads them before the move"
+        )

@@ -1,0 +1,132 @@
+"""Rules about devices whose state or other end stays on the source."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+
+from vmferry.model.vm import Device
+from vmferry.rules.case import Case
+
+_CHARACTER = ("serial", "parallel", "console", "channel")
+_PATH_KEYS = ("path", "source", "source_path")
+
+
+def _is_mediated(device: Device) -> bool:
+    return "mdev" in (device.attributes.get("type"), *device.detail.split())
+
+
+def passthrough(case: Case) -> Iterator[str]:
+    """No host device is passed through."""
+    for device in case.vm.devices:
+        if device.kind == "hostdev" and not _is_mediated(device):
+            yield (
+                f"vm {case.vm.name} has a device of {case.source.name} passed through ({device.detail}); detach it with "
+                f"`virsh detach-device {case.vm.name} FILE` before the move, attach one on {case.dest.name} afterwards"
+            )
+
+
+def mediated(case: Case) -> Iterator[str]:
+    """No mediated device (vGPU) is used."""
+    for device in case.vm.devices:
+        if device.kind == "hostdev" and _is_mediated(device):
+            yield (
+                f"vm {case.vm.name} uses a mediated device of {case.source.name} ({device.detail}); shut the VM down, "
+                f"remove it with `virsh edit {case.vm.name}`, add one on {case.dest.name} after the move"
+            )
+
+
+def numa_pinning(case: Case) -> Iterator[str]:
+    """Nothing is pinned to the source's CPUs or NUMA nodes."""
+    if case.vm.numa_pinned:
+        yield (
+            f"vm {case.vm.name} is pinned by {', '.join(case.vm.numa_pinned)}: CPU and node numbers of "
+            f"{case.source.name} mean something else on {case.dest.name}; remove them with `virsh edit {case.vm.name}` "
+            "and restart the VM, or move it offline and adapt them there"
+        )
+
+
+def filesystem(case: Case) -> Iterator[str]:
+    """No directory of the source is shared with the guest (virtiofs, 9p)."""
+    for device in case.vm.devices:
+        if device.kind == "filesystem":
+            yield (
+                f"vm {case.vm.name} shares a directory of {case.source.name} ({device.detail}); unmount it in the guest "
+                f"and remove it with `virsh detach-device`; the content does not move"
+            )
+
+
+def shmem(case: Case) -> Iterator[str]:
+    """No memory is shared with other processes of the source."""
+    for device in case.vm.devices:
+        if device.kind == "shmem":
+            yield (
+                f"vm {case.vm.name} shares memory with processes of {case.source.name} ({device.detail}); "
+                "remove the shmem device or shut the VM down"
+            )
+
+
+def vdpa(case: Case) -> Iterator[str]:
+    """No device outside the cards is a vhost-vdpa device."""
+    for device in case.vm.devices:
+        if device.kind == "vdpa" or "vdpa" in device.attributes.get("type", ""):
+            yield f"vm {case.vm.name} uses vhost-vdpa ({device.detail}) of {case.source.name}; detach it before the move"
+
+
+def nvdimm(case: Case) -> Iterator[str]:
+    """No persistent memory lies in a file or device of the source."""
+    for device in case.vm.devices:
+        model = f"{device.detail} {device.attributes.get('model', '')}"
+        if device.kind == "memory" and ("nvdimm" in model or "virtio-pmem" in model):
+            yield (
+                f"vm {case.vm.name} has persistent memory on {case.source.name} ({device.detail}); vmferry does not move "
+                "its content; remove the device or move the content by hand"
+            )
+
+
+def launch_security(case: Case) -> Iterator[str]:
+    """The guest's memory is not sealed to the source's processor (SEV, TDX)."""
+    if case.vm.launch_security:
+        yield (
+            f"vm {case.vm.name} has launch security {case.vm.launch_security}: its memory is bound to the processor of "
+            f"{case.source.name}; shut it down and move it offline to a host with the same feature"
+        )
+
+
+def _tpm_backend(device: Device) -> str:
+    words = (device.attributes.get("backend", ""), device.attributes.get("type", ""), device.detail)
+    return next((b for b in ("passthrough", "emulator", "external") if any(b in w for w in words)), "unknown")
+
+
+def tpm_state(case: Case) -> Iterator[str]:
+    """No emulated TPM's state stays behind: libvirt's offline move deletes the only copy when it undefines."""
+    for device in case.vm.devices:
+        if device.kind == "tpm" and _tpm_backend(device) in ("emulator", "unknown"):
+            yield (
+                f"vm {case.vm.name} has an emulated TPM ({device.detail}); an offline move does not carry its state in "
+                f"/var/lib/libvirt/swtpm/{case.vm.uuid} and the guest would lose its keys; start the VM and move it live"
+            )
+
+
+def tpm_passthrough(case: Case) -> Iterator[str]:
+    """The TPM is not the source's own chip."""
+    for device in case.vm.devices:
+        if device.kind == "tpm" and _tpm_backend(device) in ("passthrough", "external"):
+            yield (
+                f"vm {case.vm.name} uses a TPM outside libvirt's control on {case.source.name} ({device.detail}); its "
+                f"keys cannot move; use an emulated TPM or remove it with `virsh edit {case.vm.name}`"
+            )
+
+
+def character_path(case: Case) -> Iterator[str]:
+    """A serial line that ends in a file of the host ends in a known directory on the destination too."""
+    for device in case.vm.devices:
+        path = next((device.attributes[k] for k in _PATH_KEYS if k in device.attributes), "")
+        if device.kind not in _CHARACTER or not path.startswith("/"):
+            continue
+        if device.attributes.get("type") in ("unix", "pty") or case.dest.host.storage_of(path) is not None:
+            continue
+        yield (
+            f"vm {case.vm.name}: {device.kind} ends in {path}; make sure that {PurePosixPath(path).parent} exists on "
+            f"{case.dest.name}: `ssh {case.dest.host.ssh.address} ls -d {PurePosixPath(path).parent}`"
+        )

@@ -1,0 +1,72 @@
+"""Rules about the host networks that the VM's cards are plugged into."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from vmferry.rules.case import Case
+
+
+def bridge_missing(case: Case) -> Iterator[str]:
+    """Every bridge exists on the destination, after the remaps asked for."""
+    wanted = sorted({n.source for n in case.arriving.nics if n.kind == "bridge" and n.source})
+    for bridge in wanted:
+        if bridge not in case.dest.facts.bridges:
+            have = ", ".join(case.dest.facts.bridges) or "none"
+            yield (
+                f"vm {case.vm.name} is plugged into bridge {bridge}; {case.dest.name} has {have}; create it on the same "
+                f"network (`ip link show type bridge` there), or map it with changes.bridges {bridge}=OTHER"
+            )
+
+
+def network_missing(case: Case) -> Iterator[str]:
+    """Every libvirt network is active on the destination, after the remaps asked for."""
+    wanted = sorted({n.source for n in case.arriving.nics if n.kind == "network" and n.source})
+    for network in wanted:
+        if network not in case.dest.facts.networks:
+            have = ", ".join(case.dest.facts.networks) or "none"
+            yield (
+                f"vm {case.vm.name} uses libvirt network {network}; active on {case.dest.name}: {have}; run "
+                f"`virsh -c {case.dest.host.uri} net-start {network}`, or map it with changes.networks {network}=OTHER"
+            )
+
+
+def nic_direct(case: Case) -> Iterator[str]:
+    """A macvtap card needs a device of the same name on the same network; devices were not read."""
+    for nic in case.arriving.nics:
+        if nic.kind == "direct":
+            yield (
+                f"vm {case.vm.name}: card {nic.mac or '?'} is macvtap on {nic.source or 'an unknown device'}; make sure "
+                f"that {case.dest.name} has this device on the same network: `ip link show {nic.source or ''}`"
+            )
+
+
+def nic_passthrough(case: Case) -> Iterator[str]:
+    """No card is an SR-IOV function of the source."""
+    for nic in case.vm.nics:
+        if nic.kind == "hostdev":
+            yield (
+                f"vm {case.vm.name}: card {nic.mac or '?'} is an SR-IOV or PCI function of {case.source.name}; detach it "
+                f"with `virsh detach-interface {case.vm.name} hostdev --mac {nic.mac or 'MAC'}` and use a bridge"
+            )
+
+
+def nic_vdpa(case: Case) -> Iterator[str]:
+    """No card is a vhost-vdpa device: its state is in the source's hardware."""
+    for nic in case.vm.nics:
+        if nic.kind == "vdpa":
+            yield (
+                f"vm {case.vm.name}: card {nic.mac or '?'} is vhost-vdpa on {nic.source or '?'}; detach it with "
+                f"`virsh detach-interface {case.vm.name} vdpa --mac {nic.mac or 'MAC'}` and use a bridge"
+            )
+
+
+def nic_other(case: Case) -> Iterator[str]:
+    """A card that is neither bridge nor libvirt network depends on things outside libvirt."""
+    known = ("bridge", "network", "direct", "hostdev", "vdpa")
+    for nic in case.arriving.nics:
+        if nic.kind not in known:
+            yield (
+                f"vm {case.vm.name}: card {nic.mac or '?'} is of type {nic.kind} ({nic.source or 'no source'}); vmferry "
+                f"cannot tell whether {case.dest.name} has its other end; open connections may be cut"
+            )

@@ -1,0 +1,108 @@
+"""Rules about the state a VM is in and what hangs on it: jobs, snapshots, managed saves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from vmferry.model.vm import DomainState
+from vmferry.rules.case import Case
+
+_MOVABLE = (DomainState.RUNNING, DomainState.BLOCKED, DomainState.PAUSED)
+# Reasons (virsh domstate --reason) for which a paused VM is simply at rest; every other means that libvirt, an I/O
+# error or a crash holds it and that its memory is not to be trusted or is being written elsewhere.
+_AT_REST = ("", "unknown", "user", "from snapshot")
+_NEXT = {
+    DomainState.NOSTATE: "find out with `virsh domstate --reason`",
+    DomainState.SHUTDOWN: "wait until it is shut off, then move it offline",
+    DomainState.CRASHED: "look at its log, then start it or run `virsh destroy` and move it offline",
+    DomainState.PMSUSPENDED: "wake it with `virsh dompmwakeup`, or shut it down and move it offline",
+    DomainState.ABSENT: "look where it is with `virsh list --all`",
+}
+
+
+def xml_unreadable(case: Case) -> Iterator[str]:
+    """The domain XML was understood; what vmferry cannot read it does not move."""
+    for problem in (*case.vm.problems, *(p for p in case.arriving.problems if p not in case.vm.problems)):
+        yield (
+            f"vm {case.vm.name}: the domain XML cannot be read: {problem}; "
+            f"see `virsh -c {case.source.host.uri} dumpxml {case.vm.name}`"
+        )
+
+
+def mode_state(case: Case) -> Iterator[str]:
+    """A running VM moves live or non-live, a shut-off one offline.
+
+    libvirt accepts an offline move of a *running* domain: it copies the definition and leaves the domain running.
+    """
+    if case.is_offline and case.vm.is_active:
+        yield (
+            f"vm {case.vm.name} is {case.vm.state}; an offline move would copy its definition and leave it running "
+            f"on {case.source.name}; ask for live or non-live, or run `virsh shutdown {case.vm.name}` first"
+        )
+    if not case.is_offline and not case.vm.is_active:
+        yield f"vm {case.vm.name} is {case.vm.state}; a {case.mode} move needs a running VM: ask for offline, or start it"
+
+
+def state_unmovable(case: Case) -> Iterator[str]:
+    """The VM is running, at rest, or shut off; nothing in between."""
+    vm = case.vm
+    if vm.state in _NEXT:
+        yield f"vm {vm.name} is {vm.state}{_reason(case)}; {_NEXT[vm.state]}"
+    if vm.state is DomainState.PAUSED and vm.state_reason not in _AT_REST:
+        yield (
+            f"vm {vm.name} is paused{_reason(case)}; only a VM paused by its user moves; clear the cause, then "
+            f"`virsh -c {case.source.host.uri} resume {vm.name}` (never while a migration is open: run recover_runs)"
+        )
+    if vm.state in _MOVABLE and vm.state_reason.startswith("post-copy"):
+        yield f"vm {vm.name} is {vm.state}{_reason(case)}: its memory is split between two hosts; run recover_runs"
+
+
+def _reason(case: Case) -> str:
+    return f" ({case.vm.state_reason})" if case.vm.state_reason else ""
+
+
+def active_job(case: Case) -> Iterator[str]:
+    """No job runs on the VM: libvirt refuses a second one."""
+    if case.vm.has_active_job:
+        yield (
+            f"vm {case.vm.name} has an active job (migration, backup, save or block job); wait for it: "
+            f"`virsh -c {case.source.host.uri} domjobinfo {case.vm.name}`, `… blockjob {case.vm.name} TARGET --info`"
+        )
+
+
+def snapshots(case: Case) -> Iterator[str]:
+    """The VM has no snapshots: libvirt refuses to migrate a domain with snapshots."""
+    if case.vm.snapshots:
+        yield (
+            f"vm {case.vm.name} has {case.vm.snapshots} snapshots; libvirt refuses to move it; see "
+            f"`virsh -c {case.source.host.uri} snapshot-list {case.vm.name}` and delete or merge them"
+        )
+
+
+def checkpoints(case: Case) -> Iterator[str]:
+    """The VM has no checkpoints: their metadata is lost on both hosts without a word."""
+    if case.vm.checkpoints:
+        yield (
+            f"vm {case.vm.name} has {case.vm.checkpoints} checkpoints; their metadata is lost by a move, so the next "
+            f"incremental backup fails; take a full backup afterwards, and first run `virsh -c {case.source.host.uri} "
+            f"checkpoint-delete {case.vm.name} NAME --metadata` for each"
+        )
+
+
+def managed_save(case: Case) -> Iterator[str]:
+    """No managed save image stays behind: it would be restored over the newer disk when the VM comes back."""
+    if case.vm.has_managed_save:
+        yield (
+            f"vm {case.vm.name} has a managed save image on {case.source.name}, which a move does not carry; start the "
+            f"VM and shut it down, or drop its memory with `virsh -c {case.source.host.uri} managedsave-remove "
+            f"{case.vm.name}`"
+        )
+
+
+def transient_offline(case: Case) -> Iterator[str]:
+    """A transient domain has no definition that an offline move could carry."""
+    if not case.vm.is_persistent:
+        yield (
+            f"vm {case.vm.name} is transient: it has no definition to move offline; move it live, or define it first: "
+            f"`virsh dumpxml {case.vm.name} >x.xml; virsh define x.xml`"
+        )
