@@ -6,8 +6,9 @@ import shutil
 from pathlib import Path
 
 from infra.lab import net
+from infra.lab.host import LabHost
 from infra.lab.proc import LabError, kill_by_token
-from infra.lab.state import lab_dir, locked
+from infra.lab.state import LabDir, LabState, lab_dir, locked
 from infra.lab.storage import unmount_all
 
 
@@ -18,13 +19,17 @@ def take_down(name: str) -> bool:
     also ends an `up` that was killed half way. Hosts die by their pid 1 and take everything in them along.
     """
     directory = lab_dir(name)
-    if not directory.path.is_dir() and not directory.path.with_name(f"{name}.lock").exists():
+    if (
+        not directory.path.is_dir()
+        and not directory.path.with_name(f"{name}.lock").exists()
+    ):
         return False
     with locked(name):
         if not directory.path.is_dir():
             return False
         state = directory.read_state()
         if state is not None:
+            _cut_power(directory, state)
             kill_by_token(state.token)
             net.remove_all(state.index, state.token, len(state.spec.hosts))
         unmount_all(directory.path)
@@ -36,9 +41,17 @@ def take_down(name: str) -> bool:
     return True
 
 
+def _cut_power(directory: LabDir, state: LabState) -> None:
+    """Kill the hosts' pid 1 while their parents can still reap them; whatever this misses the token finds."""
+    for number in range(1, len(state.spec.hosts) + 1):
+        LabHost(directory, state, number).power_cut()
+
+
 def _remove(path: Path) -> None:
     for _ in range(3):
         shutil.rmtree(path, ignore_errors=True)
         if not path.exists():
             return
-    raise LabError(f"cannot remove {path}; is something still mounted or being written there?")
+    raise LabError(
+        f"cannot remove {path}; is something still mounted or being written there?"
+    )

@@ -72,7 +72,9 @@ class LabHost:
     def pid1(self) -> int:
         """Give the process id, as seen from outside, of the host's pid 1."""
         if (identity := self._identity()) is None:
-            raise LabError(f"host {self.name} has no power; host.power_on() or `up` starts it")
+            raise LabError(
+                f"host {self.name} has no power; host.power_on() or `up` starts it"
+            )
         return identity[0]
 
     def boot(self) -> None:
@@ -81,8 +83,21 @@ class LabHost:
             self.power_cut()  # half way up when somebody killed the setup
         if not self.is_up:
             (self.files / "pid1").unlink(missing_ok=True)
-            argv = ["unshare", "--net", "--mount", "--uts", "--ipc", "--pid", "--fork", "--kill-child"]
-            start([*argv, "sh", self.files / "setup.sh"], log=self.files / "setup.log", env=self._env)
+            argv = [
+                "unshare",
+                "--net",
+                "--mount",
+                "--uts",
+                "--ipc",
+                "--pid",
+                "--fork",
+                "--kill-child",
+            ]
+            start(
+                [*argv, "sh", self.files / "setup.sh"],
+                log=self.files / "setup.log",
+                env=self._env,
+            )
             self._wait(lambda: self.is_up, f"{self.files}/setup.log")
             net.make_link(self._state.index, self.number, self._state.token, self.pid1)
             self._add_bridges()
@@ -111,7 +126,8 @@ class LabHost:
             kill(*identity)
             wait_gone(*identity)
         net.remove_device(
-            net.link_name(self._state.index, self.number), net.mac(self._state.token, self.number)
+            net.link_name(self._state.index, self.number),
+            net.mac(self._state.token, self.number),
         )
         (self.files / "pid1").unlink(missing_ok=True)
 
@@ -126,14 +142,22 @@ class LabHost:
         timeout: float | None = 60,
     ) -> subprocess.CompletedProcess[str]:
         """Run a program inside the host, as root, in its /."""
-        return run([*self.enter, *argv], check=check, input=input, timeout=timeout, env=self._env)
+        return run(
+            [*self.enter, *argv],
+            check=check,
+            input=input,
+            timeout=timeout,
+            env=self._env,
+        )
 
     @property
     def enter(self) -> list[str]:
         """Give the words to put before a command to run it inside the host."""
         return ["nsenter", "-t", str(self.pid1), "-m", "-u", "-i", "-n", "-p", "--"]
 
-    def virsh(self, *args: str, input: str | None = None, timeout: float | None = 120) -> str:
+    def virsh(
+        self, *args: str, input: str | None = None, timeout: float | None = 120
+    ) -> str:
         """Run virsh inside the host on its own libvirtd; give what it prints."""
         argv = ["virsh", "-q", "-c", "qemu:///system", *args]
         return self.run(argv, input=input, timeout=timeout).stdout.strip()
@@ -147,7 +171,10 @@ class LabHost:
 
     def _pid_inside(self, pidfile: str) -> int | None:
         """Read a pid file of the host; None when the process is gone or not the one it says."""
-        text = self.run(["sh", "-c", f'pid=$(cat {pidfile}) && kill -0 "$pid" && echo "$pid"'], check=False)
+        text = self.run(
+            ["sh", "-c", f'pid=$(cat {pidfile}) && kill -0 "$pid" && echo "$pid"'],
+            check=False,
+        )
         return int(text.stdout) if text.stdout.strip().isdigit() else None
 
     def _signal(self, pidfile: str, number: signal.Signals, *, wait: bool) -> None:
@@ -223,12 +250,16 @@ class LabHost:
         for own, prefix in TREES.items():
             if Path(inside).is_relative_to(prefix):
                 return self.files / own / Path(inside).relative_to(prefix)
-        raise LabError(f"{inside} is not one of the host's own trees: {', '.join(TREES.values())}")
+        raise LabError(
+            f"{inside} is not one of the host's own trees: {', '.join(TREES.values())}"
+        )
 
     def _wait(self, is_done: object, hint: str, *, timeout_s: float = 20) -> None:
         assert callable(is_done)
         deadline = time.monotonic() + timeout_s
         while not is_done():
             if time.monotonic() > deadline:
-                raise LabError(f"host {self.name} did not get there in {timeout_s} s; see {hint}")
+                raise LabError(
+                    f"host {self.name} did not get there in {timeout_s} s; see {hint}"
+                )
             time.sleep(0.01)

@@ -46,7 +46,12 @@ def read_mac(device: str) -> str | None:
 def choose_index(claimed: set[int]) -> int:
     """Find the first network number that no lab claims and no interface uses; hold index_lock meanwhile."""
     shown = json.loads(run(["ip", "-json", "-4", "addr", "show"]).stdout)
-    used = {entry["local"] for device in shown for entry in device.get("addr_info", ()) if "local" in entry}
+    used = {
+        entry["local"]
+        for device in shown
+        for entry in device.get("addr_info", ())
+        if "local" in entry
+    }
     for index in range(MAX_LABS):
         if index in claimed or read_mac(bridge_name(index)) is not None:
             continue
@@ -69,8 +74,32 @@ def make_link(index: int, number: int, token: str, pid1: int) -> None:
     name, inner = link_name(index, number), mac(token, 100 + number)
     remove_device(name, mac(token, number))
     peer = ["peer", "name", "eth0", "address", inner, "netns", str(pid1)]
-    run(["ip", "link", "add", name, "address", mac(token, number), "type", "veth", *peer])
-    run(["ip", "link", "set", name, "addrgenmode", "none", "master", bridge_name(index), "up"])
+    run(
+        [
+            "ip",
+            "link",
+            "add",
+            name,
+            "address",
+            mac(token, number),
+            "type",
+            "veth",
+            *peer,
+        ]
+    )
+    run(
+        [
+            "ip",
+            "link",
+            "set",
+            name,
+            "addrgenmode",
+            "none",
+            "master",
+            bridge_name(index),
+            "up",
+        ]
+    )
     inside = (
         "ip link set lo up; ip link set eth0 addrgenmode none up;"
         f" ip addr add {address(index, number)}/24 dev eth0"
@@ -94,7 +123,15 @@ def cap_link(index: int, number: int, pid1: int, mib_s: float | None) -> None:
             run([word.format("del") for word in side], check=False)
             continue
         # The burst must hold one 64 KiB segment, or nothing passes at all.
-        shape = ["tbf", "rate", f"{int(mib_s * 8 * 2**20)}bit", "burst", "256kb", "latency", "100ms"]
+        shape = [
+            "tbf",
+            "rate",
+            f"{int(mib_s * 8 * 2**20)}bit",
+            "burst",
+            "256kb",
+            "latency",
+            "100ms",
+        ]
         run([word.format("replace") for word in side] + shape)
 
 

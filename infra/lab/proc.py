@@ -22,7 +22,9 @@ class LabError(Exception):
 
 def lab_env(token: str) -> dict[str, str]:
     """Give the environment of everything a lab starts: the token is how `down` finds it, whatever happened."""
-    keep = {key: os.environ[key] for key in ("HOME", "TERM", "TMPDIR") if key in os.environ}
+    keep = {
+        key: os.environ[key] for key in ("HOME", "TERM", "TMPDIR") if key in os.environ
+    }
     return {**keep, "PATH": PATH, "LC_ALL": "C", TOKEN_ENV: token}
 
 
@@ -48,16 +50,22 @@ def run(
             env=env,
         )
     except FileNotFoundError as error:
-        raise LabError(f"{argv[0]} is not installed; see infra/lab/packages.txt") from error
+        raise LabError(
+            f"{argv[0]} is not installed; see infra/lab/packages.txt"
+        ) from error
     except subprocess.TimeoutExpired as error:
-        raise LabError(f"no end after {timeout} s: {' '.join(map(str, argv))}") from error
+        raise LabError(
+            f"no end after {timeout} s: {' '.join(map(str, argv))}"
+        ) from error
     if check and done.returncode:
         text = (done.stderr.strip() or done.stdout.strip())[-2000:]
         raise LabError(f"{' '.join(map(str, argv))}: exit {done.returncode}: {text}")
     return done
 
 
-def start(argv: Sequence[str | Path], *, log: Path, env: Mapping[str, str]) -> subprocess.Popen[bytes]:
+def start(
+    argv: Sequence[str | Path], *, log: Path, env: Mapping[str, str]
+) -> subprocess.Popen[bytes]:
     """Start a program that outlives us, its output in a file."""
     reap()
     with log.open("ab") as out:
@@ -125,7 +133,10 @@ def find_by_token(token: str) -> list[tuple[int, int]]:
             environ = Path(f"/proc/{entry}/environ").read_bytes()
         except OSError:
             continue
-        if needle in environ.split(b"\0") and (started := start_time(int(entry))) is not None:
+        if (
+            needle in environ.split(b"\0")
+            and (started := start_time(int(entry))) is not None
+        ):
             found.append((int(entry), started))
     return found
 
@@ -136,6 +147,8 @@ def kill_by_token(token: str, *, timeout_s: float = 20) -> int:
     ended: set[tuple[int, int]] = set()
     quiet = 0
     while quiet < 2:
+        # The parent of a host's pid 1 ends by itself once it has reaped it: give it the moment.
+        time.sleep(0.02)
         found = find_by_token(token)
         quiet = 0 if found else quiet + 1
         for pid, started in found:
@@ -144,5 +157,4 @@ def kill_by_token(token: str, *, timeout_s: float = 20) -> int:
         reap()
         if time.monotonic() > deadline:
             raise LabError(f"processes do not end: {sorted(pid for pid, _ in found)}")
-        time.sleep(0.01)
     return len(ended)

@@ -19,7 +19,16 @@ from infra.lab.spec import LabSpec
 
 DEFAULT_BASE = Path("/var/tmp/vmferry-lab")
 # The hosts cover these with file systems of their own before or while they look for the lab's files.
-UNUSABLE = ("/srv", "/run", "/sys", "/proc", "/dev", "/etc", "/var/lib/libvirt", "/var/log/libvirt")
+UNUSABLE = (
+    "/srv",
+    "/run",
+    "/sys",
+    "/proc",
+    "/dev",
+    "/etc",
+    "/var/lib/libvirt",
+    "/var/log/libvirt",
+)
 
 
 class LabState(BaseModel):
@@ -152,7 +161,9 @@ def index_lock(*, timeout_s: float = 30) -> Iterator[None]:
                 break
             except OSError as error:
                 if time.monotonic() > deadline:
-                    raise LabError("another lab has been choosing its network for 30 s") from error
+                    raise LabError(
+                        "another lab has been choosing its network for 30 s"
+                    ) from error
                 time.sleep(0.02)
         yield
 

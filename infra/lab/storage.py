@@ -12,7 +12,11 @@ from infra.lab.spec import DiskFormat, DiskKind, GuestSpec, LabSpec
 from infra.lab.state import LabDir
 
 IMAGES = "/var/lib/libvirt/images"
-HOST_PATHS = {DiskKind.SHARED: "/srv/shared", DiskKind.NOLOCK: "/srv/nolock", DiskKind.LOCAL: IMAGES}
+HOST_PATHS = {
+    DiskKind.SHARED: "/srv/shared",
+    DiskKind.NOLOCK: "/srv/nolock",
+    DiskKind.LOCAL: IMAGES,
+}
 _MIB = 2**20
 
 
@@ -52,7 +56,10 @@ def make_mounts(directory: LabDir, spec: LabSpec, token: str) -> None:
         if host.local_size_mib is not None:
             _tmpfs(directory.mounts / f"local-{host.name}", host.local_size_mib)
     deadline = time.monotonic() + 20
-    wanted = [directory.mounts / "shared", *(directory.mounts / f"nolock-{host.name}" for host in spec.hosts)]
+    wanted = [
+        directory.mounts / "shared",
+        *(directory.mounts / f"nolock-{host.name}" for host in spec.hosts),
+    ]
     while not all(map(_answers, wanted)):
         if time.monotonic() > deadline:
             raise LabError(f"bindfs does not come up; see {directory.path}/bindfs.log")
@@ -65,7 +72,14 @@ def _bindfs(directory: LabDir, tree: str, where: Path, token: str) -> None:
     run(["umount", "-l", where], check=False)  # the corpse of one that was killed
     where.mkdir(parents=True, exist_ok=True)
     source = directory.path / tree
-    argv: list[str | Path] = ["bindfs", "-f", "-o", f"fsname={tree},subtype=glusterfs", source, where]
+    argv: list[str | Path] = [
+        "bindfs",
+        "-f",
+        "-o",
+        f"fsname={tree},subtype=glusterfs",
+        source,
+        where,
+    ]
     start(argv, log=directory.path / "bindfs.log", env=lab_env(token))
 
 
@@ -85,8 +99,14 @@ def _tmpfs(where: Path, size_mib: int) -> None:
 
 def local_images(directory: LabDir, spec: LabSpec, host: str) -> Path:
     """Give the place outside of a host's /var/lib/libvirt/images."""
-    sized = any(one.name == host and one.local_size_mib is not None for one in spec.hosts)
-    return directory.mounts / f"local-{host}" if sized else directory.host(host) / "lib" / "images"
+    sized = any(
+        one.name == host and one.local_size_mib is not None for one in spec.hosts
+    )
+    return (
+        directory.mounts / f"local-{host}"
+        if sized
+        else directory.host(host) / "lib" / "images"
+    )
 
 
 def disk_path(guest: GuestSpec) -> str | None:
@@ -96,12 +116,18 @@ def disk_path(guest: GuestSpec) -> str | None:
     return f"{HOST_PATHS[guest.disk]}/{guest.name}.{guest.disk_format.value}"
 
 
-def outer_disk_path(directory: LabDir, spec: LabSpec, guest: GuestSpec, host: str) -> Path | None:
+def outer_disk_path(
+    directory: LabDir, spec: LabSpec, guest: GuestSpec, host: str
+) -> Path | None:
     """Give the path outside of a guest's disk as one host would see it; None when it has none."""
     if guest.disk is DiskKind.NONE:
         return None
     local = guest.disk is DiskKind.LOCAL
-    where = local_images(directory, spec, host) if local else directory.path / guest.disk.value
+    where = (
+        local_images(directory, spec, host)
+        if local
+        else directory.path / guest.disk.value
+    )
     return where / f"{guest.name}.{guest.disk_format.value}"
 
 

@@ -38,7 +38,9 @@ def read_heartbeat(path: Path) -> Heartbeat | None:
     if not found:
         return None
     ticks, rate, passes, errors = (int(word, 16) for word in found[-1])
-    return Heartbeat(ticks, errors, max(0.0, time.time() - status.st_mtime), rate, passes)
+    return Heartbeat(
+        ticks, errors, max(0.0, time.time() - status.st_mtime), rate, passes
+    )
 
 
 @dataclass
@@ -67,7 +69,11 @@ class Watch:
     """
 
     def __init__(
-        self, files: Mapping[str, Path], *, interval_s: float = 0.005, pause_s: float = 0.25
+        self,
+        files: Mapping[str, Path],
+        *,
+        interval_s: float = 0.005,
+        pause_s: float = 0.25,
     ) -> None:
         self.pause_s = pause_s
         self._files = dict(files)
@@ -78,7 +84,9 @@ class Watch:
         self._longest_gap_s = 0.0
         self._ended_s: float | None = None
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._loop, name="vmferry-lab-watch", daemon=True)
+        self._thread = threading.Thread(
+            target=self._loop, name="vmferry-lab-watch", daemon=True
+        )
 
     def __enter__(self) -> Self:
         self._started = time.monotonic()
@@ -88,7 +96,10 @@ class Watch:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self.stop()
 
@@ -107,7 +118,10 @@ class Watch:
             for host, path in self._files.items():
                 inode, size = _stat(path)
                 seen = self._seen[host]
-                grown = size > (seen.size if inode == seen.inode else 0) or 0 < size < seen.size
+                grown = (
+                    size > (seen.size if inode == seen.inode else 0)
+                    or 0 < size < seen.size
+                )
                 seen.inode, seen.size = inode, size
                 if grown:
                     self._beat(host, seen, self._now())
@@ -138,15 +152,27 @@ class Watch:
     def spells(self) -> list[Spell]:
         """List which host's copy beat and when, in the order they began."""
         return sorted(
-            (one for seen in self._seen.values() for one in seen.spells), key=lambda one: one.first_s
+            (one for seen in self._seen.values() for one in seen.spells),
+            key=lambda one: one.first_s,
         )
 
     @property
     def overlap_s(self) -> float:
         """Give how long two copies beat at the same time; above a few ms that is a split brain."""
         spells = self.spells
-        pairs = [(a, b) for i, a in enumerate(spells) for b in spells[i + 1 :] if a.host != b.host]
-        return sum((max(0.0, min(a.last_s, b.last_s) - max(a.first_s, b.first_s)) for a, b in pairs), 0.0)
+        pairs = [
+            (a, b)
+            for i, a in enumerate(spells)
+            for b in spells[i + 1 :]
+            if a.host != b.host
+        ]
+        return sum(
+            (
+                max(0.0, min(a.last_s, b.last_s) - max(a.first_s, b.first_s))
+                for a, b in pairs
+            ),
+            0.0,
+        )
 
     def alive_on(self, host: str, *, within_s: float = 0.5) -> bool:
         """Tell whether the copy on a host has beaten lately (at the end of the watch, when it has ended)."""
