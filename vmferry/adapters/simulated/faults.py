@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import datetime
 from enum import StrEnum
 
-from vmferry.errors import HostUnreachable, OutcomeUnknown, PermanentError, TransientError
+from vmferry.errors import HostUnreachable, OutcomeUnknown, PermanentError, TransientError, UnsafeError
 from vmferry.model.base import Model
 
 
@@ -37,6 +37,7 @@ class Blow(StrEnum):
     FINISH_REPLY_LOST = "Finish arrives, its reply does not"
     FINISH_FAILED = "the destination cannot finish"
     ABORTED = "somebody cancels the job"
+    STALLED = "the job makes no progress any more"
 
 
 CALL_BLOWS = frozenset(
@@ -104,12 +105,13 @@ def faults_at(operation: Operation) -> tuple[Fault, ...]:
         if operation.phase != "arrived":
             found += [Fault(does=blow, seq=seq) for blow in FINISH_BLOWS]
         if operation.phase == "memory":
-            found.append(Fault(does=Blow.ABORTED, seq=seq))
+            found += [Fault(does=blow, seq=seq) for blow in (Blow.ABORTED, Blow.STALLED)]
         return tuple(found)
     blows = [Blow.TRANSIENT, Blow.CRASH_BEFORE]
     if operation.is_write:
-        blows += [Blow.PERMANENT, Blow.LOST_ANSWER, Blow.CRASH_AFTER]
+        blows += [Blow.LOST_ANSWER, Blow.CRASH_AFTER]
     if operation.host:
+        blows += [Blow.PERMANENT] if operation.is_write else []
         blows += [Blow.POWER_CUT, Blow.ISOLATED, Blow.LIBVIRTD_RESTARTED]
     found = [Fault(does=blow, seq=seq) for blow in blows]
     if operation.op == "copy_file":
@@ -174,6 +176,8 @@ class Gate:
     @staticmethod
     def _before(operation: Operation, blow: Blow) -> Blow | None:
         what = f"{operation.host or operation.port}: injected: {operation.op}"
+        if operation.port == "journal" and blow in (Blow.TRANSIENT, Blow.PERMANENT):
+            raise UnsafeError(f"{what}: the journal cannot be used")  # as SqlJournal does
         match blow:
             case Blow.CRASH_BEFORE:
                 raise SimulatedCrash(operation.title)

@@ -41,7 +41,7 @@ class Ground:
             end = self.seconds + max(0.0, seconds)
             while (flight := self._next_flight(end)) is not None:
                 self.seconds = max(self.seconds, flight.next_at() or 0.0)
-                with self.watch.blaming(flight.error):
+                with self.watch.blaming(flight.cause):
                     flight.play()
                     self.watch.look(flight.plan.uuid)
                 if flight.phase is Phase.OVER:
@@ -84,7 +84,7 @@ class Ground:
             host.is_powered, host.is_libvirtd_up = False, False
             self._upset(name, Blow.POWER_CUT)
             for domain in [d for d in host.domains.values() if d.is_active]:
-                host.end_qemu(domain, "unknown")
+                host.end_qemu(domain, "")
                 self.watch.look(domain.uuid)
 
     def power_on(self, name: str) -> None:
@@ -173,7 +173,7 @@ class Ground:
 
     def _strike(self, fault: Fault, operation: Operation) -> None:
         target = fault.target or operation.host
-        with self.lock:
+        with self.lock, self.watch.blaming(str(fault.does)):
             match fault.does:
                 case Blow.POWER_CUT:
                     self.cut_power(target)
@@ -204,6 +204,7 @@ class Ground:
 
     def _change(self, flight: Flight, blow: Blow, end: End) -> None:
         flight.strike(blow, end, self.seconds)
+        flight.cause = self.watch.cause or flight.cause
         if flight.phase is Phase.OVER and flight in self.flights:
             self.flights.remove(flight)
 

@@ -1,7 +1,7 @@
 """Moves in flight: a timeline of beats on the simulated clock, and how faults change it.
 
 The rows of ENDINGS are the fault table measured on libvirt 9.0, QEMU 7.2 (`What a move leaves behind when
-something dies`), for peer-to-peer moves with VIR_MIGRATE_PAUSED.
+something dies`), for peer-to-peer moves with VIR_MIGRATE_PAUSED; reasons are in virsh's words.
 """
 
 from __future__ import annotations
@@ -70,6 +70,7 @@ ENDINGS: dict[tuple[Blow, End, Phase], Ending] = {
         "operation aborted: migration out job: canceled by client (ERR 78)",
         ((0.3, Beat.DROP), (0.3, Beat.KEEP)),
     ),
+    (Blow.STALLED, End.BOTH, Phase.MEMORY): ("", ((1e9, Beat.SWITCH), (1e9, Beat.ARRIVE), (1e9, Beat.LEAVE))),
     (Blow.QEMU_KILLED, End.SOURCE, Phase.MEMORY): (_DEAD, ((0.2, Beat.DROP),)),
     (Blow.QEMU_KILLED, End.SOURCE, Phase.SWITCH): (_DEAD, ((0.2, Beat.DROP),)),
     (Blow.QEMU_KILLED, End.SOURCE, Phase.ARRIVED): (_DEAD, ()),
@@ -107,6 +108,7 @@ class Flight:
     beats: list[tuple[float, Beat]]
     phase: Phase = Phase.START
     error: str = ""
+    cause: str = ""  # the injected fault that changed the timeline
 
     def next_at(self) -> float | None:
         """Return when the next beat is due."""
@@ -186,7 +188,7 @@ class Flight:
         guest = self.guest
         guest.job = None
         if guest.is_active and self.was_on_cpu and not guest.is_on_cpu:
-            guest.state, guest.reason = DomainState.RUNNING, "migration_canceled"
+            guest.state, guest.reason = DomainState.RUNNING, "migration canceled"
 
     def _drop(self) -> None:
         if self.dest.domains.get(self.incoming.uuid) is not self.incoming:
@@ -199,7 +201,7 @@ class Flight:
 
 def _pause_for_move(guest: SimDomain) -> None:
     if guest.is_on_cpu:
-        guest.state, guest.reason = DomainState.PAUSED, "migration"
+        guest.state, guest.reason = DomainState.PAUSED, "migrating"
 
 
 def take_off(plan: MigrationPlan, source: SimHost, dest: SimHost, now: float, memory_s: float) -> Flight:
@@ -211,7 +213,7 @@ def take_off(plan: MigrationPlan, source: SimHost, dest: SimHost, now: float, me
         uuid=guest.uuid,
         live_xml=plan.dest_xml or guest.live_xml,
         state=DomainState.PAUSED,
-        reason="migration",
+        reason="migrating",
         job="migration in",
         memory_kib=guest.memory_kib,
         id=dest.give_id(),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
+from itertools import count
 from pathlib import PurePosixPath
 from uuid import UUID, uuid5
 
@@ -12,6 +13,7 @@ from vmferry.model.vm import DomainState
 
 GIB = 1024**3
 CLIENT = "vmferry"  # the machine that vmferry runs on, as one end of a link
+_inodes = count(1000)
 _NAMESPACE = UUID("5d0f0f5e-6f0e-4c57-9b0c-2a4f5d3a7c11")
 
 
@@ -26,6 +28,7 @@ class SimFile:
     is_marker: bool = False
     is_whole: bool = True  # False: a copy that broke off
     is_copy: bool = False  # made by copy_file
+    inode: int = field(default_factory=lambda: next(_inodes))
 
     def digest(self) -> str:
         """Return the BLAKE2b digest of the content and the size."""
@@ -142,7 +145,12 @@ class SimHost:
     def take(self, path: str) -> SimFile | None:
         """Remove and return the file at `path`."""
         space, inner = self.locate(path)
-        return space.files.pop(inner, None)
+        parent = PurePosixPath(inner).parent
+        file = space.files.pop(inner, None)
+        is_empty = not any(PurePosixPath(other).parent == parent for other in space.files)
+        if is_empty and parent.name.startswith(".vmferry-"):
+            space.directories.discard(str(parent))
+        return file
 
     def has_directory(self, path: str) -> bool:
         """Whether a directory is mounted or was made there."""
@@ -164,14 +172,8 @@ class SimHost:
 
 def copy_of(file: SimFile, *, is_whole: bool) -> SimFile:
     """Return what a sparse copy of `file` makes: all of it, or the half that fitted."""
+    made = replace(file, is_copy=True, is_block=False, inode=next(_inodes))
     if is_whole:
-        return replace(file, is_copy=True, is_block=False)
+        return made
     half = file.allocated_bytes // 2
-    return replace(
-        file,
-        is_copy=True,
-        is_block=False,
-        is_whole=False,
-        allocated_bytes=half,
-        content=b"half " + file.content,
-    )
+    return replace(made, is_whole=False, allocated_bytes=half, content=b"half " + file.content)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from uuid import UUID
 from xml.etree import ElementTree
 
@@ -23,6 +24,7 @@ class DomainText(Model):
     networks: tuple[str, ...]
 
 
+@lru_cache(maxsize=8192)
 def read_text(xml: str) -> DomainText:
     """Parse a domain XML; raises PermanentError where libvirt would answer XML_ERROR."""
     try:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import PurePosixPath
 from typing import TypeVar
 
 from vmferry.adapters.simulated.port import CALL_S, SimulatedPort
 from vmferry.adapters.simulated.state import SimFile, SimHost, copy_of
-from vmferry.errors import CopyFailed, NotFound, PermanentError, TransientError
+from vmferry.errors import CopyFailed, HostUnreachable, NotFound, PermanentError, TransientError
 from vmferry.model.host import FileFacts, Host, Reach
 from vmferry.model.sighting import ListedDomain
 
@@ -49,7 +50,7 @@ class SimulatedTools(SimulatedPort):
 
         def listed(host: SimHost) -> tuple[ListedDomain, ...]:
             if not host.is_libvirtd_up:
-                raise TransientError(f"{host.name}: virsh cannot connect to libvirtd", host=host.name)
+                raise HostUnreachable(f"{host.name}: virsh cannot connect to libvirtd", host=host.name)
             domains = sorted(host.domains.values(), key=lambda d: (d.id is None, d.id or 0, d.name))
             return tuple(ListedDomain(id=d.id, name=d.name, state=str(d.state)) for d in domains)
 
@@ -99,6 +100,8 @@ class SimulatedTools(SimulatedPort):
         ground = self._ground
 
         def copy(source: SimHost) -> None:
+            if PurePosixPath(staging).name != PurePosixPath(path).name:
+                raise PermanentError(f"{path}: a staged copy keeps its name, not {staging}", host=source.name)
             file = source.file(path)
             if file is None:
                 raise CopyFailed(f"{path} does not exist on {source.name}", host=source.name)
@@ -185,5 +188,9 @@ def _need(host: SimHost, path: str) -> SimFile:
 
 def _facts(path: str, file: SimFile) -> FileFacts:
     return FileFacts(
-        path=path, size_bytes=file.size_bytes, allocated_bytes=file.allocated_bytes, is_block=file.is_block
+        path=path,
+        size_bytes=file.size_bytes,
+        allocated_bytes=file.allocated_bytes,
+        is_block=file.is_block,
+        inode=file.inode,
     )

@@ -53,7 +53,7 @@ class Watch:
         self._hosts = hosts
         self._now = now
         self._during = during
-        self._cause = ""
+        self.cause = ""
         self._active: set[UUID] = set()
         self._known: set[UUID] = set()
         self._persistent: set[UUID] = set()
@@ -62,11 +62,11 @@ class Watch:
     @contextmanager
     def blaming(self, cause: str) -> Iterator[None]:
         """Mark what happens in the block as the doing of a fault."""
-        before, self._cause = self._cause, cause
+        before, self.cause = self.cause, cause
         try:
             yield
         finally:
-            self._cause = before
+            self.cause = before
 
     def found(self, uuid: UUID) -> dict[str, SimDomain]:
         """Return the domains of this VM per host."""
@@ -143,7 +143,7 @@ class Watch:
                 subject=subject,
                 hosts=hosts,
                 during=self._during(),
-                cause=self._cause,
+                cause=self.cause,
                 at=self._now(),
             )
         )

@@ -1,0 +1,177 @@
+"""One move on a simulated host: start it, follow it, watch it, cancel it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+from uuid import UUID
+
+from vmferry.adapters.simulated.checks import check_move, find_dest
+from vmferry.adapters.simulated.faults import Blow
+from vmferry.adapters.simulated.ground import Ground
+from vmferry.adapters.simulated.moves import PHASE_WORDS, End, Flight, Phase, take_off
+from vmferry.adapters.simulated.port import CALL_S, SimulatedPort
+from vmferry.adapters.simulated.state import SimDomain, SimHost
+from vmferry.errors import HostUnreachable, NotFound, OutcomeUnknown, PermanentError, VmferryError
+from vmferry.model.migration import JobStats, MigrationPlan
+from vmferry.ports import OnProgress
+
+T = TypeVar("T")
+STREAM_MIB_S = 256  # memory of a move, where the plan gives no bandwidth
+TICK_S = 0.5
+
+
+class SimulatedMigration(SimulatedPort):
+    """The part of libvirt that moves."""
+
+    port = "hypervisor"
+
+    def migrate(self, plan: MigrationPlan, on_progress: OnProgress) -> JobStats:
+        """Move the VM; the move goes on in the world when the caller dies."""
+        ground = self._ground
+
+        def move() -> JobStats:
+            with ground.lock:
+                ground.advance(CALL_S)
+                source = ground.reach(self.host, libvirt=True)
+                dest = _checked(ground, plan, source)
+                rate = plan.bandwidth_mib_s or STREAM_MIB_S
+                flight = take_off(plan, source, dest, ground.seconds, max(2.0, plan.memory_kib / 1024 / rate))
+                ground.flights.append(flight)
+                ground.watch.look(plan.uuid)
+                ground.watch.memory(dest)
+            return self._follow(flight, on_progress)
+
+        operation = self._operation("migrate", plan.uuid, is_write=True, peer=plan.dest)
+        return self._call(operation, move)
+
+    def watch_job(self, uuid: UUID, on_progress: OnProgress, *, timeout_s: float) -> bool:
+        """Wait for the VM's job to end."""
+        ground = self._ground
+
+        def watch() -> bool:
+            end = ground.seconds + timeout_s
+            while True:
+                with ground.lock:
+                    if not self._has_job(uuid):
+                        return True
+                    if ground.seconds >= end:
+                        return False
+                    flight = ground.flight_of(uuid, self.host)
+                    if flight is not None:
+                        on_progress(flight.stats(ground.seconds))
+                    ground.advance(min(TICK_S, max(0.001, end - ground.seconds)))
+
+        return self._call(self._operation("watch_job", uuid, is_write=False), watch)
+
+    def abort_job(self, uuid: UUID) -> None:
+        """Cancel the VM's job; refused when there is none or when the switch-over has begun."""
+
+        def abort(host: SimHost) -> None:
+            domain = self._find_active(host, uuid)
+            flight = self._ground.flight_of(uuid, host.name)
+            if domain.job is None or (flight is not None and flight.source is not host):
+                raise PermanentError(
+                    f"vm {domain.name}: no job active on {host.name}", vm=domain.name, host=host.name
+                )
+            if flight is None:
+                domain.job = None
+            elif not flight.strike(Blow.ABORTED, End.BOTH, self._ground.seconds):
+                raise PermanentError(f"vm {domain.name}: too late to cancel", vm=domain.name, host=host.name)
+
+        self._change("abort_job", uuid, abort)
+
+    def _follow(self, flight: Flight, on_progress: OnProgress) -> JobStats:
+        """Wait for a flight phase by phase, so that faults can strike inside the move."""
+        ground = self._ground
+        starts = ground.daemon_starts.get(self.host)
+        for phase in (Phase.MEMORY, Phase.SWITCH, Phase.ARRIVED, Phase.OVER):
+            while flight.phase < phase:
+                with ground.lock:
+                    self._check_connection(flight, starts)
+                    if ground.seconds - flight.started_s > flight.plan.deadline_s:
+                        flight.strike(Blow.ABORTED, End.BOTH, ground.seconds)
+                    at = flight.next_at()
+                    ground.advance(TICK_S if at is None else min(TICK_S, max(0.0, at - ground.seconds)))
+                    stats = flight.stats(ground.seconds)
+                on_progress(stats)
+            if flight.phase is phase and phase is not Phase.OVER:
+                word = PHASE_WORDS[phase]
+                inner = self._operation(
+                    "migrate", flight.plan.uuid, is_write=True, phase=word, peer=flight.dest.name
+                )
+                self._call(inner, lambda: None)
+        self._check_connection(flight, starts)
+        if flight.error:
+            raise _unknown(flight, flight.error)
+        return flight.stats(ground.seconds)
+
+    def _check_connection(self, flight: Flight, starts: int | None) -> None:
+        try:
+            self._ground.reach(self.host, libvirt=True)
+        except HostUnreachable as error:
+            raise _unknown(flight, f"connection to {self.host} lost (ERR 38)") from error
+        if self._ground.daemon_starts.get(self.host) != starts:
+            raise _unknown(flight, f"libvirtd of {self.host} was restarted (ERR 38)")
+
+    def _has_job(self, uuid: UUID) -> bool:
+        """Whether a job is seen here; a host that does not answer shows none, as with the real adapter."""
+        try:
+            domain = self._ground.reach(self.host, libvirt=True).domains.get(uuid)
+        except HostUnreachable:
+            return False
+        return domain is not None and domain.job is not None
+
+    def _ask(self, op: str, subject: object, effect: Callable[[SimHost], T], *, is_write: bool) -> T:
+        def run() -> T:
+            with self._ground.lock:
+                self._ground.advance(CALL_S)
+                return effect(self._ground.reach(self.host, libvirt=True))
+
+        return self._call(self._operation(op, subject, is_write=is_write), run)
+
+    def _change(self, op: str, uuid: UUID, effect: Callable[[SimHost], None]) -> None:
+        def run(host: SimHost) -> None:
+            effect(host)
+            self._ground.watch.look(uuid)
+
+        self._ask(op, uuid, run, is_write=True)
+
+    def _find(self, host: SimHost, uuid: UUID) -> SimDomain:
+        domain = host.domains.get(uuid)
+        if domain is None:
+            raise NotFound(
+                f"vm {uuid}: no such domain on {host.name}; look with `virsh list --all`", host=host.name
+            )
+        return domain
+
+    def _find_active(self, host: SimHost, uuid: UUID) -> SimDomain:
+        domain = self._find(host, uuid)
+        if not domain.is_active:
+            raise PermanentError(
+                f"vm {domain.name}: not running on {host.name}", vm=domain.name, host=host.name
+            )
+        return domain
+
+
+def _unknown(flight: Flight, detail: str) -> OutcomeUnknown:
+    source, dest = flight.source.name, flight.dest.name
+    return OutcomeUnknown(
+        f"vm {flight.plan.vm}: {detail}; look with `virsh list --all` on {source} and {dest}",
+        vm=flight.plan.vm,
+        host=source,
+    )
+
+
+def _checked(ground: Ground, plan: MigrationPlan, source: SimHost) -> SimHost:
+    """Find the destination and check the move.
+
+    libvirt's error codes do not tell a refusal from a failure, so the real adapter calls both OutcomeUnknown:
+    the caller looks at both hosts and finds them as they were.
+    """
+    try:
+        dest = find_dest(ground, plan)
+        check_move(ground, plan, source, dest)
+        return dest
+    except VmferryError as error:
+        raise OutcomeUnknown(str(error), vm=plan.vm, host=source.name) from error
