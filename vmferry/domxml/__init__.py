@@ -1,1 +1,1 @@
-"""See the modules."""
+"""Domain XML: `read` turns it into a `Vm`, `rewrite` into the destination's; `parse` trusts nothing."""

@@ -22,8 +22,9 @@ def read_chardevs(devices: etree._Element) -> Iterator[Device]:
     sockets that it binds itself) is left out, and so is the console that is the first serial port under
     another name.
     """
+    has_serial = devices.find("serial") is not None
     for element in devices.iterchildren("serial", "parallel", "console", "channel"):
-        if not _is_alias(devices, element):
+        if not (has_serial and _is_serial_console(element)):
             yield from character_device(element, element)
 
 
@@ -44,9 +45,8 @@ def character_device(element: etree._Element, holder: etree._Element) -> Iterato
         yield Device(kind=str(holder.tag), detail=f"{kind} {place}", attributes=found)
 
 
-def _is_alias(devices: etree._Element, element: etree._Element) -> bool:
-    is_serial = attribute_at(element, "target", "type") in (None, "serial")
-    return element.tag == "console" and is_serial and devices.find("serial") is not None
+def _is_serial_console(element: etree._Element) -> bool:
+    return element.tag == "console" and attribute_at(element, "target", "type") in (None, "serial")
 
 
 def _source(element: etree._Element) -> etree._Element | None:

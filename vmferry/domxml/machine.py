@@ -145,9 +145,9 @@ def _memory_backing(root: etree._Element) -> Iterator[Device]:
 
 def _features(root: etree._Element) -> Iterator[Device]:
     # QEMU marks a CPU with invtsc as unmigratable unless the TSC frequency is fixed (target/i386/kvm/kvm.c).
+    timer = root.find("clock/timer[@name='tsc']")
     for feature in root.iterfind("cpu/feature"):
         if feature.get("name") == "invtsc" and feature.get("policy", "require") in ("require", "force"):
-            timer = root.find("clock/timer[@name='tsc']")
             frequency = None if timer is None else timer.get("frequency")
             found = known(name="invtsc", policy=feature.get("policy"), tsc_frequency=frequency)
             yield Device(kind="feature", detail="CPU feature invtsc", attributes=found)

@@ -130,14 +130,32 @@ def _change_disk(draft: Draft, disk: etree._Element, target: str, place: str) ->
     if kind not in _PATH_KINDS:
         yield f"disk {target} is of type {kind}: its source is not a path and is the same on every host"
     elif place.startswith("/"):
-        is_device = place.startswith("/dev/") and not place.startswith("/dev/shm/")
-        new = DiskKind.BLOCK if is_device else DiskKind.FILE
-        _set_source(draft, disk, new, {"dev" if is_device else "file": place})
+        new = _kind_of_path(place)
+        if problem := _hindrance(disk, new):
+            yield f"disk {target} cannot use {shown(place)}: {problem}"
+        else:
+            _set_source(draft, disk, new, {"dev" if new is DiskKind.BLOCK else "file": place})
     elif kind is DiskKind.VOLUME and all(place.partition("/")):
         pool, _, volume = place.partition("/")
         _set_source(draft, disk, kind, {"pool": pool, "volume": volume})
     else:
         yield f"disk {target}: {shown(place)!r} is not an absolute path"
+
+
+def _kind_of_path(path: str) -> DiskKind:
+    is_device = path.startswith("/dev/") and not path.startswith("/dev/shm/")
+    return DiskKind.BLOCK if is_device else DiskKind.FILE
+
+
+def _hindrance(disk: etree._Element, new: DiskKind) -> str:
+    """Return why libvirt would not take the disk with a source of the new kind; empty when it would."""
+    if disk.find("source[@fdgroup]") is not None:
+        return "it is an open file that another program handed to libvirt (fdgroup)"
+    if new is DiskKind.FILE and disk.get("device") == "lun":
+        return "a disk with device='lun' needs a block device"
+    if new is DiskKind.FILE and disk.find("source/reservations") is not None:
+        return "a disk with persistent reservations needs a block device"
+    return ""
 
 
 def _set_source(draft: Draft, disk: etree._Element, kind: DiskKind, values: dict[str, str]) -> None:
