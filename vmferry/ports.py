@@ -119,7 +119,7 @@ class HostTools(Protocol):
         ...
 
     def publish(self, staging: str, path: str) -> None:
-        """Give a staged file its name; raises CopyFailed when `path` exists: never overwrites."""
+        """Give a staged file its name, keeping its inode; raises CopyFailed when `path` exists: never overwrites."""
         ...
 
     def set_aside(self, path: str, aside: str) -> None:

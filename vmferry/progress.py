@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextvars
 import logging
+import queue
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -57,28 +59,48 @@ class EvacuationEnded(Model):
 Event = PlanMade | MoveStarted | StepStarted | MoveProgress | MoveEnded | EvacuationEnded
 Listener = Callable[[Event], None]
 
-_listeners: list[Listener] = []
+_DRAIN_S = 20.0
+
+_queues: list[queue.SimpleQueue[Event | None]] = []
 _lock = threading.Lock()
 
 
 def publish(event: Event) -> None:
-    """Tell all listeners; one that raises is logged and never hurts the move."""
+    """Tell all listeners; never blocks and never raises.
+
+    A listener may talk to a server that hangs; a VM that is paused in its switch-over must not wait for that.
+    """
     with _lock:
-        listeners = tuple(_listeners)
-    for listener in listeners:
-        try:
-            listener(event)
-        except Exception:
-            logger.exception("a progress listener failed")
+        queues = tuple(_queues)
+    for waiting in queues:
+        waiting.put(event)
 
 
 @contextmanager
 def listening(listener: Listener) -> Iterator[None]:
-    """Register a listener for the duration of the block; it is called from any thread."""
+    """Register a listener for the duration of the block; a thread of its own calls it, one event at a time.
+
+    At the end of the block the events that wait are still told, for at most 20 s.
+    """
+    waiting: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
+    # The listener sees the context of the flow run that registered it.
+    context = contextvars.copy_context()
+    thread = threading.Thread(target=context.run, args=(_serve, listener, waiting), daemon=True, name="progress")
+    thread.start()
     with _lock:
-        _listeners.append(listener)
+        _queues.append(waiting)
     try:
         yield
     finally:
         with _lock:
-            _listeners.remove(listener)
+            _queues.remove(waiting)
+        waiting.put(None)
+        thread.join(_DRAIN_S)
+
+
+def _serve(listener: Listener, waiting: queue.SimpleQueue[Event | None]) -> None:
+    while (event := waiting.get()) is not None:
+        try:
+            listener(event)
+        except Exception:
+            logger.exception("a progress listener failed")

@@ -38,6 +38,10 @@ class Completed(Model):
         return " ".join((self.stderr or self.stdout).split()) or f"exit code {self.exit_code}"
 
 
+# sshd's default MaxSessions is 10 per connection.
+_SESSIONS = 8
+
+
 class SshShell:
     """Runs commands on a host; the connection is opened late, kept, and opened again when it is lost."""
 
@@ -47,6 +51,7 @@ class SshShell:
         self._ssh_config = ssh_config
         self._connect_timeout_s = connect_timeout_s
         self._lock = threading.Lock()
+        self._sessions = threading.BoundedSemaphore(_SESSIONS)
         self._connection: Connection | None = None
 
     def run(self, argv: Sequence[str], *, timeout_s: float, is_write: bool = False) -> Completed:
@@ -57,7 +62,8 @@ class SshShell:
         command = shlex.join(["env", "LC_ALL=C", *argv])
         connection = self._open()
         try:
-            result = connection.run(command, hide=True, warn=True, in_stream=False, timeout=timeout_s)
+            with self._sessions:
+                result = connection.run(command, hide=True, warn=True, in_stream=False, timeout=timeout_s)
         except CommandTimedOut as error:
             raise self._lost(argv, f"no end within {timeout_s:.0f} s", is_write) from error
         except (SSHException, OSError, EOFError) as error:

@@ -81,13 +81,14 @@ class SshTools:
     def stat_files(self, paths: Sequence[str]) -> dict[str, FileFacts]:
         """Return the facts of those paths that exist, symbolic links followed."""
         found = {}
-        for record in self._stat(["--dereference", "--printf", r"%s %b %B %f %n\0"], paths):
-            size, blocks, block_size, mode, path = record.split(" ", 4)
+        for record in self._stat(["--dereference", "--printf", r"%s %b %B %f %i %n\0"], paths):
+            size, blocks, block_size, mode, inode, path = record.split(" ", 5)
             found[path] = FileFacts(
                 path=path,
                 size_bytes=int(size),
                 allocated_bytes=int(blocks) * int(block_size),
                 is_block=int(mode, 16) & 0o170000 == 0o060000,
+                inode=int(inode),
             )
         return found
 

@@ -11,12 +11,17 @@ from vmferry.model.base import Model
 
 
 class FileMade(Model):
-    """A file that this run made on `host`; undo removes it after proving that no VM runs there."""
+    """A file that this run makes on `host`; undo removes it after proving that no VM runs there.
+
+    The row is written before the file appears, so `inode` is what proves that a file found at `path` is ours;
+    None for files below this run's own staging directory.
+    """
 
     kind: Literal["file-made"] = "file-made"
     host: str
     path: str
     uuid: UUID
+    inode: int | None = None
 
 
 class DomainDefined(Model):

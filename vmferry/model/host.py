@@ -138,6 +138,7 @@ class FileFacts(Model):
     size_bytes: int
     allocated_bytes: int
     is_block: bool = False
+    inode: int = 0
 
 
 class Reach(Model):
@@ -156,7 +157,7 @@ class PairFacts(Model):
     libvirt: Reach
     # Directories whose content was proved to be the same on both hosts by a marker file.
     same_storage: tuple[str, ...] = ()
-    # Files of the source's VMs that exist on the destination too: path → facts.
+    # Files that exist at the paths which the source's VMs have, or would get, on the destination: path there → facts.
     dest_files: dict[str, FileFacts] = Field(default_factory=dict)
     source_files: dict[str, FileFacts] = Field(default_factory=dict)
 

@@ -73,9 +73,12 @@ class MigrationPlan(Model):
     is_persistent: bool
     is_autostart: bool
     memory_kib: int
-    persistent_xml: str | None = None  # the source's inactive XML, untouched: what rollback and humans need
-    dest_xml: str | None = None  # None: libvirt takes the source's
-    dest_persistent_xml: str | None = None
+    changes: DomainChanges = DomainChanges()
+    given_xml: str | None = None  # virsh migrate --xml
+    given_persistent_xml: str | None = None  # virsh migrate --persistent-xml
+    # Filled just before the act from a fresh read, never stored: they hold secrets. None: libvirt takes the source's.
+    dest_xml: str | None = Field(default=None, exclude=True)
+    dest_persistent_xml: str | None = Field(default=None, exclude=True)
     files: tuple[FileCopy, ...] = ()
     encryption: Encryption
     peer_uri: str
@@ -83,6 +86,11 @@ class MigrationPlan(Model):
     bandwidth_mib_s: int | None = None
     deadline_s: float  # a move that has not ended by then is aborted; the VM stays where it runs
     warnings: tuple[Finding, ...] = ()
+
+    @property
+    def reserved_kib(self) -> int:
+        """Memory that the VM takes on the destination from the start of its run."""
+        return 0 if self.mode is MigrationMode.OFFLINE else self.memory_kib
 
     @property
     def must_run_after(self) -> bool:

@@ -1,0 +1,1 @@
+"""What an operator starts; the file's stem is the flow's name in snake case."""

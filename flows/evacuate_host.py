@@ -1,0 +1,64 @@
+"""Empty a host: cordon → plan → check → sliding window of moves → re-read → report."""
+
+from __future__ import annotations
+
+from prefect import flow
+
+from tasks import _wiring
+from tasks.evacuation import cordon_host, make_report, move_by_plan, reread_host
+from tasks.placement import plan_host
+from tasks.preflight import read_fleet, read_pairs
+from tasks.report import progress_artifacts, publish_plan, publish_report
+from tasks.window import run_window
+from vmferry.errors import LeftBehind
+from vmferry.model.evacuation import EvacuationReport, EvacuationRequest
+from vmferry.model.migration import MigrationMode, OutcomeKind
+from vmferry.planning.placement import destinations
+from vmferry.progress import EvacuationEnded, publish
+from vmferry.reporting.words import report_headline
+
+
+@flow(name="evacuate-host", flow_run_name="evacuate {host}", validate_parameters=True)
+def evacuate_host(
+    host: str,
+    dests: list[str] | None = None,
+    modes: dict[str, MigrationMode] | None = None,
+    max_parallel: int = 4,
+    reason: str = "evacuation",
+    dry_run: bool = False,
+    inventory: str | None = None,
+) -> EvacuationReport:
+    """Move every VM off a host, each by the right kind of migration.
+
+    Args:
+        host: Host of the inventory to be emptied.
+        dests: Hosts that may receive VMs; every other host when empty.
+        modes: VM → live, non-live or offline, where the choice is not to be left to vmferry.
+        max_parallel: Moves at once; the hosts' own limits hold besides.
+        reason: Why, for the cordon and the report.
+        dry_run: Plan and check only; nothing is touched.
+        inventory: Path of the inventory file; VMFERRY_INVENTORY when empty.
+    """
+    request = EvacuationRequest(
+        host=host, dests=tuple(dests or ()), modes=modes or {}, max_parallel=max_parallel, reason=reason
+    )
+    with _wiring.wired(inventory) as world:
+        started_at = world.clock.now()
+        snapshot = read_fleet()
+        tried = destinations(snapshot, request)
+        if not dry_run:
+            cordon_host(host, reason)
+        facts = snapshot.facts(host)
+        pairs = read_pairs(host, tried, facts.vms if facts else ())
+        plan = plan_host(snapshot.model_copy(update={"pairs": pairs}), request)
+        publish_plan(plan)
+        if dry_run:
+            return make_report(plan, started_at, None)
+        with progress_artifacts(f"evacuate {host}"):
+            result = run_window(plan.moves, max_parallel, lambda move: move_by_plan(move, plan.snapshot))
+        report = make_report(plan, started_at, result, reread_host(host))
+        publish(EvacuationEnded(report=report))
+        publish_report(report, plan)
+    if not report.is_empty or any(outcome.kind is OutcomeKind.HELD for outcome in report.outcomes):
+        raise LeftBehind(report_headline(report), host=host)
+    return report

@@ -1,0 +1,98 @@
+"""Move one VM: preflight → journaled steps → proof on both hosts; any failure is settled."""
+
+from __future__ import annotations
+
+from prefect import flow
+
+from tasks import _wiring
+from tasks.one_vm import move_one_vm
+from tasks.preflight import read_fleet, read_pairs
+from tasks.report import progress_artifacts, publish_outcome
+from tasks.window import in_thread
+from vmferry.errors import Held, InvalidInput, LeftBehind, PreflightBlocked
+from vmferry.model.findings import PreflightReport
+from vmferry.model.migration import (
+    DomainChanges,
+    MigrationMode,
+    MigrationOutcome,
+    MigrationRequest,
+    OutcomeKind,
+)
+from vmferry.planning.single import plan_vm
+from vmferry.steps.prepare import arriving_of, make_plan, moved_paths
+
+
+@flow(name="migrate-vm", flow_run_name="migrate {vm} → {dest}", validate_parameters=True)
+def migrate_vm(
+    vm: str,
+    dest: str,
+    source: str | None = None,
+    mode: MigrationMode | None = None,
+    changes: DomainChanges = DomainChanges(),  # noqa: B008 - frozen
+    xml: str | None = None,
+    persistent_xml: str | None = None,
+    bandwidth_mib_s: int | None = None,
+    dry_run: bool = False,
+    inventory: str | None = None,
+) -> MigrationOutcome | PreflightReport:
+    """Move one VM to another host and prove on both that it runs exactly once.
+
+    Args:
+        vm: Name or UUID of the VM.
+        dest: Host of the inventory that receives it.
+        source: Host where it is now; found out when empty.
+        mode: live, non-live or offline (Table 9.1); chosen, with the reason told, when empty.
+        changes: Adjustments of the destination's domain XML.
+        xml: The destination's own domain XML (virsh migrate --xml).
+        persistent_xml: The destination's own persistent XML (virsh migrate --persistent-xml).
+        bandwidth_mib_s: Cap for this move in MiB/s.
+        dry_run: Preflight only; nothing is touched.
+        inventory: Path of the inventory file; VMFERRY_INVENTORY when empty.
+    """
+    request = MigrationRequest(
+        vm=vm,
+        dest=dest,
+        source=source,
+        mode=mode,
+        changes=changes,
+        xml=xml,
+        persistent_xml=persistent_xml,
+        bandwidth_mib_s=bandwidth_mib_s,
+    )
+    with _wiring.wired(inventory):
+        snapshot = read_fleet()
+        arriving = arriving_of(request)
+        first = plan_vm(snapshot, request, arriving)
+        here = first.case.source.name
+        pairs = read_pairs(here, [dest], [first.vm], moved_paths(first))
+        snapshot = snapshot.model_copy(update={"pairs": pairs})
+        decision = plan_vm(snapshot, request.model_copy(update={"source": here}), arriving)
+        if dry_run:
+            return decision.report
+        if decision.report.blockers:
+            raise _blocked(decision.report)
+        plan = make_plan(decision, request, snapshot, move_timeout_s=_wiring.settings().move_timeout_s)
+        with progress_artifacts(f"migrate {vm}"):
+            outcome = in_thread(move_one_vm, plan)
+        publish_outcome(outcome)
+    return _judge(outcome)
+
+
+def _blocked(report: PreflightReport) -> InvalidInput:
+    problems = tuple(f"{finding.rule}: {finding.message}" for finding in report.blockers)
+    return PreflightBlocked(
+        f"vm {report.vm}: may not move to {report.dest}: {'; '.join(problems)}", problems=problems, vm=report.vm
+    )
+
+
+def _judge(outcome: MigrationOutcome) -> MigrationOutcome:
+    """A flow that returns data ends Completed: only a moved VM may."""
+    match outcome.kind:
+        case OutcomeKind.MOVED:
+            return outcome
+        case OutcomeKind.ROLLED_BACK:
+            raise LeftBehind(f"vm {outcome.vm}: stays on {outcome.source}: {outcome.reason}", vm=outcome.vm)
+        case OutcomeKind.HELD:
+            raise Held(
+                f"vm {outcome.vm}: HELD: {outcome.reason}; next: {'; '.join(outcome.next_commands)}", vm=outcome.vm
+            )

@@ -1,0 +1,33 @@
+"""Settle every run that is open or held; safe at any time, any number of times."""
+
+from __future__ import annotations
+
+from prefect import flow
+from prefect.logging import get_run_logger
+
+from tasks import _wiring
+from tasks.report import publish_outcome
+from tasks.rollback import settle_run
+from vmferry.errors import Held
+from vmferry.model.migration import MigrationOutcome, OutcomeKind
+
+
+@flow(name="recover-runs", flow_run_name="recover runs", validate_parameters=True)
+def recover_runs(inventory: str | None = None) -> list[MigrationOutcome]:
+    """Bring every unsettled run to its end: moved, rolled back, or held with the commands for a human.
+
+    Args:
+        inventory: Path of the inventory file; VMFERRY_INVENTORY when empty.
+    """
+    outcomes: list[MigrationOutcome] = []
+    with _wiring.wired(inventory) as world:
+        for record in world.journal.unsettled():
+            if not world.journal.take_over(record.run):
+                get_run_logger().info("run %s of %s: %s works on it", record.run, record.plan.vm, record.owner)
+                continue
+            outcomes.append(settle_run(record.run, record.plan.vm, record.reason))
+            publish_outcome(outcomes[-1])
+    held = [outcome for outcome in outcomes if outcome.kind is OutcomeKind.HELD]
+    if held:
+        raise Held("; ".join(f"vm {o.vm}: {o.reason}; next: {'; '.join(o.next_commands)}" for o in held))
+    return outcomes

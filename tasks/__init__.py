@@ -1,0 +1,1 @@
+"""Thin Prefect tasks: one call into vmferry, one retry policy each."""

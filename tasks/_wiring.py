@@ -1,0 +1,60 @@
+"""Build the world from settings: the only importer of vmferry.adapters, and the seam for tests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from vmferry.adapters.world import open_world
+from vmferry.errors import InventoryError
+from vmferry.inventory import load_inventory
+from vmferry.ports import World
+from vmferry.settings import Settings, read_settings
+
+# One world per process: tasks run on many threads of one flow run and share its connections.
+_stack: list[World] = []
+
+
+def settings() -> Settings:
+    """Return the environment's settings."""
+    return read_settings()
+
+
+@contextmanager
+def wired(inventory: str | None = None) -> Iterator[World]:
+    """Open the world of an inventory file for the duration of the block; a world already in use is kept."""
+    if _stack:
+        yield _stack[-1]
+        return
+    world = _open(inventory)
+    with use(world):
+        try:
+            yield world
+        finally:
+            world.close()
+
+
+@contextmanager
+def use(world: World) -> Iterator[World]:
+    """Let the tasks of this process use this world: tests give the simulated fleet."""
+    _stack.append(world)
+    try:
+        yield world
+    finally:
+        _stack.remove(world)
+
+
+def world() -> World:
+    """Return the world in use."""
+    return _stack[-1]
+
+
+def _open(inventory: str | None) -> World:
+    current = read_settings()
+    path = inventory or current.inventory
+    if path is None:
+        raise InventoryError(
+            "no inventory given: use `--inventory FILE`, the environment variable VMFERRY_INVENTORY or the flow's "
+            "parameter `inventory`; deployments/inventory.example.yaml shows the form"
+        )
+    return open_world(load_inventory(path), current)

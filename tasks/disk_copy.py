@@ -1,0 +1,15 @@
+"""Bring disks to the destination."""
+
+from __future__ import annotations
+
+from prefect import task
+
+from tasks._policy import ONCE
+from tasks._wiring import world
+from vmferry.steps.forward import StepName, run_step
+
+
+@task(**ONCE, task_run_name="storage {vm} → {dest}")
+def copy_disks(run: str, vm: str, dest: str) -> None:
+    """Copy the files of an offline move, verified; nothing to do for shared storage."""
+    run_step(run, StepName.STORAGE, world())

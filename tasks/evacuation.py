@@ -1,0 +1,57 @@
+"""The pieces of an evacuation that touch the journal or a host."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from prefect import task
+
+from tasks._policy import ONCE, READ
+from tasks._wiring import settings, world
+from tasks.one_vm import move_one_vm
+from tasks.window import WindowResult
+from vmferry.model.evacuation import EvacuationPlan, EvacuationReport, Move
+from vmferry.model.host import FleetSnapshot
+from vmferry.model.migration import MigrationOutcome, MigrationRequest
+from vmferry.planning.single import plan_vm
+from vmferry.steps.prepare import make_plan
+
+
+@task(**ONCE, task_run_name="cordon {host}")
+def cordon_host(host: str, reason: str) -> None:
+    """Close the host for arrivals; the mark outlives this run."""
+    world().journal.cordon(host, reason)
+
+
+@task(**READ, task_run_name="re-read {host}")
+def reread_host(host: str) -> tuple[str, ...]:
+    """Return the names of all domains that the host still has, running or not: `virsh list --all`."""
+    return tuple(domain.name for domain in world().tools(host).virsh_list())
+
+
+def move_by_plan(move: Move, snapshot: FleetSnapshot) -> MigrationOutcome:
+    """Run one planned move; the destination was judged on the plan's snapshot and is looked at again at the start."""
+    request = MigrationRequest(vm=move.uuid, source=move.source, dest=move.dest, mode=move.mode)
+    decision = plan_vm(snapshot, request)
+    plan = make_plan(decision, request, snapshot, move_timeout_s=settings().move_timeout_s)
+    return move_one_vm(plan.model_copy(update={"mode_reason": move.mode_reason}))
+
+
+def make_report(
+    plan: EvacuationPlan, started_at: datetime, result: WindowResult | None, left: tuple[str, ...] = ()
+) -> EvacuationReport:
+    """Return the report of a run, or of a dry run when there is no result."""
+    if result is None:
+        left = tuple(vm.name for facts in plan.snapshot.hosts if facts.name == plan.host for vm in facts.vms)
+    failed = tuple(f"{vm} ({why})" for vm, why in (result.failures.items() if result else ()))
+    return EvacuationReport(
+        host=plan.host,
+        run=f"{plan.snapshot.taken_at:%Y%m%d-%H%M%S}",
+        is_dry_run=result is None,
+        outcomes=result.outcomes if result else (),
+        stranded=plan.stranded,
+        not_started=(*(result.not_started if result else ()), *failed),
+        left=left,
+        started_at=started_at,
+        ended_at=world().clock.now(),
+    )

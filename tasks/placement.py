@@ -1,0 +1,26 @@
+"""Plan an evacuation and check the plan independently."""
+
+from __future__ import annotations
+
+from prefect import task
+
+from tasks._policy import READ
+from vmferry.errors import PermanentError
+from vmferry.model.evacuation import EvacuationPlan, EvacuationRequest
+from vmferry.model.host import FleetSnapshot
+from vmferry.planning.placement import plan_evacuation
+from vmferry.planning.replay import replay
+from vmferry.progress import PlanMade, publish
+
+
+@task(**READ, task_run_name="plan {request.host}")
+def plan_host(snapshot: FleetSnapshot, request: EvacuationRequest) -> EvacuationPlan:
+    """Plan on the snapshot; any problem that the independent replay finds stops the run."""
+    plan = plan_evacuation(snapshot, request)
+    if problems := replay(plan):
+        raise PermanentError(
+            f"host {request.host}: the plan does not stand up to its check, nothing was touched: {'; '.join(problems)}; "
+            "this is a defect of vmferry: report it with the saved plan"
+        )
+    publish(PlanMade(plan=plan))
+    return plan

@@ -1,0 +1,27 @@
+"""Read hosts and what they see of each other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from prefect import task
+
+from tasks._policy import READ
+from tasks._wiring import world
+from vmferry.model.host import FleetSnapshot, PairFacts
+from vmferry.model.vm import Vm
+from vmferry.steps import read
+
+
+@task(**READ, task_run_name="read fleet")
+def read_fleet(hosts: Sequence[str] | None = None) -> FleetSnapshot:
+    """Read every host once, in parallel."""
+    return read.read_fleet(world(), hosts)
+
+
+@task(**READ, task_run_name="preflight {source} → {dests}")
+def read_pairs(
+    source: str, dests: Sequence[str], vms: Sequence[Vm], moved_paths: dict[str, str] | None = None
+) -> tuple[PairFacts, ...]:
+    """Ping, libvirt and storage of each destination, seen from the source."""
+    return read.read_pairs(world(), source, dests, vms, moved_paths)

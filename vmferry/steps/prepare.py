@@ -1,0 +1,96 @@
+"""From a judged request to the plan that the steps follow: pure, no host is touched."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import datetime
+
+from vmferry.domxml.read import parse_vm
+from vmferry.model.host import Encryption, FleetSnapshot, Host
+from vmferry.model.migration import FileCopy, MigrationPlan, MigrationRequest
+from vmferry.model.vm import Vm
+from vmferry.planning.single import VmDecision
+from vmferry.rules.sharing import copies
+
+# KubeVirt's completion timeout is 150 s per GiB; the base covers the handshakes of small VMs.
+_DEADLINE_BASE_S = 120.0
+_DEADLINE_S_PER_GIB = 150.0
+
+
+def new_run_id(now: datetime) -> str:
+    """Return an id that sorts by time and is safe in file names."""
+    return f"{now:%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:8]}"
+
+
+def arriving_of(request: MigrationRequest) -> Vm | None:
+    """Return the VM that the operator's own XML defines; None without one. Raises InvalidInput for broken XML."""
+    return parse_vm(request.xml) if request.xml is not None else None
+
+
+def moved_paths(decision: VmDecision) -> dict[str, str]:
+    """Return path on the source → path on the destination, for files that get another path there."""
+    case = decision.case
+    moved = {d.source: case.dest_path(d) for d in case.vm.disks if d.is_local_path and d.source}
+    if case.vm.nvram:
+        moved[case.vm.nvram] = case.arriving.nvram or case.vm.nvram
+    return {path: there for path, there in moved.items() if path != there}
+
+
+def make_plan(
+    decision: VmDecision, request: MigrationRequest, snapshot: FleetSnapshot, *, move_timeout_s: float | None = None
+) -> MigrationPlan:
+    """Return the plan of one run; the decision's report must hold no blocker."""
+    case, vm = decision.case, decision.vm
+    source, dest = case.source.host, case.dest.host
+    deadline_s = move_timeout_s or _DEADLINE_BASE_S + _DEADLINE_S_PER_GIB * vm.memory_kib / 2**20
+    return MigrationPlan(
+        run=new_run_id(snapshot.taken_at),
+        vm=vm.name,
+        uuid=vm.uuid,
+        source=source.name,
+        dest=dest.name,
+        mode=decision.mode,
+        mode_reason=decision.mode_reason,
+        state_before=vm.state,
+        is_persistent=vm.is_persistent,
+        is_autostart=vm.is_autostart,
+        memory_kib=vm.memory_kib,
+        changes=request.changes,
+        given_xml=request.xml,
+        given_persistent_xml=request.persistent_xml,
+        files=_files(decision),
+        encryption=_encryption(source, dest),
+        peer_uri=dest.peer_uri,
+        migration_uri=f"tcp://{_bracketed(dest.migration_address)}",
+        bandwidth_mib_s=_bandwidth(request, source, dest),
+        deadline_s=deadline_s,
+        warnings=decision.report.warnings,
+    )
+
+
+def _files(decision: VmDecision) -> tuple[FileCopy, ...]:
+    """Return the files an offline move copies; preflight blocked those that were not found."""
+    return tuple(
+        FileCopy(
+            source_path=copy.source_path,
+            dest_path=copy.dest_path,
+            size_bytes=copy.size_bytes or 0,
+            allocated_bytes=copy.allocated_bytes or 0,
+        )
+        for copy in copies(decision.case)
+    )
+
+
+def _encryption(source: Host, dest: Host) -> Encryption:
+    """Both hosts must agree on TLS or on plain TCP; through the libvirt connection always works."""
+    return source.encryption if source.encryption is dest.encryption else Encryption.TUNNELLED
+
+
+def _bandwidth(request: MigrationRequest, source: Host, dest: Host) -> int | None:
+    caps = (request.bandwidth_mib_s, source.limits.bandwidth_mib_s, dest.limits.bandwidth_mib_s)
+    return min((cap for cap in caps if cap is not None), default=None)
+
+
+def _bracketed(address: str) -> str:
+    """IPv6 addresses stand in brackets in a URI."""
+    return f"[{address}]" if ":" in address else address

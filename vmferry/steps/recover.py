@@ -1,0 +1,192 @@
+"""Settle a run: what a failing run, a restarted one and `vmferry recover` all call.
+
+Look at both hosts → `planning.settlement.settle` → act → look again, until the run is closed or held.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from vmferry.errors import VmferryError
+from vmferry.model.effects import DomainMoved
+from vmferry.model.journal import Mark, Row, RunRecord
+from vmferry.model.migration import MigrationMode, MigrationOutcome, MigrationPlan, OutcomeKind
+from vmferry.planning.settlement import Facts, Verdict, settle
+from vmferry.ports import World
+from vmferry.progress import MoveEnded, publish
+from vmferry.steps.forward import RESUME_INTENT, StepName, progress_of, resume_at_dest, run_step
+from vmferry.steps.look import Pair, look_until_stable
+from vmferry.steps.undo import undo_all
+
+logger = logging.getLogger("vmferry.steps")
+
+# A daemon that restarts, or libvirt's keepalive over a dead link (5 × 5 s), needs this long to tell the truth.
+PATIENCE_S = 45.0
+_MAX_ROUNDS = 12
+_SETTLE = "settle"  # the step name under which settlement's own notes stand
+
+
+def recover(run: str, world: World, *, cause: str = "", patience_s: float = PATIENCE_S) -> MigrationOutcome:
+    """Bring one unsettled run to its end: moved, rolled back, or held with the commands for a human.
+
+    Safe at any time and any number of times. `cause` is what made the run fail, for the report.
+    """
+    record = world.journal.find(run)
+    try:
+        return _settle(record, world, cause, patience_s)
+    except VmferryError as error:
+        return hold(record, world, f"{cause + '; ' if cause else ''}recovery failed: {error}")
+
+
+def _settle(record: RunRecord, world: World, cause: str, patience_s: float) -> MigrationOutcome:
+    plan = record.plan
+    if _is_untouched(world.journal.rows(plan.run)):
+        return close(record, world, OutcomeKind.ROLLED_BACK, cause or "ended before anything was touched")
+    pair = look_until_stable(plan, world, patience_s=patience_s)
+    for _ in range(_MAX_ROUNDS):
+        verdict = settle(pair.source, pair.dest, _facts(plan, world))
+        _note(plan, world, f"{pair.words()} → {verdict.name}: {verdict}")
+        match verdict:
+            case Verdict.HOLD:
+                return hold(record, world, _held_reason(plan, pair, cause), pair)
+            case Verdict.ROLL_BACK:
+                return _roll_back(record, world, cause, pair)
+            case Verdict.FORWARD:
+                return _go_forward(record, world, cause)
+            case _:
+                if not _act(verdict, plan, world):
+                    return hold(record, world, f"its job still runs after {plan.deadline_s:.0f} s", pair)
+        pair = look_until_stable(plan, world, patience_s=patience_s)
+    return hold(record, world, f"no end after {_MAX_ROUNDS} looks: {pair.words()}", pair)
+
+
+def _act(verdict: Verdict, plan: MigrationPlan, world: World) -> bool:
+    """Do what leads to the next look; False when a watched job does not end."""
+    source, dest = world.hypervisor(plan.source), world.hypervisor(plan.dest)
+    match verdict:
+        case Verdict.WATCH:
+            return source.watch_job(plan.uuid, progress_of(plan), timeout_s=plan.deadline_s)
+        case Verdict.RESUME_SOURCE:
+            source.resume(plan.uuid)
+        case Verdict.DESTROY_DEST | Verdict.DESTROY_DEST_RESUME_SOURCE:
+            # The source is resumed by the next round, which has then seen that this copy is gone.
+            dest.destroy(plan.uuid)
+        case Verdict.DESTROY_SOURCE:
+            source.destroy(plan.uuid)
+        case Verdict.RESUME_DEST:
+            resume_at_dest(plan, world)
+        case _:
+            raise AssertionError(verdict)
+    return True
+
+
+def _facts(plan: MigrationPlan, world: World) -> Facts:
+    rows = world.journal.rows(plan.run)
+    return Facts(
+        mode=plan.mode,
+        must_run=plan.must_run_after,
+        may_dest_have_run=any(r.mark is Mark.NOTE and r.note == RESUME_INTENT for r in rows),
+        is_pivot_done=plan.mode is MigrationMode.OFFLINE and _is_done(rows, StepName.MOVE),
+    )
+
+
+def _is_done(rows: tuple[Row, ...], step: StepName) -> bool:
+    return any(r.step == step and r.mark is Mark.DONE for r in rows)
+
+
+def _is_untouched(rows: tuple[Row, ...]) -> bool:
+    """Whether no step that touches the world has been begun."""
+    return all(r.step in (StepName.RESERVE, _SETTLE) for r in rows)
+
+
+def _roll_back(record: RunRecord, world: World, cause: str, pair: Pair) -> MigrationOutcome:
+    problems = undo_all(record.plan, world)
+    if problems:
+        return hold(record, world, f"{cause or 'rolled back'}; undo failed: {'; '.join(problems)}", pair)
+    return close(record, world, OutcomeKind.ROLLED_BACK, cause or "an earlier run ended before the move did")
+
+
+def _go_forward(record: RunRecord, world: World, cause: str) -> MigrationOutcome:
+    """Finish a run whose VM is at the destination; the pivot's DONE row may be missing after a crash."""
+    plan = record.plan
+    if not _is_done(world.journal.rows(plan.run), StepName.MOVE):
+        moved = DomainMoved(host=plan.dest, uuid=plan.uuid)
+        world.journal.write(plan.run, StepName.MOVE, Mark.DONE, moved, note="found at the destination")
+    run_step(plan.run, StepName.VERIFY, world)
+    run_step(plan.run, StepName.FINISH, world)
+    return close(record, world, OutcomeKind.MOVED, f"recovered: {cause}" if cause else "")
+
+
+def close(record: RunRecord, world: World, kind: OutcomeKind, reason: str = "") -> MigrationOutcome:
+    """Close a run with the outcome that the journal and the last look prove."""
+    outcome = _outcome(record, world, kind, reason)
+    world.journal.close_run(record.run, outcome)
+    logger.info("run %s vm %s: %s %s", record.run, record.plan.vm, kind, reason)
+    publish(MoveEnded(outcome=outcome))
+    return outcome
+
+
+def hold(record: RunRecord, world: World, reason: str, pair: Pair | None = None) -> MigrationOutcome:
+    """Leave a run for a human, with the exact commands; the next recovery looks again."""
+    outcome = _outcome(record, world, OutcomeKind.HELD, reason).model_copy(
+        update={"next_commands": _commands(record.plan, world, pair)}
+    )
+    world.journal.hold(record.run, reason)
+    logger.error("run %s vm %s: HELD: %s", record.run, record.plan.vm, reason)
+    publish(MoveEnded(outcome=outcome))
+    return outcome
+
+
+def _outcome(record: RunRecord, world: World, kind: OutcomeKind, reason: str) -> MigrationOutcome:
+    plan = record.plan
+    effects = [row.effect for row in world.journal.rows(plan.run)]
+    moved = next((e for e in effects if isinstance(e, DomainMoved)), None)
+    return MigrationOutcome(
+        run=plan.run,
+        vm=plan.vm,
+        source=plan.source,
+        dest=plan.dest,
+        mode=plan.mode,
+        kind=kind,
+        reason=reason,
+        started_at=record.opened_at,
+        ended_at=world.clock.now(),
+        bytes_sent=moved.bytes_sent if moved else 0,
+        downtime_ms=moved.downtime_ms if moved else None,
+        notes=_notes(plan, kind),
+    )
+
+
+def _notes(plan: MigrationPlan, kind: OutcomeKind) -> tuple[str, ...]:
+    if kind is not OutcomeKind.MOVED:
+        return ()
+    kept = tuple(
+        f"source image kept as {plan.source}:{copy.source_path}.vmferry-moved-{plan.run}" for copy in plan.files
+    )
+    return (f"mode {plan.mode}: {plan.mode_reason}", *kept)
+
+
+def _note(plan: MigrationPlan, world: World, text: str) -> None:
+    world.journal.write(plan.run, _SETTLE, Mark.NOTE, note=text)
+
+
+def _held_reason(plan: MigrationPlan, pair: Pair, cause: str) -> str:
+    before = f"{cause}; " if cause else ""
+    if not pair.is_known:
+        return f"{before}{pair.words()}: nothing is done while one side is unknown"
+    if pair.source.state.is_active and pair.dest.state.is_active:
+        return f"{before}TWO ACTIVE COPIES: {pair.words()}"
+    if not pair.source.state.is_active and not pair.dest.state.is_active and plan.mode is not MigrationMode.OFFLINE:
+        return f"{before}the VM runs nowhere: {pair.words()}"
+    return f"{before}{pair.words()}: not a state that may be settled automatically"
+
+
+def _commands(plan: MigrationPlan, world: World, pair: Pair | None) -> tuple[str, ...]:
+    """Return what a human types next; only commands that look, then recovery: the acts are theirs to choose."""
+    uris = {h.name: h.uri for h in world.inventory.hosts}
+    looks = tuple(
+        f"virsh -c '{uris.get(host, host)}' domstate --reason '{plan.uuid}'" for host in (plan.source, plan.dest)
+    )
+    is_lost = pair is not None and pair.is_known and not (pair.source.state.is_active or pair.dest.state.is_active)
+    start = (f"virsh -c '{uris.get(plan.source, plan.source)}' start '{plan.uuid}'",) if is_lost else ()
+    return (*looks, *start, "vmferry recover")

@@ -1,0 +1,83 @@
+"""Undo what a run made on the destination: domain first, then files; guarded, and going on after a failure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import assert_never
+
+from vmferry.errors import UnsafeError, VmferryError
+from vmferry.model.effects import DomainDefined, DomainMoved, Effect, FileMade, FileSetAside, Nothing
+from vmferry.model.journal import Mark
+from vmferry.model.migration import MigrationPlan
+from vmferry.ports import World
+
+
+def undo_all(plan: MigrationPlan, world: World) -> tuple[str, ...]:
+    """Undo all effects of a run, newest kind first; return the problems, empty when everything is undone.
+
+    Only effects in the journal are touched, only on the destination, and only after proof that the VM is not
+    active there. Idempotent: an effect that is gone counts as undone.
+    """
+    problems: list[str] = []
+    for step, effect in sorted(_open_effects(plan, world), key=lambda item: _ORDER[type(item[1])]):
+        try:
+            _undo(effect, plan, world)
+            world.journal.write(plan.run, step, Mark.UNDONE, effect)
+        except VmferryError as error:
+            problems.append(str(error))
+    return tuple(problems)
+
+
+# A file goes only after the domain that may have it open is gone.
+_ORDER: dict[type[Effect], int] = {DomainMoved: 0, DomainDefined: 0, FileMade: 1, FileSetAside: 1, Nothing: 2}
+
+
+def _open_effects(plan: MigrationPlan, world: World) -> Sequence[tuple[str, Effect]]:
+    """Return the effects that are in the journal and not yet undone, newest first."""
+    made: list[tuple[str, Effect]] = []
+    for row in world.journal.rows(plan.run):
+        if row.effect is None:
+            continue
+        if row.mark is Mark.UNDONE:
+            made = [item for item in made if item[1] != row.effect]
+        else:
+            made.append((row.step, row.effect))
+    return tuple(dict.fromkeys(reversed(made)))
+
+
+def _undo(effect: Effect, plan: MigrationPlan, world: World) -> None:
+    match effect:
+        case FileMade():
+            _prove_not_active(effect.host, plan, world)
+            _remove_ours(effect, world)
+        case DomainDefined():
+            _prove_not_active(effect.host, plan, world)
+            world.hypervisor(effect.host).undefine(effect.uuid)
+        case FileSetAside():
+            world.tools(effect.host).set_aside(effect.aside, effect.path)
+        case DomainMoved() | Nothing():
+            return
+        case _:
+            assert_never(effect)
+
+
+def _remove_ours(effect: FileMade, world: World) -> None:
+    """Remove a file when it is provably the one that this run made."""
+    tools = world.tools(effect.host)
+    if effect.inode is None:
+        tools.remove_file(effect.path)
+        return
+    found = tools.stat_files([effect.path]).get(effect.path)
+    if found is not None and found.inode == effect.inode:
+        tools.remove_file(effect.path)
+
+
+def _prove_not_active(host: str, plan: MigrationPlan, world: World) -> None:
+    seen = world.hypervisor(host).look(plan.uuid)
+    if not seen.is_reachable or seen.state.is_active:
+        raise UnsafeError(
+            f"vm {plan.vm}: on {host} it is {seen.words()}; nothing of it is removed there. "
+            f"When it is shut off or gone, run `vmferry recover`",
+            vm=plan.vm,
+            host=host,
+        )
