@@ -1,0 +1,258 @@
+"""`vmferry …`: a thin door to the same flows that Prefect runs, and to what needs no Prefect."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import vmferry
+from vmferry.cli_inventory import app as inventory_app
+from vmferry.errors import InvalidInput
+from vmferry.model.migration import MigrationMode
+from vmferry.terminal import exit_codes, show
+from vmferry.terminal.endings import end_evacuation, end_migration, end_recovery
+from vmferry.terminal.exit_codes import ExitCode
+from vmferry.terminal.options import (
+    DryRunOption,
+    FileOption,
+    InventoryOption,
+    JsonOption,
+    PairsOption,
+    TextOption,
+    parse_changes,
+    parse_modes,
+)
+from vmferry.terminal.prefect_start import put_checkout_first
+from vmferry.terminal.session import session
+
+app = typer.Typer(
+    name="vmferry",
+    help="Move virtual machines between plain KVM/libvirt hosts.",
+    epilog=exit_codes.HELP,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.add_typer(inventory_app, name="inventory", help="Check the inventory file, and the hosts against it.")
+
+HostArgument = Annotated[str, typer.Argument(metavar="HOST", help="A host of the inventory.")]
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"vmferry {vmferry.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def global_options(
+    inventory: InventoryOption = None,
+    as_json: JsonOption = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Move virtual machines between plain KVM/libvirt hosts.
+
+    --inventory and --json may stand before or after the command.
+    """
+
+
+@app.command()
+def evacuate(
+    ctx: typer.Context,
+    host: HostArgument,
+    to: Annotated[list[str] | None, typer.Option(metavar="HOST", help="Only to these; repeat it.")] = None,
+    dry_run: DryRunOption = False,
+    mode: Annotated[
+        list[str] | None, typer.Option(metavar="VM=MODE", help="live, non-live or offline; repeat it.")
+    ] = None,
+    parallel: Annotated[int, typer.Option(min=1, max=64, help="Moves at once, at most.")] = 4,
+    reason: Annotated[str, typer.Option(help="Kept with the cordon and in the report.")] = "evacuation",
+    inventory: InventoryOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Empty a host: cordon it, plan, move every VM by the right kind of migration, report."""
+    modes = parse_modes(mode or ())
+    dests = tuple(to or ())
+    with session(ctx, inventory, as_json) as current:
+        current.require_hosts(host, dests)
+        ended = current.run_flow(
+            "evacuate_host",
+            host=host,
+            dests=dests,
+            modes=modes,
+            max_parallel=parallel,
+            reason=reason,
+            dry_run=dry_run,
+        )
+        end_evacuation(current, ended)
+
+
+@app.command()
+def migrate(
+    ctx: typer.Context,
+    vm: Annotated[str, typer.Argument(metavar="VM", help="Name or UUID.")],
+    to: Annotated[str, typer.Option(metavar="HOST", help="The destination.")],
+    source: Annotated[str | None, typer.Option("--from", metavar="HOST", help="Where it is.")] = None,
+    mode: Annotated[MigrationMode | None, typer.Option(help="Else chosen, with the reason.")] = None,
+    xml: FileOption = None,
+    persistent_xml: FileOption = None,
+    disk: PairsOption = None,
+    bridge: PairsOption = None,
+    network: PairsOption = None,
+    title: TextOption = None,
+    description: TextOption = None,
+    bandwidth: Annotated[int | None, typer.Option(metavar="MIB_S", min=1, help="Cap, MiB/s.")] = None,
+    dry_run: DryRunOption = False,
+    inventory: InventoryOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Move one VM.
+
+    What differs on the destination: --disk vda=/path/there, --bridge br0=br1, --network lan=dmz, --title,
+    --description; or its whole XML by --xml and --persistent-xml, as for virsh migrate.
+    """
+    changes = parse_changes(disk, bridge, network)
+    changes = changes.model_copy(update={"title": title, "description": description})
+    with session(ctx, inventory, as_json) as current:
+        current.require_hosts(source, (to,))
+        ended = current.run_flow(
+            "migrate_vm",
+            vm=vm,
+            dest=to,
+            source=source,
+            mode=mode,
+            changes=changes,
+            xml=_read_xml(xml),
+            persistent_xml=_read_xml(persistent_xml),
+            bandwidth_mib_s=bandwidth,
+            dry_run=dry_run,
+        )
+        end_migration(current, ended)
+
+
+def _read_xml(path: Path | None) -> str | None:
+    try:
+        return path.read_text(encoding="utf-8") if path is not None else None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidInput(f"{path}: cannot be read as UTF-8 text: {error}") from error
+
+
+@app.command()
+def recover(ctx: typer.Context, inventory: InventoryOption = None, as_json: JsonOption = False) -> None:
+    """Settle every open run by looking at both hosts; safe at any time, any number of times."""
+    with session(ctx, inventory, as_json) as current:
+        end_recovery(current, current.run_flow("recover_runs"))
+
+
+@app.command()
+def hosts(ctx: typer.Context, inventory: InventoryOption = None, as_json: JsonOption = False) -> None:
+    """Show the hosts: reachable, cordoned, memory, VMs."""
+    with session(ctx, inventory, as_json) as current:
+        with current.world() as world:
+            from vmferry.steps.read import read_fleet
+
+            snapshot = read_fleet(world)
+        show.show_hosts(current.screen, snapshot)
+        lost = [f"host {gone.host}: {gone.reason}" for gone in snapshot.unreachable]
+        content = {
+            "hosts": [facts.model_dump(mode="json", exclude={"vms"}) for facts in snapshot.hosts],
+            "unreachable": [gone.model_dump(mode="json") for gone in snapshot.unreachable],
+            "cordons": [cordon.model_dump(mode="json") for cordon in snapshot.cordons],
+        }
+        current.end(ExitCode.REFUSED if lost else ExitCode.DONE, content, lost)
+
+
+@app.command()
+def vms(
+    ctx: typer.Context,
+    host: Annotated[str | None, typer.Argument(metavar="[HOST]", help="Only of this host.")] = None,
+    inventory: InventoryOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show the VMs of all hosts, or of one."""
+    with session(ctx, inventory, as_json) as current:
+        current.require_hosts(host, ())
+        with current.world() as world:
+            from vmferry.steps.read import read_fleet
+
+            snapshot = read_fleet(world, [host] if host is not None else None)
+        show.show_vms(current.screen, snapshot.hosts, snapshot.open_runs)
+        lost = [f"host {gone.host}: {gone.reason}" for gone in snapshot.unreachable]
+        found = [
+            {"host": facts.name, **vm.model_dump(mode="json")} for facts in snapshot.hosts for vm in facts.vms
+        ]
+        current.end(ExitCode.REFUSED if lost else ExitCode.DONE, {"vms": found}, lost)
+
+
+@app.command()
+def cordon(
+    ctx: typer.Context,
+    host: HostArgument,
+    reason: Annotated[str, typer.Option(help="Shown to whoever meets the cordon.")] = "by hand",
+    inventory: InventoryOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Close a host for arrivals until it is uncordoned."""
+    with session(ctx, inventory, as_json) as current:
+        current.require_hosts(host, ())
+        with current.world() as world:
+            world.journal.cordon(host, reason)
+            kept = next((c.reason for c in world.journal.cordons() if c.host == host), reason)
+        current.screen.say(f"{host} is cordoned ({kept}): no VM moves to it until: vmferry uncordon {host}")
+        current.end(ExitCode.DONE, {"host": host, "is_cordoned": True, "reason": kept})
+
+
+@app.command()
+def uncordon(
+    ctx: typer.Context, host: HostArgument, inventory: InventoryOption = None, as_json: JsonOption = False
+) -> None:
+    """Open a host for arrivals again."""
+    with session(ctx, inventory, as_json) as current:
+        current.require_hosts(host, ())
+        with current.world() as world:
+            was_cordoned = world.journal.uncordon(host)
+        current.screen.say(
+            f"{host} is open for arrivals" + ("" if was_cordoned else " (it was not cordoned)")
+        )
+        current.end(ExitCode.DONE, {"host": host, "is_cordoned": False, "was_cordoned": was_cordoned})
+
+
+@app.command()
+def runs(
+    ctx: typer.Context,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="The newest so many.")] = 20,
+    inventory: InventoryOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show the newest runs of the journal."""
+    with session(ctx, inventory, as_json) as current:
+        with current.world() as world:
+            records = world.journal.recent(limit)
+        show.show_runs(current.screen, records)
+        current.end(ExitCode.DONE, {"runs": [show.run_content(record) for record in records]})
+
+
+@app.command(
+    add_help_option=False,
+    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
+)
+def lab(args: Annotated[list[str] | None, typer.Argument(metavar="COMMAND ...")] = None) -> None:
+    """A lab of real libvirt hosts on this machine: up, down, status, exec."""
+    root = put_checkout_first()
+    if not (root / "infra" / "lab" / "cli.py").is_file():
+        typer.echo(
+            f"the lab is part of the checkout, not of the package: {root}/infra/lab is missing", err=True
+        )
+        raise typer.Exit(ExitCode.REFUSED)
+    lab_app: typer.Typer = importlib.import_module("infra.lab.cli").app
+    lab_app(args=args or [], prog_name="vmferry lab")
+
+
+def main() -> None:
+    """Run the command line; the console script `vmferry`."""
+    app(prog_name="vmferry")

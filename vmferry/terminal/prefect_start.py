@@ -1,0 +1,63 @@
+"""Prefect, imported late: it takes seconds, and help, hosts and checks do not need it."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import vmferry
+from vmferry.errors import InvalidInput
+from vmferry.settings import Settings
+
+# For the embedded server; each can be overridden in the environment. Measured with Prefect 3.8.8:
+# the first start can take longer than Prefect's limit of 20 s, and without the two batch sizes the
+# server loses the last task runs at exit.
+EMBEDDED = {
+    "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "true",
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "100",
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_READ_BATCH_SIZE": "100",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+}
+
+
+def put_checkout_first() -> Path:
+    """Put the checkout first on sys.path, as Prefect does for a pulled repository; return it."""
+    root = Path(vmferry.__file__).resolve().parent.parent
+    if sys.path[:1] != [str(root)]:
+        sys.path.insert(0, str(root))
+    return root
+
+
+def prepare_environment(settings: Settings) -> bool:
+    """Set Prefect's defaults before it is imported; return whether the server is embedded.
+
+    Changes os.environ only, and no variable that is set.
+    """
+    if not settings.debug:
+        # Console only: the server keeps the whole log. vmferry shows progress and errors itself.
+        os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
+    if os.environ.get("PREFECT_API_URL"):
+        return False
+    for name, value in EMBEDDED.items():
+        os.environ.setdefault(name, value)
+    os.environ.setdefault("PREFECT_HOME", str(settings.state_dir / "prefect"))
+    return True
+
+
+def load_flow(name: str, settings: Settings, say: Callable[[str], None]) -> Callable[..., Any]:
+    """Import `flows/<name>.py:<name>`. Raises InvalidInput when vmferry runs without its checkout."""
+    root = put_checkout_first()
+    if not (root / "flows" / f"{name}.py").is_file():
+        raise InvalidInput(
+            f"{root}/flows/{name}.py is missing: flows are not part of the installed package; "
+            "run vmferry from a checkout (uv run vmferry …)"
+        )
+    if prepare_environment(settings):
+        say("starting embedded Prefect server …")
+    flow: Callable[..., Any] = getattr(importlib.import_module(f"flows.{name}"), name)
+    return flow

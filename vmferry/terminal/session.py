@@ -1,0 +1,168 @@
+"""One command: its settings, its inventory, its screen, and how it ends."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import signal
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import typer
+
+from vmferry.errors import InvalidInput, VmferryError
+from vmferry.model.host import Inventory
+from vmferry.settings import Settings, read_settings
+from vmferry.terminal.exit_codes import ExitCode, code_of_error
+from vmferry.terminal.prefect_start import load_flow, put_checkout_first
+from vmferry.terminal.progress_view import Seen, watching
+from vmferry.terminal.screen import Screen
+
+if TYPE_CHECKING:
+    from vmferry.ports import World
+
+_INTERRUPTED = (
+    "interrupted: running moves are finished first and no new one starts; "
+    "whatever stays open is settled by: vmferry recover"
+)
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a flow ended: what it returned, and what it raised after its events had told a result."""
+
+    result: Any
+    seen: Seen
+    error: VmferryError | None
+
+
+class Session:
+    """What a command works with."""
+
+    def __init__(self, settings: Settings, screen: Screen) -> None:
+        self.settings = settings
+        self.screen = screen
+        self._inventory: Inventory | None = None
+
+    @property
+    def inventory_path(self) -> str:
+        """The inventory's absolute path; raises InvalidInput when none was given."""
+        if self.settings.inventory is None:
+            raise InvalidInput("no inventory; give --inventory FILE or set VMFERRY_INVENTORY=FILE")
+        return str(self.settings.inventory.expanduser().absolute())
+
+    def read_inventory(self) -> Inventory:
+        """Load and check the inventory once; raises InventoryError."""
+        if self._inventory is None:
+            from vmferry.inventory import load_inventory
+
+            self._inventory = load_inventory(self.inventory_path)
+        return self._inventory
+
+    def require_hosts(self, source: str | None, dests: Sequence[str]) -> None:
+        """Refuse unknown, equal and repeated hosts, all at once, before anything is started."""
+        from vmferry.inventory.problems import did_you_mean
+
+        names = self.read_inventory().names()
+        wanted = [*([source] if source is not None else []), *dests]
+        problems = [
+            f"host {name} is not in {self.inventory_path}; {did_you_mean(name, names)}"
+            for name in dict.fromkeys(wanted)
+            if name not in names
+        ]
+        if source is not None and source in dests:
+            problems.append(f"host {source} is both source and destination; choose another destination")
+        problems += [f"host {n} is given twice by --to" for n in dict.fromkeys(dests) if dests.count(n) > 1]
+        if problems:
+            raise InvalidInput("; ".join(problems), problems=tuple(problems))
+
+    @contextlib.contextmanager
+    def world(self) -> Iterator[World]:
+        """Open the world of the inventory: connections are opened late, and closed at the end."""
+        self.read_inventory()
+        put_checkout_first()
+        # By name: the product never imports tasks, only this door of the checkout does.
+        wiring = importlib.import_module("tasks._wiring")
+        with wiring.wired(self.inventory_path) as world:
+            yield world
+
+    def run_flow(self, name: str, **parameters: Any) -> Ended:
+        """Run a flow in this process; return its result, what its events said, and the error at its end.
+
+        An error is returned, not raised, when the events told a result: the command shows that first.
+        """
+        self.read_inventory()
+        flow = load_flow(name, self.settings, self.screen.hint)
+        away = contextlib.redirect_stdout(sys.stderr) if self.screen.is_json else contextlib.nullcontext()
+        with away, saying_when_interrupted(self.screen), watching(self.screen) as seen:
+            try:
+                return Ended(flow(**parameters, inventory=self.inventory_path), seen, None)
+            except VmferryError as error:
+                if seen.report is None and not seen.outcomes:
+                    raise
+                return Ended(None, seen, error)
+
+    def end(self, code: ExitCode, content: dict[str, Any], problems: Sequence[str] = ()) -> NoReturn:
+        """Write problems and the document, and leave with the exit code."""
+        for problem in problems:
+            self.screen.complain(problem)
+        self.screen.document({"exit_code": int(code), "problems": list(problems), **content})
+        raise typer.Exit(int(code))
+
+
+@contextlib.contextmanager
+def saying_when_interrupted(screen: Screen) -> Iterator[None]:
+    """Tell at the first Ctrl-C what happens now; the interrupt itself goes its usual way."""
+
+    def say(number: int, frame: FrameType | None) -> None:
+        screen.complain(_INTERRUPTED)
+        signal.default_int_handler(number, frame)
+
+    before = signal.signal(signal.SIGINT, say)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextlib.contextmanager
+def session(ctx: typer.Context, inventory: Path | None, as_json: bool) -> Iterator[Session]:
+    """Open a command's session; every error ends as lines on stderr and an exit code, not a traceback."""
+    given = ctx.find_root().params
+    screen = Screen(is_json=as_json or bool(given.get("as_json")))
+    settings: Settings | None = None
+    try:
+        settings = read_settings(inventory=inventory or given.get("inventory"))
+        yield Session(settings, screen)
+    except (typer.Exit, typer.Abort):
+        raise
+    except (Exception, KeyboardInterrupt) as error:
+        if settings is not None and settings.debug:
+            traceback.print_exc()
+        _end_with_error(screen, error)
+
+
+def _end_with_error(screen: Screen, error: BaseException) -> NoReturn:
+    code = code_of_error(error)
+    problems = problems_of(error)
+    for problem in problems:
+        screen.complain(problem)
+    screen.document({"exit_code": int(code), "problems": problems})
+    raise typer.Exit(int(code)) from None
+
+
+def problems_of(error: BaseException) -> list[str]:
+    """Return every problem of an error, each a line of its own."""
+    match error:
+        case InvalidInput():
+            return list(error.problems)
+        case VmferryError():
+            return [str(error)]
+        case KeyboardInterrupt():
+            return ["interrupted"]
+    return [f"unexpected {type(error).__name__}: {error}; set VMFERRY_DEBUG=1 to see where"]
