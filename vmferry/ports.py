@@ -198,9 +198,20 @@ class Clock(Protocol):
 class World(Protocol):
     """Everything a step may touch."""
 
-    inventory: Inventory
-    journal: Journal
-    clock: Clock
+    @property
+    def inventory(self) -> Inventory:
+        """The hosts that may be touched."""
+        ...
+
+    @property
+    def journal(self) -> Journal:
+        """The durable memory of runs."""
+        ...
+
+    @property
+    def clock(self) -> Clock:
+        """Time."""
+        ...
 
     def hypervisor(self, host: str) -> Hypervisor:
         """Return the host's libvirt; connections are opened late and reused."""

@@ -65,15 +65,15 @@ def _domain_types(capabilities: etree._Element) -> tuple[str, ...]:
 def _machines(capabilities: etree._Element) -> tuple[Machine, ...]:
     """Return the machine types of the host's own architecture, aliases resolved."""
     arch = _text(capabilities, "host/cpu/arch")
-    elements = capabilities.xpath("guest/arch[@name=$arch]//machine", arch=arch)
-    machines = {
-        str(m.text): Machine(
-            name=str(m.text),
-            canonical=m.get("canonical", str(m.text)),
-            max_vcpus=int(m.get("maxCpus", "255")),
-        )
-        for m in elements
-    }
+    machines = {}
+    for guest in capabilities.iterfind("guest/arch"):
+        for machine in guest.iter("machine") if guest.get("name") == arch else ():
+            name = (machine.text or "").strip()
+            machines[name] = Machine(
+                name=name,
+                canonical=machine.get("canonical", name),
+                max_vcpus=int(machine.get("maxCpus", "255")),
+            )
     return tuple(machines[name] for name in sorted(machines))
 
 
@@ -105,9 +105,7 @@ def read_vm(domain: libvirt.virDomain) -> Vm:
     try:
         return parse_vm(domain.XMLDesc(0), **facts)
     except InvalidInput as error:
-        return Vm(
-            name=domain.name(), uuid=UUID(domain.UUIDString()), domain_type="", problems=error.problems, **facts
-        )
+        return Vm(name=domain.name(), uuid=UUID(domain.UUIDString()), domain_type="", problems=error.problems, **facts)
 
 
 def has_job(domain: libvirt.virDomain) -> bool:

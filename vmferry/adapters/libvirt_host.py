@@ -59,7 +59,7 @@ class LibvirtHypervisor:
         """Return the persistent XML or the live migratable one, secrets included."""
         kind = libvirt.VIR_DOMAIN_XML_INACTIVE if is_inactive else libvirt.VIR_DOMAIN_XML_MIGRATABLE
         flags = kind | libvirt.VIR_DOMAIN_XML_SECURE
-        return self._on_domain("read XML", uuid, lambda d: d.XMLDesc(flags), is_write=False)
+        return self._on_domain("read XML", uuid, lambda d: str(d.XMLDesc(flags)), is_write=False)
 
     def define(self, xml: str) -> None:
         """Define a persistent domain; libvirt validates the XML against its schema."""

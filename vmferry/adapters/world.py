@@ -57,7 +57,7 @@ class RealWorld:
     def close(self) -> None:
         """Close all connections."""
         with self._lock:
-            adapters = [*self._hypervisors.values(), *self._tools.values()]
+            adapters: list[LibvirtHypervisor | SshTools] = [*self._hypervisors.values(), *self._tools.values()]
             self._hypervisors.clear()
             self._tools.clear()
         for adapter in adapters:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from enum import StrEnum
 
-from vmferry.domxml.rewrite import rewrite
+from vmferry.domxml.rewrite import applicable, rewrite
 from vmferry.errors import CopyFailed, OutcomeUnknown, PermanentError, TransientError
 from vmferry.model.effects import DomainDefined, DomainMoved, Effect, FileMade, FileSetAside, Nothing
 from vmferry.model.journal import Mark
@@ -146,7 +146,8 @@ def _definition(plan: MigrationPlan, world: World) -> Effect:
 def _persistent_xml(plan: MigrationPlan, world: World) -> str:
     given = plan.given_persistent_xml or plan.given_xml
     xml = given or world.hypervisor(plan.source).read_xml(plan.uuid, is_inactive=True)
-    return rewrite(xml, plan.changes)
+    # The persistent definition lacks what was hot-plugged: what it does not have need not change.
+    return rewrite(xml, applicable(xml, plan.changes))
 
 
 def _move(plan: MigrationPlan, world: World) -> Effect:
@@ -163,9 +164,7 @@ def _move(plan: MigrationPlan, world: World) -> Effect:
     if plan.must_run_after:
         resume_at_dest(plan, world)
         downtime_ms = _downtime_ms(stats, time.monotonic())
-    return DomainMoved(
-        host=plan.dest, uuid=plan.uuid, bytes_sent=stats.data_processed_bytes, downtime_ms=downtime_ms
-    )
+    return DomainMoved(host=plan.dest, uuid=plan.uuid, bytes_sent=stats.data_processed_bytes, downtime_ms=downtime_ms)
 
 
 def resume_at_dest(plan: MigrationPlan, world: World) -> None:
@@ -187,9 +186,7 @@ def _with_xml(plan: MigrationPlan, world: World) -> MigrationPlan:
         return plan
     live = plan.given_xml or world.hypervisor(plan.source).read_xml(plan.uuid, is_inactive=False)
     persistent = _persistent_xml(plan, world) if plan.is_persistent else None
-    return plan.model_copy(
-        update={"dest_xml": rewrite(live, plan.changes), "dest_persistent_xml": persistent}
-    )
+    return plan.model_copy(update={"dest_xml": rewrite(live, plan.changes), "dest_persistent_xml": persistent})
 
 
 def progress_of(plan: MigrationPlan) -> OnProgress:
@@ -207,9 +204,7 @@ def _move_definition(plan: MigrationPlan, world: World) -> Effect:
     missing = set(wanted) - set(world.tools(plan.dest).stat_files(wanted))
     if missing:
         raise CopyFailed(f"vm {plan.vm}: missing on {plan.dest}: {', '.join(sorted(missing))}", vm=plan.vm)
-    return DomainMoved(
-        host=plan.dest, uuid=plan.uuid, bytes_sent=sum(copy.allocated_bytes for copy in plan.files)
-    )
+    return DomainMoved(host=plan.dest, uuid=plan.uuid, bytes_sent=sum(copy.allocated_bytes for copy in plan.files))
 
 
 def _verify(plan: MigrationPlan, world: World) -> Effect:

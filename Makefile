@@ -1,0 +1,43 @@
+# vmferry: `make demo` and `make test` install whatever is missing themselves; see `make help`.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON := .venv/bin/python
+# The lab needs root: namespaces, bridges, mounts. As another user, sudo is asked once.
+AS_ROOT := $(if $(filter 0,$(shell id -u)),env,sudo env)
+QUIET := PYTHONDONTWRITEBYTECODE=1 PATH="$(CURDIR)/.venv/bin:$$PATH"
+LAB ?= demo
+HOSTS ?= 3
+GUESTS ?= 8
+PYTEST_ARGS ?=
+
+.PHONY: help setup demo test check bench lab-up lab-down clean
+
+help:  ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup:  ## Install apt packages, uv and the virtual environment where they are missing
+	@infra/setup.sh
+
+demo: setup  ## Evacuate a real libvirt host before your eyes (KEEP=1 leaves the lab for playing)
+	@$(AS_ROOT) $(QUIET) $(PYTHON) -m infra.demo $(if $(KEEP),--keep)
+
+test: setup  ## Run all tests: real libvirt in the lab, the simulated fleet, Prefect flows
+	@$(AS_ROOT) $(QUIET) $(PYTHON) -m pytest -p no:cacheprovider $(PYTEST_ARGS)
+
+check: setup  ## Lint, types, import contracts, spelling
+	@infra/check.sh
+
+bench: setup  ## Measure: vmferry beside a shell loop of virsh migrate and xargs -P of it
+	@$(AS_ROOT) $(QUIET) $(PYTHON) -m tests.bench
+
+lab-up: setup  ## Start a lab: make lab-up LAB=demo HOSTS=3 GUESTS=8
+	@$(AS_ROOT) $(QUIET) $(PYTHON) -m infra.lab up --name $(LAB) --hosts $(HOSTS) --guests $(GUESTS)
+
+lab-down:  ## Remove every lab: no process, namespace, mount, interface or file stays
+	@if [ -x $(PYTHON) ]; then $(AS_ROOT) $(QUIET) $(PYTHON) -m infra.lab down --all; \
+	 else echo "no virtual environment: no lab was started from here"; fi
+
+clean: lab-down  ## Remove labs, the virtual environment and caches
+	rm -rf .venv .bootstrap .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -1,0 +1,44 @@
+#!/usr/bin/env bash
+# Install what vmferry's demo and tests need on Debian 12: apt packages, uv, the virtual environment.
+# Idempotent: what is there is left alone. Works as root and with sudo.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+UV_VERSION=0.13.9
+BUILD_PACKAGES=(ca-certificates git gcc libc6-dev libvirt-dev make pkg-config python3 python3-dev python3-venv)
+
+say() { printf '\033[1m== %s\033[0m\n' "$*"; }
+as_root() { if [ "$(id -u)" = 0 ]; then env "$@"; else sudo env "$@"; fi; }
+
+install_packages() {
+  local wanted=("${BUILD_PACKAGES[@]}") missing=() package
+  mapfile -t -O "${#wanted[@]}" wanted < <(grep -vE '^\s*(#|$)' infra/lab/packages.txt)
+  for package in "${wanted[@]}"; do
+    dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
+  done
+  [ "${#missing[@]}" -gt 0 ] || return 0
+  say "installing ${#missing[@]} Debian packages: ${missing[*]}"
+  as_root DEBIAN_FRONTEND=noninteractive apt-get -qq update
+  as_root DEBIAN_FRONTEND=noninteractive apt-get -qq install --yes --no-install-recommends "${missing[@]}" >/dev/null
+}
+
+find_uv() {
+  if command -v uv >/dev/null && uv --version >/dev/null 2>&1; then
+    command -v uv
+    return
+  fi
+  if [ ! -x .bootstrap/bin/uv ]; then
+    say "installing uv $UV_VERSION" >&2
+    python3 -m venv .bootstrap >&2
+    .bootstrap/bin/pip install --quiet --disable-pip-version-check "uv==$UV_VERSION" >&2
+  fi
+  echo .bootstrap/bin/uv
+}
+
+install_packages
+uv=$(find_uv)
+if ! "$uv" sync --frozen --quiet --check 2>/dev/null; then
+  say "making the virtual environment from uv.lock (libvirt-python is compiled)"
+  # The system's Python: nothing but packages is downloaded.
+  UV_PYTHON_DOWNLOADS=never "$uv" sync --frozen --python "$(command -v python3)"
+fi
