@@ -7,7 +7,7 @@ from vmferry.model.vm import DomainState, Vm
 
 
 def choose_mode(vm: Vm, asked: MigrationMode | None) -> tuple[MigrationMode, str]:
-    """Return the mode and why: what was asked, else live, non-live or offline as the VM runs, is paused, is off.
+    """Return the mode and why: what was asked, else live, non-live or offline by the state of the VM.
 
     An impossible combination is returned as it is: the rule `mode-state` refuses it with the way out.
     Source: reference 9.1, Table 9.1.

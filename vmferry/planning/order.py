@@ -16,10 +16,10 @@ def expected_bytes(candidate: Candidate, dest: str) -> int:
 
 
 def order_moves(placed: Sequence[Placed]) -> tuple[Placed, ...]:
-    """Return the moves longest first per destination, destinations taking turns so that they work in parallel.
+    """Return the moves longest first per destination, destinations taking turns.
 
-    In each turn the destination with the longest head goes first; equal lengths go by name. A long move that starts
-    late would prolong the whole (longest processing time first, Graham 1969).
+    In each turn the destination with the longest head goes first; equal lengths go by name. A long move that
+    starts late would prolong the whole (longest processing time first, Graham 1969).
     """
     queues: dict[str, list[Placed]] = {}
     for item in sorted(placed, key=_rank):

@@ -19,8 +19,8 @@ _NAMES_SHOWN = 5
 def plan_evacuation(snapshot: FleetSnapshot, request: EvacuationRequest) -> EvacuationPlan:
     """Return moves and stranded VMs for all domains of the host, running or not.
 
-    Pure and deterministic: the same snapshot and request give the same plan. Raises InvalidInput with every unknown
-    host or VM name at once, or when the host to be emptied was not read.
+    Pure and deterministic: the same snapshot and request give the same plan. Raises InvalidInput with every
+    unknown host or VM name at once, or when the host to be emptied was not read.
     """
     fleet = Fleet(snapshot)
     _check_request(fleet, request)
@@ -30,8 +30,7 @@ def plan_evacuation(snapshot: FleetSnapshot, request: EvacuationRequest) -> Evac
     by_key = {c.key: c for c in candidates}
     ordered = order_moves([(by_key[key], dest) for key, dest in board.dest_of.items()])
     moves = tuple(
-        _move(candidate, request.host, dest, reasons[candidate.key], i)
-        for i, (candidate, dest) in enumerate(ordered)
+        _move(candidate, request.host, dest, reasons[candidate.key], i) for i, (candidate, dest) in enumerate(ordered)
     )
     stuck = sorted((c for c in candidates if c.key not in board.dest_of), key=lambda c: (c.vm.name, c.key))
     stranded = tuple(_stranded(fleet, board, candidate, request) for candidate in stuck)
@@ -64,7 +63,9 @@ def _check_request(fleet: Fleet, request: EvacuationRequest) -> None:
         problems += [f"modes: no VM {vm} on {request.host}; see `virsh list --all` there" for vm in vms]
     if problems:
         raise InvalidInput(
-            f"evacuation of {request.host}: " + "; ".join(problems), problems=tuple(problems), host=request.host
+            f"evacuation of {request.host}: " + "; ".join(problems),
+            problems=tuple(problems),
+            host=request.host,
         )
 
 
@@ -72,9 +73,7 @@ def _judge_all(fleet: Fleet, request: EvacuationRequest) -> list[Candidate]:
     dests = _dests(fleet, request)
     vms = sorted(fleet.side(request.host).facts.vms, key=lambda vm: (vm.name, str(vm.uuid)))
     modes = request.modes
-    return [
-        judge(fleet, vm, request.host, dests, modes.get(vm.name) or modes.get(str(vm.uuid))) for vm in vms
-    ]
+    return [judge(fleet, vm, request.host, dests, modes.get(vm.name) or modes.get(str(vm.uuid))) for vm in vms]
 
 
 def _place_all(fleet: Fleet, board: Board, candidates: list[Candidate], source: str) -> dict[str, str]:
@@ -102,7 +101,7 @@ def _place_all(fleet: Fleet, board: Board, candidates: list[Candidate], source: 
 
 
 def _place_best(fleet: Fleet, board: Board, candidate: Candidate, source: str) -> str | None:
-    """Place a VM on the host that keeps the largest share free, own site first; return the reason, None if no room."""
+    """Place a VM where the largest share stays free, own site first; return why, None without room."""
     fitting = [dest for dest in candidate.demands if board.fits(candidate, dest)]
     if not fitting:
         return None
@@ -170,5 +169,3 @@ def _no_room(board: Board, candidate: Candidate, name: str) -> Finding:
     shortage = room.shortage(candidate.demands[name])
     message = f"vm {candidate.vm.name}: no room left on {name} {after}: {shortage}; free memory or add a host"
     return _finding("no-room-left", message)
-
-

@@ -1,4 +1,4 @@
-"""Check a plan without knowing how it was made: nothing of the planner is imported, the arithmetic is done again.
+"""Check a plan without knowing how it was made: the planner is not imported, the sums are done again.
 
 As BtrPlace's checkers: one function per promise, each returns problems as text.
 """
@@ -21,8 +21,8 @@ _QEMU_KIB, _QEMU_SHARE = 65536, 0.02  # as reasoned in vmferry.rules.room; spell
 def replay(plan: EvacuationPlan) -> tuple[str, ...]:
     """Return every promise that the plan breaks, as text; empty for a good plan.
 
-    All moves may overlap: memory is taken on the destination at the start and freed on the source only at the end, so
-    what a plan puts on a host must fit at once.
+    All moves may overlap: memory is taken on the destination at the start and freed on the source only at the
+    end, so what a plan puts on a host must fit at once.
     """
     checks = (_check_all_once, _check_order, _check_places, _check_facts, _check_rules, _check_memory,
               _check_vcpus, _check_disk)  # fmt: skip
@@ -33,9 +33,9 @@ def _source(plan: EvacuationPlan) -> HostFacts | None:
     return plan.snapshot.facts(plan.host)
 
 
-def _vm_of(plan: EvacuationPlan, move: Move) -> Vm | None:
+def _vms(plan: EvacuationPlan) -> dict[str, Vm]:
     source = _source(plan)
-    return next((vm for vm in source.vms if str(vm.uuid) == move.uuid), None) if source else None
+    return {str(vm.uuid): vm for vm in source.vms} if source else {}
 
 
 def _check_all_once(plan: EvacuationPlan) -> Iterator[str]:
@@ -44,14 +44,14 @@ def _check_all_once(plan: EvacuationPlan) -> Iterator[str]:
     if source is None:
         yield f"host {plan.host} was not read: the plan cannot know its VMs"
         return
-    names = {str(vm.uuid): vm.name for vm in source.vms}
+    there = {(str(vm.uuid), vm.name) for vm in source.vms}
     planned = [(m.uuid, m.vm) for m in plan.moves] + [(s.uuid, s.vm) for s in plan.stranded]
-    counts = Counter(uuid for uuid, _ in planned)
-    for uuid, name in names.items():
-        if counts[uuid] != 1:
-            yield f"vm {name} ({uuid}) appears {counts[uuid]} times in the plan instead of once"
+    counts = Counter(planned)
+    for uuid, name in sorted(there):
+        if counts[(uuid, name)] != 1:
+            yield f"vm {name} ({uuid}) appears {counts[(uuid, name)]} times in the plan instead of once"
     for uuid, name in planned:
-        if names.get(uuid) != name:
+        if (uuid, name) not in there:
             yield f"vm {name} ({uuid}) is not a domain of {plan.host}"
     for stranded in plan.stranded:
         if not any(stranded.reasons.values()):
@@ -65,7 +65,7 @@ def _check_order(plan: EvacuationPlan) -> Iterator[str]:
 
 
 def _check_places(plan: EvacuationPlan) -> Iterator[str]:
-    """No move goes to the source or to an unknown, unread, unreachable or cordoned host; none of a VM in a run."""
+    """No move goes to the source, an unknown, unread or cordoned host; none is of a VM in a run."""
     snapshot = plan.snapshot
     names = snapshot.inventory.names()
     cordoned = {c.host for c in snapshot.cordons}
@@ -94,12 +94,13 @@ def _needs_kib(move: Move, vm: Vm) -> int:
 
 def _check_facts(plan: EvacuationPlan) -> Iterator[str]:
     """What a move says it takes is what its VM takes."""
+    vms = _vms(plan)
     for move in plan.moves:
-        vm = _vm_of(plan, move)
+        vm = vms.get(move.uuid)
         if vm is None:
             continue
         if abs(move.memory_kib - _needs_kib(move, vm)) > 1:
-            yield f"vm {move.vm} takes {_needs_kib(move, vm)} KiB on {move.dest}, the plan says {move.memory_kib}"
+            yield (f"vm {move.vm} takes {_needs_kib(move, vm)} KiB on {move.dest}, the plan says {move.memory_kib}")
         vcpus = 0 if move.mode is MigrationMode.OFFLINE else vm.vcpus
         if move.vcpus != vcpus:
             yield f"vm {move.vm} takes {vcpus} vCPUs on {move.dest}, the plan says {move.vcpus}"
@@ -107,9 +108,9 @@ def _check_facts(plan: EvacuationPlan) -> Iterator[str]:
 
 def _check_rules(plan: EvacuationPlan) -> Iterator[str]:
     """No rule blocks a move."""
-    fleet = Fleet(plan.snapshot)
+    fleet, vms = Fleet(plan.snapshot), _vms(plan)
     for move in plan.moves:
-        vm = _vm_of(plan, move)
+        vm = vms.get(move.uuid)
         if vm is None or move.source not in fleet.sides or move.dest not in fleet.sides:
             continue
         for finding in check_move(fleet.case(vm, move.source, move.dest, move.mode)).blockers:
@@ -118,11 +119,11 @@ def _check_rules(plan: EvacuationPlan) -> Iterator[str]:
 
 def _arrivals(plan: EvacuationPlan) -> Iterator[tuple[Host, HostFacts, list[tuple[Move, Vm]]]]:
     """Yield each host that was read with the moves to it."""
+    vms = _vms(plan)
     for host in plan.snapshot.inventory.hosts:
         facts = plan.snapshot.facts(host.name)
         if facts is not None:
-            pairs = [(m, _vm_of(plan, m)) for m in plan.moves if m.dest == host.name]
-            yield host, facts, [(m, vm) for m, vm in pairs if vm is not None]
+            yield host, facts, [(m, vms[m.uuid]) for m in plan.moves if m.dest == host.name and m.uuid in vms]
 
 
 def _check_memory(plan: EvacuationPlan) -> Iterator[str]:
@@ -130,7 +131,7 @@ def _check_memory(plan: EvacuationPlan) -> Iterator[str]:
         kept = host.reserves.memory_mib * 1024 + plan.snapshot.reserved_kib.get(host.name, 0)
         free, taken = facts.memory_available_kib - kept, sum(_needs_kib(m, vm) for m, vm in moves)
         if taken > max(0, free):
-            yield f"{host.name} is over-committed: {taken // 1024} MiB of memory arrive, {free // 1024} MiB are free"
+            yield (f"{host.name} is over-committed: {taken // 1024} MiB of memory arrive, {free // 1024} MiB are free")
 
 
 def _check_vcpus(plan: EvacuationPlan) -> Iterator[str]:
@@ -148,7 +149,9 @@ def _check_disk(plan: EvacuationPlan) -> Iterator[str]:
         for move, vm in moves:
             needed = _copied(plan.snapshot, move, vm)
             if sum(needed.values()) != move.copy_bytes:
-                yield f"vm {move.vm} copies {sum(needed.values())} bytes to {host.name}, the plan says {move.copy_bytes}"
+                yield (
+                    f"vm {move.vm} copies {sum(needed.values())} bytes to {host.name}, the plan says {move.copy_bytes}"
+                )
             taken.update({directory: size for directory, size in needed.items() if directory})
         for directory, size in taken.items():
             free = facts.storage_free_bytes[directory]
@@ -157,7 +160,7 @@ def _check_disk(plan: EvacuationPlan) -> Iterator[str]:
 
 
 def _copied(snapshot: FleetSnapshot, move: Move, vm: Vm) -> Counter[str]:
-    """Return bytes per directory of the destination that an offline move fills; "" for files in no known one."""
+    """Return bytes per directory that an offline move fills; "" stands for files in no known one."""
     pair, facts = snapshot.pair(move.source, move.dest), snapshot.facts(move.dest)
     filled: Counter[str] = Counter()
     if move.mode is not MigrationMode.OFFLINE or pair is None or facts is None:

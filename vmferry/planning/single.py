@@ -16,7 +16,7 @@ from vmferry.rules.check import check_move
 
 @dataclass(frozen=True)
 class VmDecision:
-    """What is known before a MigrationPlan is built; `report` may hold blockers, nothing is raised for them."""
+    """What is known before a MigrationPlan is built; `report` may hold blockers."""
 
     case: Case
     mode: MigrationMode
@@ -35,9 +35,9 @@ Found = dict[str, Vm]  # host → the VM there
 def plan_vm(snapshot: FleetSnapshot, request: MigrationRequest, arriving: Vm | None = None) -> VmDecision:
     """Find the VM, choose its mode and judge the move by all rules.
 
-    `arriving` is what the operator's own XML (`request.xml`) defines, parsed by the caller; without it the typed
-    changes apply. Raises InvalidInput with all problems at once: unknown hosts, VM not found or ambiguous, source is
-    destination.
+    `arriving` is what the operator's own XML (`request.xml`) defines, parsed by the caller; without it the
+    typed changes apply. Raises InvalidInput with all problems at once: unknown hosts, VM not found or
+    ambiguous, source is destination.
     """
     fleet = Fleet(snapshot)
     found = _find(fleet, request.vm)
@@ -110,8 +110,8 @@ def _only_source(name: str, found: Found) -> tuple[str | None, list[str]]:
         return None, [f"vm: several VMs are named {name}: {where}; name the source or give the UUID"]
     if len(active) > 1:
         return None, [
-            f"ALARM: vm {name} is active on several hosts: {where}; two copies may write to one disk; start and "
-            "resume nothing, look at every host, then run recover_runs"
+            f"ALARM: vm {name} is active on several hosts: {where}; two copies may write to one disk; start "
+            "and resume nothing, look at every host, then run recover_runs"
         ]
     if len(active) == 1:
         return active[0], []

@@ -1,4 +1,4 @@
-"""The sliding window: which moves may start now, given what runs. A frozen value; every change gives a new one."""
+"""The sliding window: which moves may start now, given what runs. A frozen value."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from vmferry.model.host import Inventory, Limits
 class Window:
     """Moves that wait, in the order of starting, and moves that run.
 
-    At most `max_parallel` run at once; a host takes part in no more than its limits allow. A move that cannot start
-    holds up none behind it: a slot is used again as soon as its move is done, never a batch waited for.
+    At most `max_parallel` run at once; a host takes part in no more than its limits allow. A move that cannot
+    start holds up none behind it: a slot is used again as soon as its move is done, never a batch waited for.
     """
 
     waiting: tuple[Move, ...]
@@ -25,7 +25,7 @@ class Window:
 
     @classmethod
     def open(cls, moves: Iterable[Move], limits: Mapping[str, Limits], max_parallel: int) -> Window:
-        """Return a window in which nothing runs; a host without an entry in `limits` has the default limits."""
+        """Return a window in which nothing runs; a host without `limits` has the default ones."""
         waiting = tuple(sorted(moves, key=lambda move: move.order))
         uuids = [move.uuid for move in waiting]
         if len(set(uuids)) != len(uuids) or max_parallel < 1:
@@ -65,7 +65,7 @@ class Window:
         return replace(self, running=tuple(move for move in self.running if move.uuid != uuid))
 
     def stop(self) -> tuple[tuple[Move, ...], Window]:
-        """Return the moves that will not start any more and the window that only waits for the running ones."""
+        """Return the moves that will not start, and the window that waits for the running ones."""
         return self.waiting, replace(self, waiting=())
 
     def _limits(self, host: str) -> Limits:

@@ -104,7 +104,7 @@ class Case:
         return {disk.target: disk.source for disk in self.arriving.disks}
 
     def dest_path(self, disk: Disk) -> str:
-        """Return the path of a local disk on the destination; its own where the arriving VM lacks the disk."""
+        """Return the path of a local disk on the destination; its own if the arriving VM lacks it."""
         return self.dest_sources.get(disk.target) or disk.source or ""
 
 
@@ -112,13 +112,9 @@ def apply_changes(vm: Vm, changes: DomainChanges) -> Vm:
     """Return the VM as it is with `changes` applied; the VM itself when nothing changes."""
     if changes.is_empty:
         return vm
-    disks = tuple(
-        d.model_copy(update={"source": changes.disk_sources.get(d.target, d.source)}) for d in vm.disks
-    )
+    disks = tuple(d.model_copy(update={"source": changes.disk_sources.get(d.target, d.source)}) for d in vm.disks)
     maps = {"bridge": changes.bridges, "network": changes.networks}
-    nics = tuple(
-        n.model_copy(update={"source": maps.get(n.kind, {}).get(n.source or "", n.source)}) for n in vm.nics
-    )
+    nics = tuple(n.model_copy(update={"source": maps.get(n.kind, {}).get(n.source or "", n.source)}) for n in vm.nics)
     return vm.model_copy(update={"disks": disks, "nics": nics})
 
 

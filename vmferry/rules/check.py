@@ -27,5 +27,9 @@ def check_move(case: Case) -> PreflightReport:
     for rule, severity in _asked(case.profile, case.mode):
         findings.extend(rule.judge(case, severity))
     return PreflightReport(
-        vm=case.vm.name, source=case.source.name, dest=case.dest.name, mode=case.mode, findings=tuple(findings)
+        vm=case.vm.name,
+        source=case.source.name,
+        dest=case.dest.name,
+        mode=case.mode,
+        findings=tuple(findings),
     )

@@ -18,11 +18,14 @@ def architecture(case: Case) -> Iterator[str]:
     """KVM runs guests of the host's own architecture."""
     arch = case.vm.arch
     if case.vm.domain_type == "kvm" and case.dest.facts.arch not in (arch, _SAME_BINARY.get(arch)):
-        yield f"vm {case.vm.name} is {arch}, {case.dest.name} is {case.dest.facts.arch}; choose a host of its architecture"
+        yield (
+            f"vm {case.vm.name} is {arch}, {case.dest.name} is {case.dest.facts.arch}; choose a host of its "
+            "architecture"
+        )
 
 
 def canonical_machine(case: Case) -> str | None:
-    """Return the VM's machine type as the source resolves it: an alias may stand for another type elsewhere."""
+    """Return the VM's machine type as the source resolves it: aliases differ between hosts."""
     machine = case.vm.machine
     return case.source.canonical_machines.get(machine, machine) if machine else None
 
@@ -33,9 +36,9 @@ def machine_type(case: Case) -> Iterator[str]:
     if machine is not None and machine not in case.dest.canonical_machines:
         alias = f" (alias {case.vm.machine})" if machine != case.vm.machine else ""
         yield (
-            f"vm {case.vm.name} has machine type {machine}{alias}; QEMU {version_text(case.dest.facts.qemu_version)} on "
-            f"{case.dest.name} does not offer it; update {case.dest.name} or see `virsh -c {case.dest.host.uri} "
-            "domcapabilities --machine`"
+            f"vm {case.vm.name} has machine type {machine}{alias}; QEMU "
+            f"{version_text(case.dest.facts.qemu_version)} on {case.dest.name} does not offer it; update "
+            f"{case.dest.name} or see `virsh -c {case.dest.host.uri} domcapabilities --machine`"
         )
 
 
@@ -43,13 +46,13 @@ def max_vcpus(case: Case) -> Iterator[str]:
     """The machine type takes as many vCPUs on the destination."""
     limit = case.dest.max_vcpus.get(canonical_machine(case) or "")
     if limit is not None and case.vm.vcpus > limit:
-        yield f"vm {case.vm.name} has {case.vm.vcpus} vCPUs; its machine type takes {limit} on {case.dest.name}"
+        yield (f"vm {case.vm.name} has {case.vm.vcpus} vCPUs; its machine type takes {limit} on {case.dest.name}")
 
 
 def qemu_older(case: Case) -> Iterator[str]:
-    """The destination's QEMU is not older, by major and minor version: devices' state is only carried forward.
+    """The destination's QEMU is not older: devices' state is only carried forward.
 
-    The chapter's backward rows (Table 9.2) pair releases with the same QEMU. Stable releases (7.2.1 → 7.2.0) are alike.
+    Compared by major and minor version: stable releases (7.2.1 and 7.2.0) are alike.
     """
     source, dest = case.source.facts.qemu_version, case.dest.facts.qemu_version
     if dest // 1000 < source // 1000:
@@ -65,15 +68,16 @@ def libvirt_older(case: Case) -> Iterator[str]:
 
 def _older(what: str, source: int, dest: int, case: Case) -> str:
     return (
-        f"{what} {version_text(dest)} on {case.dest.name} is older than {version_text(source)} on {case.source.name}; "
-        f"update {case.dest.name} first, or move vm {case.vm.name} to a host with at least {version_text(source)}"
+        f"{what} {version_text(dest)} on {case.dest.name} is older than {version_text(source)} on "
+        f"{case.source.name}; update {case.dest.name} first, or move vm {case.vm.name} to a host with at "
+        f"least {version_text(source)}"
     )
 
 
 def cpu_not_compared(case: Case) -> Iterator[str]:
-    """A CPU that is the host's own fits only a host with the same CPU and microcode; this was not compared."""
+    """A CPU that is the host's own fits only hosts with the same one; this was not compared."""
     if case.vm.cpu_mode in ("host-passthrough", "maximum"):
         yield (
-            f"vm {case.vm.name} has CPU mode {case.vm.cpu_mode}: safe only when both hosts have the same CPU model and "
-            f"microcode; compare `virsh capabilities` of {case.source.name} and {case.dest.name}"
+            f"vm {case.vm.name} has CPU mode {case.vm.cpu_mode}: safe only when both hosts have the same CPU "
+            f"model and microcode; compare `virsh capabilities` of {case.source.name} and {case.dest.name}"
         )

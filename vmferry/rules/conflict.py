@@ -13,21 +13,23 @@ def two_copies(case: Case) -> Iterator[str]:
     hosts = (*((case.dest.name,) if there is not None and there.is_active else ()), *case.copies)
     if hosts:
         yield (
-            f"ALARM: vm {case.vm.name} ({case.vm.uuid}) has a QEMU process on {', '.join(hosts)} and is defined on "
-            f"{case.source.name} ({case.vm.state}): possibly two copies on one disk; do not start or resume anything, "
-            "look with `virsh list --all` on every host named, then run recover_runs"
+            f"ALARM: vm {case.vm.name} ({case.vm.uuid}) has a QEMU process on {', '.join(hosts)} and is "
+            f"defined on {case.source.name} ({case.vm.state}): possibly two copies on one disk; do not start "
+            "or resume anything, look with `virsh list --all` on every host named, then run recover_runs"
         )
 
 
 def stale_definition(case: Case) -> Iterator[str]:
-    """The destination holds no inactive definition with this name and UUID: libvirt would silently replace it."""
+    """The destination has no old definition of this VM: libvirt would silently replace it."""
     there = case.dest.by_uuid.get(case.vm.uuid)
     if there is not None and not there.is_active and there.name == case.vm.name:
-        extra = ", with a managed save image that would be restored over the newer disk" if there.has_managed_save else ""
+        extra = (
+            ", with a managed save image that would be restored over the newer disk" if there.has_managed_save else ""
+        )
         yield (
-            f"{case.dest.name} has an old definition of vm {case.vm.name} (same UUID, {there.state}{extra}), left by an "
-            f"earlier move; libvirt would replace it; if it is not needed run `virsh -c {case.dest.host.uri} undefine "
-            f"{there.name} --keep-nvram --keep-tpm`"
+            f"{case.dest.name} has an old definition of vm {case.vm.name} (same UUID, {there.state}{extra}), "
+            "left by an earlier move; libvirt would replace it; if it is not needed run `virsh -c "
+            f"{case.dest.host.uri} undefine {there.name} --keep-nvram --keep-tpm`"
         )
 
 
@@ -37,7 +39,8 @@ def uuid_taken(case: Case) -> Iterator[str]:
     if there is not None and there.name != case.vm.name:
         yield (
             f"UUID {case.vm.uuid} of vm {case.vm.name} belongs to domain {there.name} on {case.dest.name} "
-            f"({there.state}): a renamed copy or a clone; compare `virsh dumpxml` of both, undefine the one not needed"
+            f"({there.state}): a renamed copy or a clone; compare `virsh dumpxml` of both, undefine the one "
+            "not needed"
         )
 
 
@@ -46,6 +49,6 @@ def name_taken(case: Case) -> Iterator[str]:
     there = case.dest.by_name.get(case.vm.name)
     if there is not None and there.uuid != case.vm.uuid:
         yield (
-            f"{case.dest.name} has another domain named {case.vm.name} (UUID {there.uuid}, {there.state}; this one is "
-            f"{case.vm.uuid}); choose another host or rename one with `virsh domrename`"
+            f"{case.dest.name} has another domain named {case.vm.name} (UUID {there.uuid}, {there.state}; "
+            f"this one is {case.vm.uuid}); choose another host or rename one with `virsh domrename`"
         )

@@ -9,7 +9,7 @@ from vmferry.rules.case import Case
 from vmferry.rules.sharing import copies
 
 _MIB = 1 << 20
-# libvirt makes this directory on every host (qemu.conf nvram_dir has no setting; src/qemu/qemu_conf.c).
+# libvirt makes this directory on every host (nvramDir, src/qemu/qemu_conf.c).
 _NVRAM_DIRECTORY = "/var/lib/libvirt/qemu/nvram"
 
 
@@ -21,9 +21,9 @@ def target_exists(case: Case) -> Iterator[str]:
         there = case.pair.dest_files.get(copy.dest_path)
         if there is not None:
             yield (
-                f"vm {case.vm.name}: {copy.dest_path} exists on {case.dest.name} ({there.size_bytes // _MIB} MiB) and "
-                f"vmferry never overwrites an image; look whose it is: `qemu-img info {copy.dest_path}` there, then move "
-                "it away or choose another path with changes.disk_sources"
+                f"vm {case.vm.name}: {copy.dest_path} exists on {case.dest.name} ({there.size_bytes // _MIB} "
+                "MiB) and vmferry never overwrites an image; look whose it is: `qemu-img info "
+                f"{copy.dest_path}` there, then move it away or choose another path with changes.disk_sources"
             )
 
 
@@ -37,8 +37,8 @@ def directory(case: Case) -> Iterator[str]:
         if entry is None:
             have = ", ".join(s.path for s in case.dest.host.storage) or "none"
             yield (
-                f"vm {case.vm.name}: {parent} lies in no storage of {case.dest.name} (inventory: {have}); add it to the "
-                "inventory or choose another path with changes.disk_sources"
+                f"vm {case.vm.name}: {parent} lies in no storage of {case.dest.name} (inventory: {have}); "
+                "add it to the inventory or choose another path with changes.disk_sources"
             )
         else:
             yield (
@@ -59,6 +59,17 @@ def source_missing(case: Case) -> Iterator[str]:
             )
 
 
+def block_source(case: Case) -> Iterator[str]:
+    """No file to be copied is a block device under a file's name."""
+    for copy in copies(case):
+        if copy.is_block:
+            yield (
+                f"vm {case.vm.name}: {copy.source_path} is a block device on {case.source.name}; vmferry "
+                "copies files only: `qemu-img convert` it to an image and point the VM to it with `virsh "
+                f"edit {case.vm.name}`"
+            )
+
+
 def space(case: Case) -> Iterator[str]:
     """The destination has room for the allocated bytes of all copies, per directory."""
     needed: dict[str, int] = {}
@@ -69,8 +80,8 @@ def space(case: Case) -> Iterator[str]:
         free = case.dest.facts.storage_free_bytes[storage]
         if size > free:
             yield (
-                f"vm {case.vm.name}: {case.dest.name} has {free // _MIB} MiB free in {storage}, the copies need "
-                f"{-(-size // _MIB)} MiB; choose another host or free space"
+                f"vm {case.vm.name}: {case.dest.name} has {free // _MIB} MiB free in {storage}, the copies "
+                f"need {-(-size // _MIB)} MiB; choose another host or free space"
             )
 
 
@@ -80,8 +91,8 @@ def file_in_use(case: Case) -> Iterator[str]:
         others = tuple(n for n in case.source.file_users.get(copy.source_path, ()) if n != case.vm.name)
         if others:
             yield (
-                f"vm {case.vm.name}: {copy.source_path} is used by {', '.join(others)} on {case.source.name} too, which "
-                "would lose it; give each VM an image of its own or put it on shared storage"
+                f"vm {case.vm.name}: {copy.source_path} is used by {', '.join(others)} on {case.source.name} "
+                "too, which would lose it; give each VM an image of its own or put it on shared storage"
             )
 
 
@@ -90,6 +101,6 @@ def unread(case: Case) -> Iterator[str]:
     files = copies(case) if case.pair is None else ()
     if files:
         yield (
-            f"vm {case.vm.name}: {len(files)} files are to be copied to {case.dest.name}, but neither their sizes nor "
-            "the destination's files were read; preflight reads them before the move"
+            f"vm {case.vm.name}: {len(files)} files are to be copied to {case.dest.name}, but neither their "
+            "sizes nor the destination's files were read; preflight reads them before the move"
         )

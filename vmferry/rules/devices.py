@@ -3,36 +3,54 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import PurePosixPath
 
 from vmferry.model.vm import Device
 from vmferry.rules.case import Case
 
-_CHARACTER = ("serial", "parallel", "console", "channel")
-_PATH_KEYS = ("path", "source", "source_path")
+
+def _of_kind(case: Case, *kinds: str) -> Iterator[Device]:
+    return (device for device in case.vm.devices if device.kind in kinds)
 
 
 def _is_mediated(device: Device) -> bool:
     return "mdev" in (device.attributes.get("type"), *device.detail.split())
 
 
+def _is_card(device: Device) -> bool:
+    return device.attributes.get("from") == "interface"
+
+
 def passthrough(case: Case) -> Iterator[str]:
-    """No host device is passed through."""
-    for device in case.vm.devices:
-        if device.kind == "hostdev" and not _is_mediated(device):
+    """No host device is passed through; cards are judged by `nic-passthrough`."""
+    for device in _of_kind(case, "hostdev"):
+        if not _is_mediated(device) and not _is_card(device):
             yield (
-                f"vm {case.vm.name} has a device of {case.source.name} passed through ({device.detail}); detach it with "
-                f"`virsh detach-device {case.vm.name} FILE` before the move, attach one on {case.dest.name} afterwards"
+                f"vm {case.vm.name} has a device of {case.source.name} passed through ({device.detail}); "
+                f"detach it with `virsh detach-device {case.vm.name} FILE` before the move, attach one on "
+                f"{case.dest.name} afterwards"
             )
+
+
+def card_passthrough(case: Case) -> Iterator[str]:
+    """No card is an SR-IOV or PCI function of the source."""
+    macs = [device.attributes.get("mac") for device in _of_kind(case, "hostdev") if _is_card(device)]
+    macs += [nic.mac for nic in case.vm.nics if nic.kind == "hostdev" and nic.mac not in macs]
+    for mac in macs:
+        yield (
+            f"vm {case.vm.name}: card {mac or '?'} is an SR-IOV or PCI function of {case.source.name}; "
+            f"detach it with `virsh detach-interface {case.vm.name} hostdev --mac {mac or 'MAC'}` and use a "
+            "bridge"
+        )
 
 
 def mediated(case: Case) -> Iterator[str]:
     """No mediated device (vGPU) is used."""
-    for device in case.vm.devices:
-        if device.kind == "hostdev" and _is_mediated(device):
+    for device in _of_kind(case, "hostdev"):
+        if _is_mediated(device):
             yield (
-                f"vm {case.vm.name} uses a mediated device of {case.source.name} ({device.detail}); shut the VM down, "
-                f"remove it with `virsh edit {case.vm.name}`, add one on {case.dest.name} after the move"
+                f"vm {case.vm.name} uses a mediated device of {case.source.name} ({device.detail}); shut the "
+                f"VM down, remove it with `virsh edit {case.vm.name}`, add one on {case.dest.name} after the "
+                "move"
             )
 
 
@@ -41,46 +59,46 @@ def numa_pinning(case: Case) -> Iterator[str]:
     if case.vm.numa_pinned:
         yield (
             f"vm {case.vm.name} is pinned by {', '.join(case.vm.numa_pinned)}: CPU and node numbers of "
-            f"{case.source.name} mean something else on {case.dest.name}; remove them with `virsh edit {case.vm.name}` "
-            "and restart the VM, or move it offline and adapt them there"
+            f"{case.source.name} mean something else on {case.dest.name}; remove them with `virsh edit "
+            f"{case.vm.name}` and restart the VM, or move it offline and adapt them there"
         )
 
 
 def filesystem(case: Case) -> Iterator[str]:
     """No directory of the source is shared with the guest (virtiofs, 9p)."""
-    for device in case.vm.devices:
-        if device.kind == "filesystem":
-            yield (
-                f"vm {case.vm.name} shares a directory of {case.source.name} ({device.detail}); unmount it in the guest "
-                f"and remove it with `virsh detach-device`; the content does not move"
-            )
+    for device in _of_kind(case, "filesystem"):
+        yield (
+            f"vm {case.vm.name} shares a directory of {case.source.name} ({device.detail}); unmount it in "
+            "the guest and remove it with `virsh detach-device`; the content does not move"
+        )
 
 
 def shmem(case: Case) -> Iterator[str]:
     """No memory is shared with other processes of the source."""
-    for device in case.vm.devices:
-        if device.kind == "shmem":
-            yield (
-                f"vm {case.vm.name} shares memory with processes of {case.source.name} ({device.detail}); "
-                "remove the shmem device or shut the VM down"
-            )
+    for device in _of_kind(case, "shmem"):
+        yield (
+            f"vm {case.vm.name} shares memory with processes of {case.source.name} ({device.detail}); "
+            "remove the shmem device or shut the VM down"
+        )
 
 
 def vdpa(case: Case) -> Iterator[str]:
     """No device outside the cards is a vhost-vdpa device."""
     for device in case.vm.devices:
         if device.kind == "vdpa" or "vdpa" in device.attributes.get("type", ""):
-            yield f"vm {case.vm.name} uses vhost-vdpa ({device.detail}) of {case.source.name}; detach it before the move"
+            yield (
+                f"vm {case.vm.name} uses vhost-vdpa ({device.detail}) of {case.source.name}; detach it before the move"
+            )
 
 
 def nvdimm(case: Case) -> Iterator[str]:
     """No persistent memory lies in a file or device of the source."""
-    for device in case.vm.devices:
+    for device in _of_kind(case, "memory"):
         model = f"{device.detail} {device.attributes.get('model', '')}"
-        if device.kind == "memory" and ("nvdimm" in model or "virtio-pmem" in model):
+        if "nvdimm" in model or "virtio-pmem" in model:
             yield (
-                f"vm {case.vm.name} has persistent memory on {case.source.name} ({device.detail}); vmferry does not move "
-                "its content; remove the device or move the content by hand"
+                f"vm {case.vm.name} has persistent memory on {case.source.name} ({device.detail}); vmferry "
+                "does not move its content; remove the device or move the content by hand"
             )
 
 
@@ -88,8 +106,9 @@ def launch_security(case: Case) -> Iterator[str]:
     """The guest's memory is not sealed to the source's processor (SEV, TDX)."""
     if case.vm.launch_security:
         yield (
-            f"vm {case.vm.name} has launch security {case.vm.launch_security}: its memory is bound to the processor of "
-            f"{case.source.name}; shut it down and move it offline to a host with the same feature"
+            f"vm {case.vm.name} has launch security {case.vm.launch_security}: its memory is bound to the "
+            f"processor of {case.source.name}; shut it down and move it offline to a host with the same "
+            "feature"
         )
 
 
@@ -99,34 +118,22 @@ def _tpm_backend(device: Device) -> str:
 
 
 def tpm_state(case: Case) -> Iterator[str]:
-    """No emulated TPM's state stays behind: libvirt's offline move deletes the only copy when it undefines."""
-    for device in case.vm.devices:
-        if device.kind == "tpm" and _tpm_backend(device) in ("emulator", "unknown"):
+    """No emulated TPM's state stays behind: an offline move would delete the only copy."""
+    for device in _of_kind(case, "tpm"):
+        if _tpm_backend(device) in ("emulator", "unknown"):
             yield (
-                f"vm {case.vm.name} has an emulated TPM ({device.detail}); an offline move does not carry its state in "
-                f"/var/lib/libvirt/swtpm/{case.vm.uuid} and the guest would lose its keys; start the VM and move it live"
+                f"vm {case.vm.name} has an emulated TPM ({device.detail}); an offline move does not carry "
+                f"its state in /var/lib/libvirt/swtpm/{case.vm.uuid} and the guest would lose its keys; "
+                "start the VM and move it live"
             )
 
 
 def tpm_passthrough(case: Case) -> Iterator[str]:
     """The TPM is not the source's own chip."""
-    for device in case.vm.devices:
-        if device.kind == "tpm" and _tpm_backend(device) in ("passthrough", "external"):
+    for device in _of_kind(case, "tpm"):
+        if _tpm_backend(device) in ("passthrough", "external"):
             yield (
-                f"vm {case.vm.name} uses a TPM outside libvirt's control on {case.source.name} ({device.detail}); its "
-                f"keys cannot move; use an emulated TPM or remove it with `virsh edit {case.vm.name}`"
+                f"vm {case.vm.name} uses a TPM outside libvirt's control on {case.source.name} "
+                f"({device.detail}); its keys cannot move; use an emulated TPM or remove it with `virsh edit "
+                f"{case.vm.name}`"
             )
-
-
-def character_path(case: Case) -> Iterator[str]:
-    """A serial line that ends in a file of the host ends in a known directory on the destination too."""
-    for device in case.vm.devices:
-        path = next((device.attributes[k] for k in _PATH_KEYS if k in device.attributes), "")
-        if device.kind not in _CHARACTER or not path.startswith("/"):
-            continue
-        if device.attributes.get("type") in ("unix", "pty") or case.dest.host.storage_of(path) is not None:
-            continue
-        yield (
-            f"vm {case.vm.name}: {device.kind} ends in {path}; make sure that {PurePosixPath(path).parent} exists on "
-            f"{case.dest.name}: `ssh {case.dest.host.ssh.address} ls -d {PurePosixPath(path).parent}`"
-        )

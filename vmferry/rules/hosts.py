@@ -42,8 +42,9 @@ def same_machine(case: Case) -> Iterator[str]:
     """The destination is another machine, told by the host UUID, not by names."""
     if case.source.facts.uuid == case.dest.facts.uuid:
         yield (
-            f"{case.source.name} and {case.dest.name} have the same host UUID {case.dest.facts.uuid}: one machine "
-            "under two names, or cloned hosts; set `host_uuid` in /etc/libvirt/libvirtd.conf if they are two"
+            f"{case.source.name} and {case.dest.name} have the same host UUID {case.dest.facts.uuid}: one "
+            "machine under two names, or cloned hosts; set `host_uuid` in /etc/libvirt/libvirtd.conf if "
+            "they are two"
         )
 
 
@@ -52,7 +53,8 @@ def cordoned(case: Case) -> Iterator[str]:
     if case.cordon is not None:
         yield (
             f"{case.dest.name} is closed for arrivals since {case.cordon.since:%Y-%m-%d %H:%M} UTC by "
-            f"{case.cordon.owner}: {case.cordon.reason}; choose another host or run `vmferry uncordon {case.dest.name}`"
+            f"{case.cordon.owner}: {case.cordon.reason}; choose another host or run `vmferry uncordon "
+            f"{case.dest.name}`"
         )
 
 

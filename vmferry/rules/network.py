@@ -14,8 +14,9 @@ def bridge_missing(case: Case) -> Iterator[str]:
         if bridge not in case.dest.facts.bridges:
             have = ", ".join(case.dest.facts.bridges) or "none"
             yield (
-                f"vm {case.vm.name} is plugged into bridge {bridge}; {case.dest.name} has {have}; create it on the same "
-                f"network (`ip link show type bridge` there), or map it with changes.bridges {bridge}=OTHER"
+                f"vm {case.vm.name} is plugged into bridge {bridge}; {case.dest.name} has {have}; create it "
+                "on the same network (`ip link show type bridge` there), or map it with changes.bridges "
+                f"{bridge}=OTHER"
             )
 
 
@@ -27,7 +28,8 @@ def network_missing(case: Case) -> Iterator[str]:
             have = ", ".join(case.dest.facts.networks) or "none"
             yield (
                 f"vm {case.vm.name} uses libvirt network {network}; active on {case.dest.name}: {have}; run "
-                f"`virsh -c {case.dest.host.uri} net-start {network}`, or map it with changes.networks {network}=OTHER"
+                f"`virsh -c {case.dest.host.uri} net-start {network}`, or map it with changes.networks "
+                f"{network}=OTHER"
             )
 
 
@@ -36,18 +38,9 @@ def nic_direct(case: Case) -> Iterator[str]:
     for nic in case.arriving.nics:
         if nic.kind == "direct":
             yield (
-                f"vm {case.vm.name}: card {nic.mac or '?'} is macvtap on {nic.source or 'an unknown device'}; make sure "
-                f"that {case.dest.name} has this device on the same network: `ip link show {nic.source or ''}`"
-            )
-
-
-def nic_passthrough(case: Case) -> Iterator[str]:
-    """No card is an SR-IOV function of the source."""
-    for nic in case.vm.nics:
-        if nic.kind == "hostdev":
-            yield (
-                f"vm {case.vm.name}: card {nic.mac or '?'} is an SR-IOV or PCI function of {case.source.name}; detach it "
-                f"with `virsh detach-interface {case.vm.name} hostdev --mac {nic.mac or 'MAC'}` and use a bridge"
+                f"vm {case.vm.name}: card {nic.mac or '?'} is macvtap on "
+                f"{nic.source or 'an unknown device'}; make sure that {case.dest.name} has this device on "
+                f"the same network: `ip link show {nic.source or ''}`"
             )
 
 
@@ -56,8 +49,8 @@ def nic_vdpa(case: Case) -> Iterator[str]:
     for nic in case.vm.nics:
         if nic.kind == "vdpa":
             yield (
-                f"vm {case.vm.name}: card {nic.mac or '?'} is vhost-vdpa on {nic.source or '?'}; detach it with "
-                f"`virsh detach-interface {case.vm.name} vdpa --mac {nic.mac or 'MAC'}` and use a bridge"
+                f"vm {case.vm.name}: card {nic.mac or '?'} is vhost-vdpa on {nic.source or '?'}; detach it "
+                f"with `virsh detach-interface {case.vm.name} vdpa --mac {nic.mac or 'MAC'}` and use a bridge"
             )
 
 
@@ -67,6 +60,7 @@ def nic_other(case: Case) -> Iterator[str]:
     for nic in case.arriving.nics:
         if nic.kind not in known:
             yield (
-                f"vm {case.vm.name}: card {nic.mac or '?'} is of type {nic.kind} ({nic.source or 'no source'}); vmferry "
-                f"cannot tell whether {case.dest.name} has its other end; open connections may be cut"
+                f"vm {case.vm.name}: card {nic.mac or '?'} is of type {nic.kind} "
+                f"({nic.source or 'no source'}); vmferry cannot tell whether {case.dest.name} has its other "
+                "end; open connections may be cut"
             )

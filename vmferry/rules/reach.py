@@ -21,6 +21,7 @@ def libvirt(case: Case) -> Iterator[str]:
     """The source opens the destination's libvirt: a peer-to-peer move is driven from there."""
     if case.pair is not None and not case.pair.libvirt.is_ok:
         yield (
-            f"{case.source.name} cannot reach libvirt of {case.dest.name}: {case.pair.libvirt.detail or 'no answer'}; "
-            f"try `virsh -c {case.dest.host.peer_uri} version` as root on {case.source.name}"
+            f"{case.source.name} cannot reach libvirt of {case.dest.name}: "
+            f"{case.pair.libvirt.detail or 'no answer'}; try `virsh -c {case.dest.host.peer_uri} version` as "
+            f"root on {case.source.name}"
         )

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from vmferry.model.vm import Vm
 from vmferry.rules.case import Case, Side
 
-# What a QEMU process takes besides guest memory: code, heap, I/O buffers, video memory, and page tables, which grow
-# with the guest. OpenStack Nova and oVirt reckon with 50 to 100 MiB and one to three per cent; to be replaced by a
-# measurement per host (resident set minus guest memory).
+# What a QEMU process takes besides guest memory: code, heap, I/O buffers and video memory, and page tables,
+# which grow with the guest. An allowance, not a measurement: to be replaced by one (resident set minus guest
+# memory).
 OVERHEAD_KIB = 64 * 1024
 OVERHEAD_PERCENT = 2
 
@@ -21,12 +21,12 @@ def memory_needed_kib(vm: Vm) -> int:
 
 
 def memory_free_kib(side: Side, reserved_kib: int) -> int:
-    """Return what arrivals may take: available minus the host's reserve and what open runs were promised; KiB."""
+    """Return what arrivals may take: available minus reserve and promises to open runs; KiB."""
     return side.facts.memory_available_kib - side.host.reserves.memory_mib * 1024 - reserved_kib
 
 
 def vcpus_free(side: Side) -> float:
-    """Return how many vCPUs of running VMs the host may still take; below 0 when it is over-committed already."""
+    """Return how many more vCPUs the host may run; below 0 when it is over-committed already."""
     return side.facts.cpus * side.host.reserves.vcpu_ratio - side.active_vcpus
 
 
@@ -36,10 +36,10 @@ def memory(case: Case) -> Iterator[str]:
     if needed > free:
         reserve = case.dest.host.reserves.memory_mib
         yield (
-            f"vm {case.vm.name}: {case.dest.name} has {free // 1024} MiB free, needs {-(-needed // 1024)} MiB "
-            f"(available {case.dest.facts.memory_available_kib // 1024} MiB, of which {reserve} MiB stay reserved "
-            f"for the host and {case.reserved_kib // 1024} MiB are promised to open runs); "
-            "choose another host or free memory"
+            f"vm {case.vm.name}: {case.dest.name} has {free // 1024} MiB free, needs {-(-needed // 1024)} "
+            f"MiB (available {case.dest.facts.memory_available_kib // 1024} MiB, of which {reserve} MiB stay "
+            f"reserved for the host and {case.reserved_kib // 1024} MiB are promised to open runs); choose "
+            "another host or free memory"
         )
 
 
@@ -49,8 +49,8 @@ def memory_total(case: Case) -> Iterator[str]:
     usable = case.dest.facts.memory_total_kib - case.dest.host.reserves.memory_mib * 1024
     if needed > usable:
         yield (
-            f"vm {case.vm.name} needs {-(-needed // 1024)} MiB to start, {case.dest.name} has {usable // 1024} MiB "
-            "altogether; it can be stored there but not started"
+            f"vm {case.vm.name} needs {-(-needed // 1024)} MiB to start, {case.dest.name} has "
+            f"{usable // 1024} MiB altogether; it can be stored there but not started"
         )
 
 
@@ -58,8 +58,8 @@ def hugepages(case: Case) -> Iterator[str]:
     """A guest on huge pages needs them on the destination, where their pool was not read."""
     if case.vm.hugepages:
         yield (
-            f"vm {case.vm.name} uses huge pages; {case.dest.name} needs {case.vm.memory_kib // 1024} MiB of them free: "
-            f"run `virsh -c {case.dest.host.uri} freepages --all`"
+            f"vm {case.vm.name} uses huge pages; {case.dest.name} needs {case.vm.memory_kib // 1024} MiB of "
+            f"them free: run `virsh -c {case.dest.host.uri} freepages --all`"
         )
 
 
@@ -68,6 +68,7 @@ def vcpu_ratio(case: Case) -> Iterator[str]:
     if case.vm.vcpus > vcpus_free(case.dest):
         ratio, cpus = case.dest.host.reserves.vcpu_ratio, case.dest.facts.cpus
         yield (
-            f"vm {case.vm.name} has {case.vm.vcpus} vCPUs; {case.dest.name} runs {case.dest.active_vcpus} on {cpus} "
-            f"CPUs and may run {ratio * cpus:g} (vcpu_ratio {ratio:g}); choose another host or raise the ratio"
+            f"vm {case.vm.name} has {case.vm.vcpus} vCPUs; {case.dest.name} runs {case.dest.active_vcpus} on "
+            f"{cpus} CPUs and may run {ratio * cpus:g} (vcpu_ratio {ratio:g}); choose another host or raise "
+            "the ratio"
         )

@@ -5,10 +5,26 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from vmferry.model.host import Host
-from vmferry.model.vm import Disk, DiskKind
-from vmferry.rules.case import Case
+from vmferry.model.vm import Disk, DiskKind, Vm
+from vmferry.rules.case import Case, vm_paths
 
 _MEDIA = ("cdrom", "floppy")
+_BOOT_KINDS = ("kernel", "initrd", "dtb", "shim", "table", "bootloader")
+
+
+def host_files(vm: Vm) -> tuple[str, ...]:
+    """Return what the VM needs of a host's own installation: emulator, firmware, kernel."""
+    boot = tuple(d.attributes.get("path", "") for d in vm.devices if d.kind in _BOOT_KINDS)
+    return tuple(p for p in (vm.emulator, vm.firmware, *boot) if p and p.startswith("/"))
+
+
+def files_to_stat(vm: Vm) -> tuple[str, ...]:
+    """Return the paths that the reader of a pair should look for on both hosts; each once.
+
+    Disks, backing files, NVRAM (judged by the copy rules) and `host_files`. Remapped paths of the destination
+    are the caller's to add.
+    """
+    return tuple(dict.fromkeys((*vm_paths(vm), *host_files(vm))))
 
 
 def is_media(disk: Disk) -> bool:
@@ -33,8 +49,9 @@ def is_declared_shared(case: Case, path: str, dest_path: str) -> bool:
 def is_shared(case: Case, path: str, dest_path: str) -> bool:
     """Whether both paths are one file: proved where the pair was read, else as the inventory declares.
 
-    A marker proves one directory under one path. Under two different paths the inventory must say besides that they
-    are the same group; the pair's reader then lists the source's directory after finding the marker in the other.
+    A marker proves one directory under one path. Under two different paths the inventory must say besides
+    that they are the same group; the pair's reader then lists the source's directory after finding the marker
+    in the other.
     """
     if case.pair is None:
         return is_declared_shared(case, path, dest_path)
@@ -54,6 +71,7 @@ class Copy:
     allocated_bytes: int | None
     storage: str | None
     is_nvram: bool
+    is_block: bool
 
 
 def _storage(case: Case, path: str) -> str | None:
@@ -70,6 +88,7 @@ def _copy(case: Case, path: str, dest_path: str, *, is_nvram: bool) -> Copy:
         allocated_bytes=facts.allocated_bytes if facts else None,
         storage=_storage(case, dest_path),
         is_nvram=is_nvram,
+        is_block=facts.is_block if facts else False,
     )
 
 

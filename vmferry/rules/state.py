@@ -8,8 +8,8 @@ from vmferry.model.vm import DomainState
 from vmferry.rules.case import Case
 
 _MOVABLE = (DomainState.RUNNING, DomainState.BLOCKED, DomainState.PAUSED)
-# Reasons (virsh domstate --reason) for which a paused VM is simply at rest; every other means that libvirt, an I/O
-# error or a crash holds it and that its memory is not to be trusted or is being written elsewhere.
+# Reasons (virsh domstate --reason) for which a paused VM is simply at rest; every other means that libvirt,
+# an I/O error or a crash holds it and that its memory is not to be trusted or is being written elsewhere.
 _AT_REST = ("", "unknown", "user", "from snapshot")
 _NEXT = {
     DomainState.NOSTATE: "find out with `virsh domstate --reason`",
@@ -32,15 +32,19 @@ def xml_unreadable(case: Case) -> Iterator[str]:
 def mode_state(case: Case) -> Iterator[str]:
     """A running VM moves live or non-live, a shut-off one offline.
 
-    libvirt accepts an offline move of a *running* domain: it copies the definition and leaves the domain running.
+    libvirt accepts an offline move of a *running* domain: it copies the definition and leaves the domain
+    running.
     """
     if case.is_offline and case.vm.is_active:
         yield (
-            f"vm {case.vm.name} is {case.vm.state}; an offline move would copy its definition and leave it running "
-            f"on {case.source.name}; ask for live or non-live, or run `virsh shutdown {case.vm.name}` first"
+            f"vm {case.vm.name} is {case.vm.state}; an offline move would copy its definition and leave it "
+            f"running on {case.source.name}; ask for live or non-live, or run `virsh shutdown "
+            f"{case.vm.name}` first"
         )
     if not case.is_offline and not case.vm.is_active:
-        yield f"vm {case.vm.name} is {case.vm.state}; a {case.mode} move needs a running VM: ask for offline, or start it"
+        yield (
+            f"vm {case.vm.name} is {case.vm.state}; a {case.mode} move needs a running VM: ask for offline, or start it"
+        )
 
 
 def state_unmovable(case: Case) -> Iterator[str]:
@@ -50,11 +54,12 @@ def state_unmovable(case: Case) -> Iterator[str]:
         yield f"vm {vm.name} is {vm.state}{_reason(case)}; {_NEXT[vm.state]}"
     if vm.state is DomainState.PAUSED and vm.state_reason not in _AT_REST:
         yield (
-            f"vm {vm.name} is paused{_reason(case)}; only a VM paused by its user moves; clear the cause, then "
-            f"`virsh -c {case.source.host.uri} resume {vm.name}` (never while a migration is open: run recover_runs)"
+            f"vm {vm.name} is paused{_reason(case)}; only a VM paused by its user moves; clear the cause, "
+            f"then `virsh -c {case.source.host.uri} resume {vm.name}` (never while a migration is open: run "
+            "recover_runs)"
         )
     if vm.state in _MOVABLE and vm.state_reason.startswith("post-copy"):
-        yield f"vm {vm.name} is {vm.state}{_reason(case)}: its memory is split between two hosts; run recover_runs"
+        yield (f"vm {vm.name} is {vm.state}{_reason(case)}: its memory is split between two hosts; run recover_runs")
 
 
 def _reason(case: Case) -> str:
@@ -66,7 +71,8 @@ def active_job(case: Case) -> Iterator[str]:
     if case.vm.has_active_job:
         yield (
             f"vm {case.vm.name} has an active job (migration, backup, save or block job); wait for it: "
-            f"`virsh -c {case.source.host.uri} domjobinfo {case.vm.name}`, `… blockjob {case.vm.name} TARGET --info`"
+            f"`virsh -c {case.source.host.uri} domjobinfo {case.vm.name}`, `… blockjob {case.vm.name} TARGET "
+            "--info`"
         )
 
 
@@ -83,9 +89,9 @@ def checkpoints(case: Case) -> Iterator[str]:
     """The VM has no checkpoints: their metadata is lost on both hosts without a word."""
     if case.vm.checkpoints:
         yield (
-            f"vm {case.vm.name} has {case.vm.checkpoints} checkpoints; their metadata is lost by a move, so the next "
-            f"incremental backup fails; take a full backup afterwards, and first run `virsh -c {case.source.host.uri} "
-            f"checkpoint-delete {case.vm.name} NAME --metadata` for each"
+            f"vm {case.vm.name} has {case.vm.checkpoints} checkpoints; their metadata is lost by a move, so "
+            "the next incremental backup fails; take a full backup afterwards, and first run `virsh -c "
+            f"{case.source.host.uri} checkpoint-delete {case.vm.name} NAME --metadata` for each"
         )
 
 
@@ -93,9 +99,9 @@ def managed_save(case: Case) -> Iterator[str]:
     """No managed save image stays behind: it would be restored over the newer disk when the VM comes back."""
     if case.vm.has_managed_save:
         yield (
-            f"vm {case.vm.name} has a managed save image on {case.source.name}, which a move does not carry; start the "
-            f"VM and shut it down, or drop its memory with `virsh -c {case.source.host.uri} managedsave-remove "
-            f"{case.vm.name}`"
+            f"vm {case.vm.name} has a managed save image on {case.source.name}, which a move does not carry; "
+            f"start the VM and shut it down, or drop its memory with `virsh -c {case.source.host.uri} "
+            f"managedsave-remove {case.vm.name}`"
         )
 
 
@@ -103,6 +109,6 @@ def transient_offline(case: Case) -> Iterator[str]:
     """A transient domain has no definition that an offline move could carry."""
     if not case.vm.is_persistent:
         yield (
-            f"vm {case.vm.name} is transient: it has no definition to move offline; move it live, or define it first: "
-            f"`virsh dumpxml {case.vm.name} >x.xml; virsh define x.xml`"
+            f"vm {case.vm.name} is transient: it has no definition to move offline; move it live, or define "
+            f"it first: `virsh dumpxml {case.vm.name} >x.xml; virsh define x.xml`"
         )

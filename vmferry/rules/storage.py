@@ -15,7 +15,8 @@ _NO_COPY = {
     Profile.RHEL8: "live storage migration cannot be performed (reference 9.3)",
     Profile.UPSTREAM: "copying storage of a running VM is not offered yet",
 }
-# QEMU drops the page cache of image files at the end of a migration since 4.0 (qapi BlockdevOptionsFile drop-cache).
+# QEMU drops the page cache of image files at the end of a migration since 4.0
+# (qapi/block-core.json, BlockdevOptionsFile: drop-cache).
 _QEMU_DROPS_CACHE = 4_000_000
 _SAFE_CACHE = ("none", "directsync")
 
@@ -27,14 +28,14 @@ def not_shared(case: Case) -> Iterator[str]:
             continue
         if not is_shared(case, disk.source, case.dest_path(disk)):
             yield (
-                f"vm {case.vm.name}: disk {disk.target} ({disk.source}) is not on storage shared by {case.source.name} "
-                f"and {case.dest.name}; {_NO_COPY[case.profile]}; shut the VM down for an offline move, or move the disk "
-                "to shared storage with share_storage"
+                f"vm {case.vm.name}: disk {disk.target} ({disk.source}) is not on storage shared by "
+                f"{case.source.name} and {case.dest.name}; {_NO_COPY[case.profile]}; shut the VM down for an "
+                "offline move, or move the disk to shared storage with share_storage"
             )
 
 
 def not_proved(case: Case) -> Iterator[str]:
-    """What the inventory declares as shared was proved by a marker file: a missing mount looks like an empty directory."""
+    """What the inventory declares as shared was proved by a marker file: a mount may be missing."""
     if case.pair is None:
         return
     for disk in case.vm.disks:
@@ -45,22 +46,24 @@ def not_proved(case: Case) -> Iterator[str]:
             storage = case.source.host.storage_of(disk.source)
             group, path = (storage.shared, storage.path) if storage else ("?", disk.source)
             yield (
-                f"vm {case.vm.name}: the inventory says that {path} is shared (group {group}), but a marker file made on "
-                f"{case.source.name} was not seen on {case.dest.name}; check `findmnt -T {path}` on both"
+                f"vm {case.vm.name}: the inventory says that {path} is shared (group {group}), but a marker "
+                f"file made on {case.source.name} was not seen on {case.dest.name}; check `findmnt -T "
+                f"{path}` on both"
             )
 
 
 def block_device(case: Case) -> Iterator[str]:
-    """A block device is proved to be the same on both hosts: libvirt never asks, and the same path proves nothing."""
+    """A block device is proved to be the same on both hosts; libvirt never asks."""
     for disk in case.vm.disks:
         if disk.kind is not DiskKind.BLOCK or not disk.source or is_media(disk):
             continue
         dest_path = case.dest_path(disk)
         if case.pair is None or dest_path != disk.source or not case.pair.is_same_storage(disk.source):
             yield (
-                f"vm {case.vm.name}: disk {disk.target} is the block device {disk.source}; vmferry cannot prove that "
-                f"{case.dest.name} has the same one (compare `lsblk -o NAME,WWN {disk.source}` on both) and does not "
-                "copy block devices; use network storage or an image file on shared storage"
+                f"vm {case.vm.name}: disk {disk.target} is the block device {disk.source}; vmferry cannot "
+                f"prove that {case.dest.name} has the same one (compare `lsblk -o NAME,WWN {disk.source}` on "
+                "both) and does not copy block devices; use network storage or an image file on shared "
+                "storage"
             )
 
 
@@ -72,7 +75,8 @@ def backing_chain(case: Case) -> Iterator[str]:
                 yield (
                     f"vm {case.vm.name}: disk {disk.target} builds on {path}, which {case.source.name} and "
                     f"{case.dest.name} do not share; flatten it: `virsh -c {case.source.host.uri} blockpull "
-                    f"{case.vm.name} {disk.target} --wait`, or for a shut-off VM `qemu-img convert` to a single file"
+                    f"{case.vm.name} {disk.target} --wait`, or for a shut-off VM `qemu-img convert` to a "
+                    "single file"
                 )
 
 
@@ -84,16 +88,17 @@ def local_media(case: Case) -> Iterator[str]:
         if not is_shared(case, disk.source, case.dest_path(disk)):
             how = "--config" if case.is_offline else "--live"
             yield (
-                f"vm {case.vm.name}: {disk.device} {disk.target} holds {disk.source}, which is on {case.source.name} "
-                f"only; eject it: `virsh -c {case.source.host.uri} change-media {case.vm.name} {disk.target} --eject {how}`"
+                f"vm {case.vm.name}: {disk.device} {disk.target} holds {disk.source}, which is on "
+                f"{case.source.name} only; eject it: `virsh -c {case.source.host.uri} change-media "
+                f"{case.vm.name} {disk.target} --eject {how}`"
             )
 
 
 def cache_mode(case: Case) -> Iterator[str]:
     """The cache mode lets libvirt call the move safe.
 
-    As qemuMigrationSrcIsSafe: empty, read-only, network and shareable disks and cache none or directsync are safe;
-    every other is safe once QEMU drops its caches itself.
+    As qemuMigrationSrcIsSafe: empty, read-only, network and shareable disks and cache none or directsync are
+    safe; every other is safe once QEMU drops its caches itself.
     """
     if case.source.facts.qemu_version >= _QEMU_DROPS_CACHE:
         return
@@ -102,9 +107,9 @@ def cache_mode(case: Case) -> Iterator[str]:
             continue
         if disk.cache not in _SAFE_CACHE:
             yield (
-                f"vm {case.vm.name}: disk {disk.target} has cache mode {disk.cache or 'default'}; libvirt with QEMU "
-                f"{version_text(case.source.facts.qemu_version)} (< 4.0) refuses to move it; set cache='none' with "
-                f"`virsh edit {case.vm.name}` and restart the VM, or move it offline"
+                f"vm {case.vm.name}: disk {disk.target} has cache mode {disk.cache or 'default'}; libvirt "
+                f"with QEMU {version_text(case.source.facts.qemu_version)} (< 4.0) refuses to move it; set "
+                f"cache='none' with `virsh edit {case.vm.name}` and restart the VM, or move it offline"
             )
 
 
@@ -113,8 +118,9 @@ def volume(case: Case) -> Iterator[str]:
     for disk in case.vm.disks:
         if disk.kind is DiskKind.VOLUME:
             yield (
-                f"vm {case.vm.name}: disk {disk.target} is volume {disk.source or '?'} of a libvirt pool; vmferry does "
-                f"not resolve pools yet; use the path that `virsh -c {case.source.host.uri} vol-path` prints as a file disk"
+                f"vm {case.vm.name}: disk {disk.target} is volume {disk.source or '?'} of a libvirt pool; "
+                f"vmferry does not resolve pools yet; use the path that `virsh -c {case.source.host.uri} "
+                "vol-path` prints as a file disk"
             )
 
 
@@ -123,8 +129,9 @@ def unsupported_kind(case: Case) -> Iterator[str]:
     for disk in case.vm.disks:
         if disk.kind in _UNKNOWN_KINDS:
             yield (
-                f"vm {case.vm.name}: disk {disk.target} is of type {disk.kind} ({disk.source or 'no source'}), which "
-                f"cannot be moved; detach it with `virsh detach-disk {case.vm.name} {disk.target}`"
+                f"vm {case.vm.name}: disk {disk.target} is of type {disk.kind} "
+                f"({disk.source or 'no source'}), which cannot be moved; detach it with `virsh detach-disk "
+                f"{case.vm.name} {disk.target}`"
             )
 
 
@@ -133,6 +140,6 @@ def transient_disk(case: Case) -> Iterator[str]:
     for disk in case.vm.disks:
         if disk.is_transient:
             yield (
-                f"vm {case.vm.name}: disk {disk.target} is transient; libvirt refuses to migrate it; shut the VM down "
-                "and move it offline"
+                f"vm {case.vm.name}: disk {disk.target} is transient; libvirt refuses to migrate it; shut "
+                "the VM down and move it offline"
             )
