@@ -40,12 +40,8 @@ def _plain_errors() -> Iterator[None]:
 @app.command()
 def up(
     name: NameOption = "lab",
-    hosts: Annotated[
-        int, typer.Option(min=1, max=40, help="How many hosts: kvm1, kvm2, …")
-    ] = 2,
-    guests: Annotated[
-        int, typer.Option(min=0, help="How many guests: vm1, vm2, … on /srv/shared.")
-    ] = 0,
+    hosts: Annotated[int, typer.Option(min=1, max=40, help="How many hosts: kvm1, kvm2, …")] = 2,
+    guests: Annotated[int, typer.Option(min=0, help="How many guests: vm1, vm2, … on /srv/shared.")] = 0,
     spec: Annotated[
         Path | None,
         typer.Option(help="A LabSpec in JSON instead of --hosts and --guests."),
@@ -69,17 +65,13 @@ def up(
 @app.command()
 def down(
     name: NameOption = "lab",
-    every: Annotated[
-        bool, typer.Option("--all", help="All labs of this machine.")
-    ] = False,
+    every: Annotated[bool, typer.Option("--all", help="All labs of this machine.")] = False,
 ) -> None:
     """Remove a lab and everything it made, in whatever state it is."""
     with _plain_errors():
         names = Lab.names() if every else [name]
         for one in names:
-            typer.echo(
-                f"lab {one} is gone" if take_down(one) else f"there is no lab {one}"
-            )
+            typer.echo(f"lab {one} is gone" if take_down(one) else f"there is no lab {one}")
         if not names:
             typer.echo("there are no labs")
 
@@ -95,9 +87,7 @@ def status() -> None:
             try:
                 _show(Lab.load(name))
             except LabError as error:
-                typer.echo(
-                    f"{name}: {error}; `vmferry lab down --name {name}` clears what is left"
-                )
+                typer.echo(f"{name}: {error}; `vmferry lab down --name {name}` clears what is left")
 
 
 @app.command(
@@ -106,9 +96,7 @@ def status() -> None:
 )
 def execute(
     host: Annotated[str, typer.Argument(help="The host, for example kvm1.")],
-    argv: Annotated[
-        list[str], typer.Argument(help="The command and its arguments, after --.")
-    ],
+    argv: Annotated[list[str], typer.Argument(help="The command and its arguments, after --.")],
     name: NameOption = "lab",
 ) -> None:
     """Run a command inside a host, with this terminal, and exit as it does."""
@@ -123,9 +111,7 @@ def execute(
 
 def _show(lab: Lab) -> None:
     console = Console()
-    console.print(
-        f"lab [bold]{lab.name}[/bold]  {lab.subnet}  {'kvm' if lab.kvm else 'qemu (emulated)'}"
-    )
+    console.print(f"lab [bold]{lab.name}[/bold]  {lab.subnet}  {'kvm' if lab.kvm else 'qemu (emulated)'}")
     hosts = Table("host", "address", "power", "pid 1", box=None)
     for host in lab.hosts.values():
         hosts.add_row(
@@ -139,12 +125,7 @@ def _show(lab: Lab) -> None:
         return
     guests = Table("guest", "where", "disk", "beats (ticks, errors, age)", box=None)
     for name, where in lab.where_all().items():
-        beats = (
-            f"{h}: {b.ticks}, {b.errors}, {b.age_s:.1f} s"
-            for h, b in lab.heartbeats(name).items()
-        )
+        beats = (f"{h}: {b.ticks}, {b.errors}, {b.age_s:.1f} s" for h, b in lab.heartbeats(name).items())
         states = ", ".join(f"{host}: {state}" for host, state in where.items())
-        guests.add_row(
-            name, states or "nowhere", lab.guests[name].disk.value, "; ".join(beats)
-        )
+        guests.add_row(name, states or "nowhere", lab.guests[name].disk.value, "; ".join(beats))
     console.print(guests)

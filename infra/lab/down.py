@@ -19,10 +19,7 @@ def take_down(name: str) -> bool:
     also ends an `up` that was killed half way. Hosts die by their pid 1 and take everything in them along.
     """
     directory = lab_dir(name)
-    if (
-        not directory.path.is_dir()
-        and not directory.path.with_name(f"{name}.lock").exists()
-    ):
+    if not directory.path.is_dir() and not directory.path.with_name(f"{name}.lock").exists():
         return False
     with locked(name):
         if not directory.path.is_dir():
@@ -52,6 +49,4 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
         if not path.exists():
             return
-    raise LabError(
-        f"cannot remove {path}; is something still mounted or being written there?"
-    )
+    raise LabError(f"cannot remove {path}; is something still mounted or being written there?")

@@ -72,9 +72,7 @@ class LabHost:
     def pid1(self) -> int:
         """Give the process id, as seen from outside, of the host's pid 1."""
         if (identity := self._identity()) is None:
-            raise LabError(
-                f"host {self.name} has no power; host.power_on() or `up` starts it"
-            )
+            raise LabError(f"host {self.name} has no power; host.power_on() or `up` starts it")
         return identity[0]
 
     def boot(self) -> None:
@@ -155,9 +153,7 @@ class LabHost:
         """Give the words to put before a command to run it inside the host."""
         return ["nsenter", "-t", str(self.pid1), "-m", "-u", "-i", "-n", "-p", "--"]
 
-    def virsh(
-        self, *args: str, input: str | None = None, timeout: float | None = 120
-    ) -> str:
+    def virsh(self, *args: str, input: str | None = None, timeout: float | None = 120) -> str:
         """Run virsh inside the host on its own libvirtd; give what it prints."""
         argv = ["virsh", "-q", "-c", "qemu:///system", *args]
         return self.run(argv, input=input, timeout=timeout).stdout.strip()
@@ -250,16 +246,12 @@ class LabHost:
         for own, prefix in TREES.items():
             if Path(inside).is_relative_to(prefix):
                 return self.files / own / Path(inside).relative_to(prefix)
-        raise LabError(
-            f"{inside} is not one of the host's own trees: {', '.join(TREES.values())}"
-        )
+        raise LabError(f"{inside} is not one of the host's own trees: {', '.join(TREES.values())}")
 
     def _wait(self, is_done: object, hint: str, *, timeout_s: float = 20) -> None:
         assert callable(is_done)
         deadline = time.monotonic() + timeout_s
         while not is_done():
             if time.monotonic() > deadline:
-                raise LabError(
-                    f"host {self.name} did not get there in {timeout_s} s; see {hint}"
-                )
+                raise LabError(f"host {self.name} did not get there in {timeout_s} s; see {hint}")
             time.sleep(0.01)

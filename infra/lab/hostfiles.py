@@ -100,9 +100,7 @@ def write_client(directory: LabDir, state: LabState) -> None:
         ip = net.address(state.index, number)
         public = (client / f"host-{host.name}.pub").read_text().split()
         known.append(f"{host.name},{ip} {public[0]} {public[1]}\n")
-        entries.append(
-            f"Host {host.name} {ip}\n    HostName {ip}\n    HostKeyAlias {host.name}\n"
-        )
+        entries.append(f"Host {host.name} {ip}\n    HostName {ip}\n    HostKeyAlias {host.name}\n")
     (client / "known_hosts").write_text("".join(known))
     common = (
         f"Host *\n    User root\n    IdentityFile {client}/id_ed25519\n    IdentitiesOnly yes\n"
@@ -133,13 +131,10 @@ def write_host(directory: LabDir, state: LabState, host: HostSpec) -> None:
     (files / "lib/boot/vmferry-guest.img").write_bytes(directory.image.read_bytes())
     (files / "etc-libvirt/qemu.conf").write_text(QEMU_CONF)
     (files / "etc-libvirt/libvirtd.conf").write_text(_libvirtd_conf(state, host))
-    (files / "machine-id").write_text(
-        host_uuid(state.token, host.name + "/machine").replace("-", "") + "\n"
-    )
+    (files / "machine-id").write_text(host_uuid(state.token, host.name + "/machine").replace("-", "") + "\n")
     (files / "hostname").write_text(host.name + "\n")
     names = "".join(
-        f"{net.address(state.index, number)} {one.name}\n"
-        for number, one in enumerate(state.spec.hosts, 1)
+        f"{net.address(state.index, number)} {one.name}\n" for number, one in enumerate(state.spec.hosts, 1)
     )
     (files / "hosts").write_text("127.0.0.1 localhost\n" + names)
     _write_ssh(directory, files, host)
@@ -174,19 +169,14 @@ def _write_ssh(directory: LabDir, files: Path, host: HostSpec) -> None:
         path.write_bytes((client / source).read_bytes())
     (files / "root-ssh").chmod(0o700)
     (files / "etc-ssh/sshd_config").write_text(SSHD_CONFIG)
-    (files / "etc-ssh/ssh_config").write_text(
-        "Host *\n    StrictHostKeyChecking yes\n    BatchMode yes\n"
-    )
+    (files / "etc-ssh/ssh_config").write_text("Host *\n    StrictHostKeyChecking yes\n    BatchMode yes\n")
 
 
 def _setup(directory: LabDir, state: LabState, host: HostSpec) -> str:
     files = directory.host(host.name)
     binds = [f"mount --bind {files}/{own} {inside}" for own, inside in TREES.items()]
     # A machine without one of these files has hosts without it too: nothing is made outside.
-    binds += [
-        f"[ ! -e {inside} ] || mount --bind {files}/{own} {inside}"
-        for own, inside in FILES.items()
-    ]
+    binds += [f"[ ! -e {inside} ] || mount --bind {files}/{own} {inside}" for own, inside in FILES.items()]
     if host.local_size_mib is not None:
         outer = local_images(directory, state.spec, host.name)
         binds.append(f"mount --bind {outer} /var/lib/libvirt/images")

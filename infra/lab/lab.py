@@ -39,8 +39,7 @@ class Lab:
         self._state = state
         numbers = range(1, len(state.spec.hosts) + 1)
         self.hosts: dict[str, LabHost] = {
-            host.name: host
-            for host in (LabHost(directory, state, number) for number in numbers)
+            host.name: host for host in (LabHost(directory, state, number) for number in numbers)
         }
 
     # -- life
@@ -65,9 +64,7 @@ class Lab:
         need_root()
         directory = lab_dir(name)
         if (state := directory.read_state()) is None:
-            raise LabError(
-                f"there is no lab {name}; `vmferry lab up --name {name}` makes it"
-            )
+            raise LabError(f"there is no lab {name}; `vmferry lab up --name {name}` makes it")
         return cls(directory, state)
 
     @staticmethod
@@ -102,9 +99,7 @@ class Lab:
                 _copy_cache(cache, host.files / "cache" / "qemu" / "capabilities")
             list(pool.map(LabHost.start_libvirtd, others))
             self._save(self._state.model_copy(update={"kvm": kvm.result()}))
-        self.inventory_path.write_text(
-            inventory_text(self.directory, self._state, list(self.hosts.values()))
-        )
+        self.inventory_path.write_text(inventory_text(self.directory, self._state, list(self.hosts.values())))
 
     def _try_kvm(self) -> bool:
         match self._state.spec.accel:
@@ -114,20 +109,13 @@ class Lab:
                 return False
             case Accel.AUTO:
                 known = self._state.kvm
-                return (
-                    kvm_works(self.directory.image, self._state.token)
-                    if known is None
-                    else known
-                )
+                return kvm_works(self.directory.image, self._state.token) if known is None else known
 
     def _raise_guests(self) -> None:
         """Add the guests that are nowhere, and start those that should run and are shut off."""
         where = self.where_all()
         with ThreadPoolExecutor(max_workers=max(2, os.cpu_count() or 1)) as pool:
-            futures = [
-                pool.submit(self._raise_guest, one, where[one.name])
-                for one in self.guests.values()
-            ]
+            futures = [pool.submit(self._raise_guest, one, where[one.name]) for one in self.guests.values()]
             for future in futures:
                 future.result()
 
@@ -213,21 +201,15 @@ class Lab:
                 raise LabError(f"there is no guest {name}")
             for host, state in self.where(name).items():
                 if state == UNREACHABLE:
-                    raise LabError(
-                        f"libvirtd on {host} does not answer, so {name} may be there; start it first"
-                    )
+                    raise LabError(f"libvirtd on {host} does not answer, so {name} may be there; start it first")
                 if state != "shut off":
                     self.hosts[host].virsh("destroy", name)
                 self.hosts[host].run(["virsh", "-q", "undefine", name], check=False)
             for host in self.hosts:
                 self.beat_file(name, host).unlink(missing_ok=True)
-                if (
-                    disk := outer_disk_path(self.directory, self.spec, guest, host)
-                ) is not None:
+                if (disk := outer_disk_path(self.directory, self.spec, guest, host)) is not None:
                     disk.unlink(missing_ok=True)
-            self._save_guests(
-                tuple(one for one in self.spec.guests if one.name != name)
-            )
+            self._save_guests(tuple(one for one in self.spec.guests if one.name != name))
 
     def _save_guests(self, guests: tuple[GuestSpec, ...]) -> None:
         spec = self.spec.model_copy(update={"guests": guests})
@@ -245,19 +227,13 @@ class Lab:
         keys = [f"KEY_{digit}" for digit in digits] + ["KEY_ENTER"]
         host = host or self.running_on(guest)
         # One virsh for all; a short hold, because the keyboard's queue is short.
-        self.hosts[host].virsh(
-            "; ".join(f"send-key {guest} --holdtime 20 {key}" for key in keys)
-        )
+        self.hosts[host].virsh("; ".join(f"send-key {guest} --holdtime 20 {key}" for key in keys))
 
     def where_all(self) -> dict[str, dict[str, str]]:
         """Read on which hosts each guest is and in what state, by asking every host that has power."""
         up = [host for host in self.hosts.values() if host.is_up]
         with ThreadPoolExecutor(max_workers=8) as pool:
-            listed = dict(
-                zip(
-                    (host.name for host in up), pool.map(_list_or_none, up), strict=True
-                )
-            )
+            listed = dict(zip((host.name for host in up), pool.map(_list_or_none, up), strict=True))
         result: dict[str, dict[str, str]] = {guest: {} for guest in self.guests}
         for host, domains in listed.items():
             for guest, seen in result.items():
@@ -275,9 +251,7 @@ class Lab:
         seen = self.where(guest)
         found = [host for host, state in seen.items() if state == "running"]
         if len(found) != 1:
-            raise LabError(
-                f"guest {guest} does not run on exactly one host: {seen or 'nowhere'}"
-            )
+            raise LabError(f"guest {guest} does not run on exactly one host: {seen or 'nowhere'}")
         return found[0]
 
     # -- heartbeats
@@ -288,9 +262,7 @@ class Lab:
 
     def heartbeats(self, guest: str) -> dict[str, Heartbeat]:
         """Read the last heartbeat of each host's copy of a guest; hosts where it never beat are left out."""
-        found = {
-            host: read_heartbeat(self.beat_file(guest, host)) for host in self.hosts
-        }
+        found = {host: read_heartbeat(self.beat_file(guest, host)) for host in self.hosts}
         return {host: beat for host, beat in found.items() if beat is not None}
 
     def watch(self, guest: str, *, interval_s: float = 0.005) -> Watch:
@@ -305,9 +277,7 @@ def _claim(directory: LabDir, spec: LabSpec) -> LabState:
     """Read the lab's record, or write one: from here on `down` can find whatever we make."""
     if (state := directory.read_state()) is not None:
         if state.spec.hosts != spec.hosts or state.spec.listen_tcp != spec.listen_tcp:
-            raise LabError(
-                f"lab {spec.name} is up with other hosts; `vmferry lab down --name {spec.name}` first"
-            )
+            raise LabError(f"lab {spec.name} is up with other hosts; `vmferry lab down --name {spec.name}` first")
         have = {guest.name for guest in state.spec.guests}
         new = tuple(guest for guest in spec.guests if guest.name not in have)
         merged = state.spec.model_copy(update={"guests": (*state.spec.guests, *new)})
@@ -339,9 +309,7 @@ def _list_or_none(host: LabHost) -> dict[str, str] | None:
 def need_root() -> None:
     """Refuse to go on without root."""
     if os.geteuid() != 0:
-        raise LabError(
-            "a lab needs root, for namespaces and mounts: run this with sudo"
-        )
+        raise LabError("a lab needs root, for namespaces and mounts: run this with sudo")
 
 
 def take_down(name: str) -> bool:

@@ -46,12 +46,7 @@ def read_mac(device: str) -> str | None:
 def choose_index(claimed: set[int]) -> int:
     """Find the first network number that no lab claims and no interface uses; hold index_lock meanwhile."""
     shown = json.loads(run(["ip", "-json", "-4", "addr", "show"]).stdout)
-    used = {
-        entry["local"]
-        for device in shown
-        for entry in device.get("addr_info", ())
-        if "local" in entry
-    }
+    used = {entry["local"] for device in shown for entry in device.get("addr_info", ()) if "local" in entry}
     for index in range(MAX_LABS):
         if index in claimed or read_mac(bridge_name(index)) is not None:
             continue
@@ -101,8 +96,7 @@ def make_link(index: int, number: int, token: str, pid1: int) -> None:
         ]
     )
     inside = (
-        "ip link set lo up; ip link set eth0 addrgenmode none up;"
-        f" ip addr add {address(index, number)}/24 dev eth0"
+        f"ip link set lo up; ip link set eth0 addrgenmode none up; ip addr add {address(index, number)}/24 dev eth0"
     )
     run(["nsenter", "-t", str(pid1), "-n", "sh", "-ec", inside])
 

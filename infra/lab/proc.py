@@ -22,9 +22,7 @@ class LabError(Exception):
 
 def lab_env(token: str) -> dict[str, str]:
     """Give the environment of everything a lab starts: the token is how `down` finds it, whatever happened."""
-    keep = {
-        key: os.environ[key] for key in ("HOME", "TERM", "TMPDIR") if key in os.environ
-    }
+    keep = {key: os.environ[key] for key in ("HOME", "TERM", "TMPDIR") if key in os.environ}
     return {**keep, "PATH": PATH, "LC_ALL": "C", TOKEN_ENV: token}
 
 
@@ -50,22 +48,16 @@ def run(
             env=env,
         )
     except FileNotFoundError as error:
-        raise LabError(
-            f"{argv[0]} is not installed; see infra/lab/packages.txt"
-        ) from error
+        raise LabError(f"{argv[0]} is not installed; see infra/lab/packages.txt") from error
     except subprocess.TimeoutExpired as error:
-        raise LabError(
-            f"no end after {timeout} s: {' '.join(map(str, argv))}"
-        ) from error
+        raise LabError(f"no end after {timeout} s: {' '.join(map(str, argv))}") from error
     if check and done.returncode:
         text = (done.stderr.strip() or done.stdout.strip())[-2000:]
         raise LabError(f"{' '.join(map(str, argv))}: exit {done.returncode}: {text}")
     return done
 
 
-def start(
-    argv: Sequence[str | Path], *, log: Path, env: Mapping[str, str]
-) -> subprocess.Popen[bytes]:
+def start(argv: Sequence[str | Path], *, log: Path, env: Mapping[str, str]) -> subprocess.Popen[bytes]:
     """Start a program that outlives us, its output in a file."""
     reap()
     with log.open("ab") as out:
@@ -133,10 +125,7 @@ def find_by_token(token: str) -> list[tuple[int, int]]:
             environ = Path(f"/proc/{entry}/environ").read_bytes()
         except OSError:
             continue
-        if (
-            needle in environ.split(b"\0")
-            and (started := start_time(int(entry))) is not None
-        ):
+        if needle in environ.split(b"\0") and (started := start_time(int(entry))) is not None:
             found.append((int(entry), started))
     return found
 

@@ -51,9 +51,7 @@ class HostSpec(_Spec):
     """One libvirt host of the lab."""
 
     name: Name
-    local_size_mib: int | None = Field(
-        default=None, gt=0
-    )  # None: as large as the machine's disk
+    local_size_mib: int | None = Field(default=None, gt=0)  # None: as large as the machine's disk
     link_mib_s: float | None = Field(default=None, gt=0)  # None: uncapped
     bridges: tuple[Name, ...] = ()  # bridges inside the host that guests may attach to
 
@@ -85,17 +83,11 @@ class GuestSpec(_Spec):
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.working_set_mib + 8 > self.memory_mib:
-            raise ValueError(
-                f"guest {self.name}: working_set_mib + 8 must fit in memory_mib"
-            )
+            raise ValueError(f"guest {self.name}: working_set_mib + 8 must fit in memory_mib")
         if self.disk_data_mib + 1 > self.disk_mib:
-            raise ValueError(
-                f"guest {self.name}: disk_data_mib + 1 must fit in disk_mib"
-            )
+            raise ValueError(f"guest {self.name}: disk_data_mib + 1 must fit in disk_mib")
         if self.transient and (self.autostart or self.state is GuestState.SHUTOFF):
-            raise ValueError(
-                f"guest {self.name}: a transient guest cannot be shut off or start by itself"
-            )
+            raise ValueError(f"guest {self.name}: a transient guest cannot be shut off or start by itself")
         return self
 
     @property
@@ -115,9 +107,7 @@ class LabSpec(_Spec):
     )
     guests: tuple[GuestSpec, ...] = ()
     accel: Accel = Accel.AUTO
-    listen_tcp: bool = (
-        False  # libvirtd also on TCP 16509, without authentication, for fault tests
-    )
+    listen_tcp: bool = False  # libvirtd also on TCP 16509, without authentication, for fault tests
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -128,24 +118,17 @@ class LabSpec(_Spec):
         if len(set(guests)) != len(guests):
             raise ValueError("two guests have the same name")
         if unknown := {guest.host for guest in self.guests} - set(names):
-            raise ValueError(
-                f"guests on hosts that are not there: {', '.join(sorted(unknown))}"
-            )
+            raise ValueError(f"guests on hosts that are not there: {', '.join(sorted(unknown))}")
         return self
 
     @classmethod
     def of(cls, name: str, *, hosts: int = 2, guests: int = 0, **rest: object) -> Self:
         """Make a spec of kvm1..kvmN and vm1..vmM, the guests spread over the hosts, disks on /srv/shared."""
         made = tuple(
-            GuestSpec(
-                name=f"vm{i + 1}", host=f"kvm{i % hosts + 1}", disk=DiskKind.SHARED
-            )
-            for i in range(guests)
+            GuestSpec(name=f"vm{i + 1}", host=f"kvm{i % hosts + 1}", disk=DiskKind.SHARED) for i in range(guests)
         )
         where = tuple(HostSpec(name=f"kvm{i + 1}") for i in range(hosts))
-        return cls.model_validate(
-            {"name": name, "hosts": where, "guests": made, **rest}
-        )
+        return cls.model_validate({"name": name, "hosts": where, "guests": made, **rest})
 
 
 def pages_per_tick(mib_s: float, hz: int) -> int:

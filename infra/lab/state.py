@@ -91,9 +91,7 @@ def base_dir() -> Path:
     """Give the directory of all labs: VMFERRY_LAB_DIR, else /var/tmp/vmferry-lab."""
     base = Path(os.environ.get("VMFERRY_LAB_DIR") or DEFAULT_BASE).resolve()
     if any(base.is_relative_to(place) for place in UNUSABLE):
-        raise LabError(
-            f"VMFERRY_LAB_DIR cannot be {base}: the hosts cover it; take a directory under /var/tmp"
-        )
+        raise LabError(f"VMFERRY_LAB_DIR cannot be {base}: the hosts cover it; take a directory under /var/tmp")
     return base
 
 
@@ -161,9 +159,7 @@ def index_lock(*, timeout_s: float = 30) -> Iterator[None]:
                 break
             except OSError as error:
                 if time.monotonic() > deadline:
-                    raise LabError(
-                        "another lab has been choosing its network for 30 s"
-                    ) from error
+                    raise LabError("another lab has been choosing its network for 30 s") from error
                 time.sleep(0.02)
         yield
 

@@ -99,14 +99,8 @@ def _tmpfs(where: Path, size_mib: int) -> None:
 
 def local_images(directory: LabDir, spec: LabSpec, host: str) -> Path:
     """Give the place outside of a host's /var/lib/libvirt/images."""
-    sized = any(
-        one.name == host and one.local_size_mib is not None for one in spec.hosts
-    )
-    return (
-        directory.mounts / f"local-{host}"
-        if sized
-        else directory.host(host) / "lib" / "images"
-    )
+    sized = any(one.name == host and one.local_size_mib is not None for one in spec.hosts)
+    return directory.mounts / f"local-{host}" if sized else directory.host(host) / "lib" / "images"
 
 
 def disk_path(guest: GuestSpec) -> str | None:
@@ -116,18 +110,12 @@ def disk_path(guest: GuestSpec) -> str | None:
     return f"{HOST_PATHS[guest.disk]}/{guest.name}.{guest.disk_format.value}"
 
 
-def outer_disk_path(
-    directory: LabDir, spec: LabSpec, guest: GuestSpec, host: str
-) -> Path | None:
+def outer_disk_path(directory: LabDir, spec: LabSpec, guest: GuestSpec, host: str) -> Path | None:
     """Give the path outside of a guest's disk as one host would see it; None when it has none."""
     if guest.disk is DiskKind.NONE:
         return None
     local = guest.disk is DiskKind.LOCAL
-    where = (
-        local_images(directory, spec, host)
-        if local
-        else directory.path / guest.disk.value
-    )
+    where = local_images(directory, spec, host) if local else directory.path / guest.disk.value
     return where / f"{guest.name}.{guest.disk_format.value}"
 
 

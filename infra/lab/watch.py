@@ -38,9 +38,7 @@ def read_heartbeat(path: Path) -> Heartbeat | None:
     if not found:
         return None
     ticks, rate, passes, errors = (int(word, 16) for word in found[-1])
-    return Heartbeat(
-        ticks, errors, max(0.0, time.time() - status.st_mtime), rate, passes
-    )
+    return Heartbeat(ticks, errors, max(0.0, time.time() - status.st_mtime), rate, passes)
 
 
 @dataclass
@@ -84,9 +82,7 @@ class Watch:
         self._longest_gap_s = 0.0
         self._ended_s: float | None = None
         self._stop = threading.Event()
-        self._thread = threading.Thread(
-            target=self._loop, name="vmferry-lab-watch", daemon=True
-        )
+        self._thread = threading.Thread(target=self._loop, name="vmferry-lab-watch", daemon=True)
 
     def __enter__(self) -> Self:
         self._started = time.monotonic()
@@ -118,10 +114,7 @@ class Watch:
             for host, path in self._files.items():
                 inode, size = _stat(path)
                 seen = self._seen[host]
-                grown = (
-                    size > (seen.size if inode == seen.inode else 0)
-                    or 0 < size < seen.size
-                )
+                grown = size > (seen.size if inode == seen.inode else 0) or 0 < size < seen.size
                 seen.inode, seen.size = inode, size
                 if grown:
                     self._beat(host, seen, self._now())
@@ -160,17 +153,9 @@ class Watch:
     def overlap_s(self) -> float:
         """Give how long two copies beat at the same time; above a few ms that is a split brain."""
         spells = self.spells
-        pairs = [
-            (a, b)
-            for i, a in enumerate(spells)
-            for b in spells[i + 1 :]
-            if a.host != b.host
-        ]
+        pairs = [(a, b) for i, a in enumerate(spells) for b in spells[i + 1 :] if a.host != b.host]
         return sum(
-            (
-                max(0.0, min(a.last_s, b.last_s) - max(a.first_s, b.first_s))
-                for a, b in pairs
-            ),
+            (max(0.0, min(a.last_s, b.last_s) - max(a.first_s, b.first_s)) for a, b in pairs),
             0.0,
         )
 

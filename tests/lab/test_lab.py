@@ -23,9 +23,10 @@ from infra.lab import (
     Lab,
     LabError,
     LabSpec,
+    net,
+    proc,
     take_down,
 )
-from infra.lab import net, proc
 from infra.lab.state import LabState, lab_dir
 
 pytestmark = pytest.mark.skipif(
@@ -45,12 +46,8 @@ def pair() -> Iterator[Lab]:
         HostSpec(name="kvm2", local_size_mib=32),
     )
     guests = (
-        GuestSpec(
-            name="onshared", disk=DiskKind.SHARED, dirty_mib_s=10, working_set_mib=16
-        ),
-        GuestSpec(
-            name="onnolock", disk=DiskKind.NOLOCK, dirty_mib_s=10, working_set_mib=16
-        ),
+        GuestSpec(name="onshared", disk=DiskKind.SHARED, dirty_mib_s=10, working_set_mib=16),
+        GuestSpec(name="onnolock", disk=DiskKind.NOLOCK, dirty_mib_s=10, working_set_mib=16),
     )
     name = f"{PREFIX}-pair"
     try:
@@ -62,11 +59,7 @@ def pair() -> Iterator[Lab]:
 def traces(name: str, state: LabState | None) -> list[str]:
     """List whatever of a lab is still on this machine, looked for in every place we know of."""
     directory = lab_dir(name)
-    left = [
-        str(path)
-        for path in (directory.path, directory.path.with_name(f"{name}.lock"))
-        if path.exists()
-    ]
+    left = [str(path) for path in (directory.path, directory.path.with_name(f"{name}.lock")) if path.exists()]
     for entry in Path("/proc").glob("[0-9]*"):
         try:
             mounts, words = (
@@ -82,9 +75,7 @@ def traces(name: str, state: LabState | None) -> list[str]:
     if state is not None:
         left += [f"process {pid}" for pid, _ in proc.find_by_token(state.token)]
         ours = {net.mac(state.token, number) for number in range(256)}
-        left += [
-            one for one in os.listdir("/sys/class/net") if net.read_mac(one) in ours
-        ]
+        left += [one for one in os.listdir("/sys/class/net") if net.read_mac(one) in ours]
     return left
 
 
@@ -104,9 +95,7 @@ def wait_for_beat(lab: Lab, guest: str, host: str) -> None:
     """Wait until a guest's copy on a host has written a whole heartbeat line lately."""
     deadline = time.monotonic() + FAST
     while (beat := lab.heartbeats(guest).get(host)) is None or beat.age_s > 0.3:
-        assert time.monotonic() < deadline, (
-            f"{guest} does not beat on {host}: {lab.where(guest)}"
-        )
+        assert time.monotonic() < deadline, f"{guest} does not beat on {host}: {lab.where(guest)}"
         time.sleep(0.02)
 
 
@@ -121,17 +110,13 @@ def test_down_leaves_no_process_namespace_mount_interface_or_file() -> None:
     lab = Lab.up(LabSpec.of(name, hosts=3, guests=2))
     state = lab_dir(name).read_state()
     spaces = {
-        os.readlink(f"/proc/{host.pid1}/ns/{kind}")
-        for host in lab.hosts.values()
-        for kind in ("net", "mnt", "pid")
+        os.readlink(f"/proc/{host.pid1}/ns/{kind}") for host in lab.hosts.values() for kind in ("net", "mnt", "pid")
     }
     assert len(traces(name, state)) > 10
     assert spaces <= namespaces()
     lab.down()
     assert traces(name, state) == []
-    deadline = (
-        time.monotonic() + 5
-    )  # whoever is init on this machine reaps when it likes
+    deadline = time.monotonic() + 5  # whoever is init on this machine reaps when it likes
     while spaces & namespaces() and time.monotonic() < deadline:
         time.sleep(0.1)
     assert not spaces & namespaces()
@@ -154,9 +139,7 @@ def test_down_clears_up_after_an_up_that_was_killed_at_any_moment() -> None:
     ]
     begun = 0
     for moment_s in (0.5, *(random.uniform(0.5, 2.5) for _ in range(4))):
-        child = subprocess.Popen(
-            argv, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
+        child = subprocess.Popen(argv, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         time.sleep(moment_s)
         child.send_signal(signal.SIGKILL)
         child.wait()
@@ -189,9 +172,7 @@ def test_two_labs_live_side_by_side_and_up_is_idempotent() -> None:
 
 
 @pytest.mark.parametrize("guest", ["onshared", "onnolock"])
-def test_a_guest_with_a_disk_moves_there_and_back_without_losing_a_page(
-    pair: Lab, guest: str
-) -> None:
+def test_a_guest_with_a_disk_moves_there_and_back_without_losing_a_page(pair: Lab, guest: str) -> None:
     wait_for_beat(pair, guest, "kvm1")
     for source, dest in (("kvm1", "kvm2"), ("kvm2", "kvm1")):
         with pair.watch(guest) as seen:
@@ -215,24 +196,18 @@ def test_image_locks_reach_the_other_host_on_shared_and_not_on_nolock(
     argv = ["qemu-io", "-f", "raw", "-t", "none", "-c", "write 1M 4k"]
     on = {guest: next(iter(pair.where(guest))) for guest in ("onshared", "onnolock")}
     other = {guest: "kvm2" if host == "kvm1" else "kvm1" for guest, host in on.items()}
-    refused = pair.hosts[other["onshared"]].run(
-        [*argv, "/srv/shared/onshared.raw"], check=False
-    )
+    refused = pair.hosts[other["onshared"]].run([*argv, "/srv/shared/onshared.raw"], check=False)
     assert "lock" in refused.stderr
     allowed = pair.hosts[other["onnolock"]].run([*argv, "/srv/nolock/onnolock.raw"])
     assert "wrote 4096" in allowed.stdout
-    same_host = pair.hosts[on["onnolock"]].run(
-        [*argv, "/srv/nolock/onnolock.raw"], check=False
-    )
+    same_host = pair.hosts[on["onnolock"]].run([*argv, "/srv/nolock/onnolock.raw"], check=False)
     assert "lock" in same_host.stderr
 
 
 def test_a_capped_link_is_slow_in_both_directions_until_uncapped(pair: Lab) -> None:
     def seconds(source: str, dest: str) -> float:
         began = time.monotonic()
-        pair.hosts[source].run(
-            ["sh", "-c", f"head -c 12M /dev/zero | ssh {dest} 'cat >/dev/null'"]
-        )
+        pair.hosts[source].run(["sh", "-c", f"head -c 12M /dev/zero | ssh {dest} 'cat >/dev/null'"])
         return time.monotonic() - began
 
     pair.hosts["kvm1"].cap_link(8)
@@ -247,15 +222,9 @@ def test_a_capped_link_is_slow_in_both_directions_until_uncapped(pair: Lab) -> N
 def test_a_power_cut_ends_everything_and_power_on_brings_persistent_guests_back(
     pair: Lab,
 ) -> None:
-    pair.add_guest(
-        GuestSpec(name="auto", host="kvm2", autostart=True, title="comes back")
-    )
+    pair.add_guest(GuestSpec(name="auto", host="kvm2", autostart=True, title="comes back"))
     pair.add_guest(GuestSpec(name="passing", host="kvm2", transient=True))
-    pair.add_guest(
-        GuestSpec(
-            name="qcow", host="kvm2", disk=DiskKind.LOCAL, disk_format=DiskFormat.QCOW2
-        )
-    )
+    pair.add_guest(GuestSpec(name="qcow", host="kvm2", disk=DiskKind.LOCAL, disk_format=DiskFormat.QCOW2))
     host = pair.hosts["kvm2"]
     wait_for_beat(pair, "passing", "kvm2")
     host.power_cut()
@@ -269,19 +238,13 @@ def test_a_power_cut_ends_everything_and_power_on_brings_persistent_guests_back(
     assert pair.where("passing") == {}
     assert pair.heartbeats("passing")["kvm2"].ticks == before
     host.virsh("start", "qcow")
-    assert (
-        pair.hosts["kvm1"].virsh("-c", host.peer_uri, "domstate", "auto") == "running"
-    )
+    assert pair.hosts["kvm1"].virsh("-c", host.peer_uri, "domstate", "auto") == "running"
     for guest in ("auto", "passing", "qcow"):
         pair.remove_guest(guest)
 
 
 def test_guests_come_in_every_state_pinned_and_with_a_network(pair: Lab) -> None:
-    pair.add_guest(
-        GuestSpec(
-            name="pinned", numa_pinned=True, network="br0", state=GuestState.PAUSED
-        )
-    )
+    pair.add_guest(GuestSpec(name="pinned", numa_pinned=True, network="br0", state=GuestState.PAUSED))
     pair.add_guest(GuestSpec(name="off", state=GuestState.SHUTOFF))
     assert pair.where("pinned") == {"kvm1": "paused"}
     assert pair.where("off") == {"kvm1": "shut off"}
@@ -311,19 +274,14 @@ def test_the_outside_reaches_hosts_by_ssh_and_libvirt_with_the_labs_own_keys(
             [pair.directory.path / "ssh", host.name, "hostname"],
             capture_output=True,
             text=True,
+            check=False,
         )
         assert name.stdout.strip() == host.name, name.stderr
-        listed = subprocess.run(
-            ["virsh", "-c", host.uri, "hostname"], capture_output=True, text=True
-        )
+        listed = subprocess.run(["virsh", "-c", host.uri, "hostname"], capture_output=True, text=True, check=False)
         assert listed.stdout.strip() == host.name, listed.stderr
-        groups = host.run(
-            ["sh", "-c", "ls -A /sys/fs/cgroup; grep -c cgroup /proc/mounts || true"]
-        ).stdout
+        groups = host.run(["sh", "-c", "ls -A /sys/fs/cgroup; grep -c cgroup /proc/mounts || true"]).stdout
         assert groups.strip() == "0"
-    full = pair.hosts["kvm2"].run(
-        ["dd", "if=/dev/zero", "of=/var/lib/libvirt/images/x", "bs=1M"], check=False
-    )
+    full = pair.hosts["kvm2"].run(["dd", "if=/dev/zero", "of=/var/lib/libvirt/images/x", "bs=1M"], check=False)
     assert "No space left" in full.stderr
     pair.hosts["kvm2"].run(["rm", "/var/lib/libvirt/images/x"])
 
