@@ -27,9 +27,7 @@ def check_move(ground: Ground, plan: MigrationPlan, source: SimHost, dest: SimHo
     if not guest.is_active:
         raise _refused(plan, f"not running on {source.name} (ERR 55)")
     if guest.job is not None:
-        raise HostBusy(
-            f"vm {plan.vm}: {guest.job} is active on {source.name} (ERR 55)", vm=plan.vm, host=source.name
-        )
+        raise HostBusy(f"vm {plan.vm}: {guest.job} is active on {source.name} (ERR 55)", vm=plan.vm, host=source.name)
     if dest is source:
         raise _refused(plan, "attempt to migrate guest to the same host (ERR 1)")
     if not ground.is_linked(source.name, dest.name) or not dest.is_libvirtd_up:
@@ -60,17 +58,13 @@ def _check_names(plan: MigrationPlan, dest: SimHost, name: str) -> None:
 
 
 def _check_nics(plan: MigrationPlan, dest: SimHost, text: DomainText) -> None:
-    missing = [b for b in text.bridges if b not in dest.bridges] + [
-        n for n in text.networks if n not in dest.networks
-    ]
+    missing = [b for b in text.bridges if b not in dest.bridges] + [n for n in text.networks if n not in dest.networks]
     if missing:
         why = f"vm {plan.vm}: cannot get interface MTU on {missing[0]!r} of {dest.name} (ERR 38)"
         raise OutcomeUnknown(why, vm=plan.vm, host=plan.source)
 
 
-def _check_disks(
-    ground: Ground, plan: MigrationPlan, source: SimHost, dest: SimHost, text: DomainText
-) -> None:
+def _check_disks(ground: Ground, plan: MigrationPlan, source: SimHost, dest: SimHost, text: DomainText) -> None:
     """Find every disk on the destination; block devices are never questioned, whatever is on them."""
     guest = source.domains[plan.uuid]
     for path, before in zip(text.disks, read_text(guest.xml()).disks, strict=True):

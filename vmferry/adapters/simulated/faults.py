@@ -40,9 +40,7 @@ class Blow(StrEnum):
     STALLED = "the job makes no progress any more"
 
 
-CALL_BLOWS = frozenset(
-    {Blow.TRANSIENT, Blow.PERMANENT, Blow.LOST_ANSWER, Blow.CRASH_BEFORE, Blow.CRASH_AFTER}
-)
+CALL_BLOWS = frozenset({Blow.TRANSIENT, Blow.PERMANENT, Blow.LOST_ANSWER, Blow.CRASH_BEFORE, Blow.CRASH_AFTER})
 PHASE_BLOWS = (Blow.LOST_ANSWER, Blow.CRASH_BEFORE)
 END_BLOWS = (Blow.POWER_CUT, Blow.LIBVIRTD_KILLED, Blow.LIBVIRTD_RESTARTED, Blow.QEMU_KILLED, Blow.ISOLATED)
 FINISH_BLOWS = (Blow.FINISH_REQUEST_LOST, Blow.FINISH_REPLY_LOST, Blow.FINISH_FAILED)
@@ -68,9 +66,7 @@ class Operation(Model):
     @property
     def title(self) -> str:
         """One line for a test id."""
-        return " ".join(
-            word for word in (f"{self.seq:03d}", self.host or self.port, self.op, self.phase) if word
-        )
+        return " ".join(word for word in (f"{self.seq:03d}", self.host or self.port, self.op, self.phase) if word)
 
 
 class Fault(Model):
@@ -193,7 +189,5 @@ def _lost(operation: Operation) -> Exception:
     host = operation.host or None
     if not operation.is_write:
         return HostUnreachable(f"{operation.host}: no answer to {operation.op}", host=host)
-    what = (
-        f"{operation.host or operation.port}: the answer to {operation.op} was lost; look before trying again"
-    )
+    what = f"{operation.host or operation.port}: the answer to {operation.op} was lost; look before trying again"
     return OutcomeUnknown(what, host=host)

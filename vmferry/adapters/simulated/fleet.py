@@ -74,9 +74,7 @@ class SimulatedFleet(Ground):
         self._ran: set[UUID] = set()
         shared: dict[str, FileSpace] = {}
         for entry in inventory.hosts:
-            host = SimHost(
-                entry=entry, memory_total_kib=memory_mib * 1024, cpus=cpus, machines=dict(_MACHINES)
-            )
+            host = SimHost(entry=entry, memory_total_kib=memory_mib * 1024, cpus=cpus, machines=dict(_MACHINES))
             host.bridges, host.networks = {"br0"}, {"default"}
             host.mounts["/"] = FileSpace(name=f"{entry.name}:/")
             for place in entry.storage:
@@ -90,9 +88,7 @@ class SimulatedFleet(Ground):
     @classmethod
     def of(cls, *names: str, memory_mib: int = 16384, cpus: int = 16) -> SimulatedFleet:
         """Return a fleet of hosts that share SHARED and have LOCAL each for itself."""
-        return cls(
-            Inventory(hosts=tuple(host_entry(name) for name in names)), memory_mib=memory_mib, cpus=cpus
-        )
+        return cls(Inventory(hosts=tuple(host_entry(name) for name in names)), memory_mib=memory_mib, cpus=cpus)
 
     # building
 
@@ -119,9 +115,7 @@ class SimulatedFleet(Ground):
             for path in text.disks:
                 if where.file(path) is None:
                     self.add_file(host, path)
-            domain = SimDomain(
-                name=text.name, uuid=text.uuid, memory_kib=text.memory_kib, is_autostart=is_autostart
-            )
+            domain = SimDomain(name=text.name, uuid=text.uuid, memory_kib=text.memory_kib, is_autostart=is_autostart)
             domain.persistent_xml = (xml or written) if is_persistent else None
             domain.state, domain.reason = state, reason or _REASONS.get(state, "")
             if domain.is_active:
@@ -144,9 +138,7 @@ class SimulatedFleet(Ground):
         """Put a file on a host; without content it is a sparse 10 GiB image of its own, 1 GiB allocated."""
         body = f"{host}:{path}".encode() if content is None else content
         size = size_bytes if size_bytes is not None else (10 * GIB if content is None else len(body))
-        used = (
-            allocated_bytes if allocated_bytes is not None else (min(size, GIB) if content is None else size)
-        )
+        used = allocated_bytes if allocated_bytes is not None else (min(size, GIB) if content is None else size)
         is_block = path.startswith("/dev/")
         with self.lock:
             self.hosts[host].put(path, SimFile(body, size, used, is_block=is_block))

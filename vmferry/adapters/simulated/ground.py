@@ -54,9 +54,7 @@ class Ground:
 
     def flight_of(self, uuid: UUID, host: str) -> Flight | None:
         """Return the move in flight that takes part on `host`."""
-        return next(
-            (f for f in self.flights if f.plan.uuid == uuid and host in (f.source.name, f.dest.name)), None
-        )
+        return next((f for f in self.flights if f.plan.uuid == uuid and host in (f.source.name, f.dest.name)), None)
 
     # who reaches whom
 

@@ -83,9 +83,7 @@ class SimulatedHypervisor(SimulatedMigration):
         def set_flag(host: SimHost) -> None:
             domain = self._find(host, uuid)
             if domain.persistent_xml is None:
-                raise PermanentError(
-                    f"vm {domain.name}: transient, no autostart", vm=domain.name, host=host.name
-                )
+                raise PermanentError(f"vm {domain.name}: transient, no autostart", vm=domain.name, host=host.name)
             domain.is_autostart = is_autostart
 
         self._change("set_autostart", uuid, set_flag)
@@ -115,9 +113,7 @@ class SimulatedHypervisor(SimulatedMigration):
                     host=host.name,
                 )
             if domain.job is not None:
-                raise HostBusy(
-                    f"vm {domain.name}: {domain.job} on {host.name}", vm=domain.name, host=host.name
-                )
+                raise HostBusy(f"vm {domain.name}: {domain.job} on {host.name}", vm=domain.name, host=host.name)
             self._check_locks(host, domain)
             domain.state, domain.reason = DomainState.RUNNING, "unpaused"
 

@@ -71,9 +71,7 @@ class SimulatedMigration(SimulatedPort):
             domain = self._find_active(host, uuid)
             flight = self._ground.flight_of(uuid, host.name)
             if domain.job is None or (flight is not None and flight.source is not host):
-                raise PermanentError(
-                    f"vm {domain.name}: no job active on {host.name}", vm=domain.name, host=host.name
-                )
+                raise PermanentError(f"vm {domain.name}: no job active on {host.name}", vm=domain.name, host=host.name)
             if flight is None:
                 domain.job = None
             elif not flight.strike(Blow.ABORTED, End.BOTH, self._ground.seconds):
@@ -97,9 +95,7 @@ class SimulatedMigration(SimulatedPort):
                 on_progress(stats)
             if flight.phase is phase and phase is not Phase.OVER:
                 word = PHASE_WORDS[phase]
-                inner = self._operation(
-                    "migrate", flight.plan.uuid, is_write=True, phase=word, peer=flight.dest.name
-                )
+                inner = self._operation("migrate", flight.plan.uuid, is_write=True, phase=word, peer=flight.dest.name)
                 self._call(inner, lambda: None)
         self._check_connection(flight, starts)
         if flight.error:
@@ -140,17 +136,13 @@ class SimulatedMigration(SimulatedPort):
     def _find(self, host: SimHost, uuid: UUID) -> SimDomain:
         domain = host.domains.get(uuid)
         if domain is None:
-            raise NotFound(
-                f"vm {uuid}: no such domain on {host.name}; look with `virsh list --all`", host=host.name
-            )
+            raise NotFound(f"vm {uuid}: no such domain on {host.name}; look with `virsh list --all`", host=host.name)
         return domain
 
     def _find_active(self, host: SimHost, uuid: UUID) -> SimDomain:
         domain = self._find(host, uuid)
         if not domain.is_active:
-            raise PermanentError(
-                f"vm {domain.name}: not running on {host.name}", vm=domain.name, host=host.name
-            )
+            raise PermanentError(f"vm {domain.name}: not running on {host.name}", vm=domain.name, host=host.name)
         return domain
 
 

@@ -107,9 +107,7 @@ class SimulatedTools(SimulatedPort):
                 raise CopyFailed(f"{path} does not exist on {source.name}", host=source.name)
             target = ground.hosts[dest.name]
             if not ground.is_linked(source.name, dest.name):
-                raise TransientError(
-                    f"{source.name}: no connection to {dest.name}; try again", host=dest.name
-                )
+                raise TransientError(f"{source.name}: no connection to {dest.name}; try again", host=dest.name)
             old = target.take(staging)
             if old is not None and not old.is_copy:
                 ground.watch.overwritten(dest.name, staging)
@@ -142,9 +140,7 @@ class SimulatedTools(SimulatedPort):
             if here is None and there is not None:
                 return
             if there is not None:
-                raise PermanentError(
-                    f"{aside} exists on {host.name}; nothing was overwritten", host=host.name
-                )
+                raise PermanentError(f"{aside} exists on {host.name}; nothing was overwritten", host=host.name)
             self._ground.watch.taken_away(host, path)
             host.put(aside, _need(host, path))
             host.take(path)
@@ -164,9 +160,7 @@ class SimulatedTools(SimulatedPort):
 
         self._ask("remove_file", path, remove, is_write=True)
 
-    def _ask(
-        self, op: str, subject: str, effect: Callable[[SimHost], T], *, is_write: bool, peer: str = ""
-    ) -> T:
+    def _ask(self, op: str, subject: str, effect: Callable[[SimHost], T], *, is_write: bool, peer: str = "") -> T:
         def run() -> T:
             with self._ground.lock:
                 self._ground.advance(CALL_S)

@@ -46,9 +46,7 @@ class Problem(Model):
 class Watch:
     """Compares the fleet with what was true before, whenever it is told that something changed."""
 
-    def __init__(
-        self, hosts: Mapping[str, SimHost], now: Callable[[], datetime], during: Callable[[], str]
-    ) -> None:
+    def __init__(self, hosts: Mapping[str, SimHost], now: Callable[[], datetime], during: Callable[[], str]) -> None:
         self.incidents: list[Problem] = []
         self._hosts = hosts
         self._now = now

@@ -1,0 +1,137 @@
+"""What the contract suite needs of a fleet, whether simulated or real, and the helpers of its tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+from uuid import UUID
+
+from vmferry.model.migration import JobStats, MigrationMode, MigrationPlan
+from vmferry.model.vm import DomainState
+from vmferry.ports import World
+
+SOURCE, DEST = "kvm1", "kvm2"
+SHARED, LOCAL = "/srv/shared", "/var/lib/libvirt/images"
+
+
+class FleetUnderTest(Protocol):
+    """Two hosts, SOURCE and DEST, which share SHARED and have LOCAL each for itself."""
+
+    world: World
+
+    def make_vm(
+        self,
+        name: str,
+        *,
+        host: str = SOURCE,
+        state: DomainState = DomainState.RUNNING,
+        is_persistent: bool = True,
+        is_busy: bool = False,
+        disk: str | None = None,
+    ) -> UUID:
+        """Make a VM; a busy one takes some seconds to move at 4 MiB/s, for ever at 1 MiB/s; `disk`: SHARED, LOCAL."""
+        ...
+
+    def write_file(self, host: str, path: str, content: bytes) -> None:
+        """Write a file as somebody on the host would."""
+        ...
+
+    def read_file(self, host: str, path: str) -> bytes | None:
+        """Return the content of a file; None when there is none."""
+        ...
+
+    def cut_power(self, host: str) -> None:
+        """Cut a host's power."""
+        ...
+
+    def power_on(self, host: str) -> None:
+        """Give it back, and wait until libvirt answers."""
+        ...
+
+    def isolate(self, host: str) -> None:
+        """Unplug a host's cable."""
+        ...
+
+    def kill_qemu(self, host: str, uuid: UUID) -> None:
+        """Kill a VM's QEMU."""
+        ...
+
+    def kill_libvirtd(self, host: str) -> None:
+        """Kill libvirtd; the VMs run on."""
+        ...
+
+    def start_libvirtd(self, host: str) -> None:
+        """Start it again."""
+        ...
+
+
+class WatcherGone(Exception):
+    """Raised by a test's progress callback, as if the process that watches had ended."""
+
+
+def ignore(_stats: JobStats) -> None:
+    """Take a sample."""
+
+
+def once(act: Callable[[], None]) -> Callable[[JobStats], None]:
+    """Return a progress callback that acts at the first sample only."""
+    samples: list[JobStats] = []
+
+    def on_progress(stats: JobStats) -> None:
+        samples.append(stats)
+        if len(samples) == 1:
+            act()
+
+    return on_progress
+
+
+def plan_of(
+    fleet: FleetUnderTest,
+    uuid: UUID,
+    *,
+    mode: MigrationMode = MigrationMode.LIVE,
+    bandwidth_mib_s: int | None = None,
+    deadline_s: float = 120,
+    dest_xml: str | None = None,
+    dest_persistent_xml: str | None = None,
+) -> MigrationPlan:
+    """Plan a move of a VM from SOURCE to DEST, without preflight."""
+    vm = fleet.world.hypervisor(SOURCE).read_host().find_vm(str(uuid))
+    dest = fleet.world.inventory.find(DEST)
+    assert vm is not None
+    assert dest is not None
+    return MigrationPlan(
+        run="contract",
+        vm=vm.name,
+        uuid=uuid,
+        source=SOURCE,
+        dest=DEST,
+        mode=mode,
+        mode_reason="asked for",
+        state_before=vm.state,
+        is_persistent=vm.is_persistent,
+        is_autostart=vm.is_autostart,
+        memory_kib=vm.memory_kib,
+        dest_xml=dest_xml,
+        dest_persistent_xml=dest_persistent_xml,
+        encryption=dest.encryption,
+        peer_uri=dest.peer_uri,
+        migration_uri=f"tcp://{dest.migration_address}",
+        bandwidth_mib_s=bandwidth_mib_s,
+        deadline_s=deadline_s,
+    )
+
+
+def words(fleet: FleetUnderTest, uuid: UUID) -> tuple[str, str]:
+    """Return how the VM stands at SOURCE and at DEST, in virsh's words."""
+    source, dest = (fleet.world.hypervisor(host).look(uuid) for host in (SOURCE, DEST))
+    return source.words(), dest.words()
+
+
+def wait_for(fleet: FleetUnderTest, is_true: Callable[[], bool], timeout_s: float = 60) -> None:
+    """Wait until something is true; fails when it does not come true in time."""
+    clock = fleet.world.clock
+    start = clock.now()
+    while not is_true():
+        assert (clock.now() - start).total_seconds() < timeout_s, "waited in vain"
+        clock.sleep(0.2)
