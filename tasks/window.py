@@ -55,9 +55,7 @@ def run_window(moves: tuple[Move, ...], max_parallel: int, move: Callable[[Move]
             if any(outcome.kind is OutcomeKind.HELD for outcome in outcomes):
                 left, window = window.stop()
                 not_started += left
-    return WindowResult(
-        outcomes=tuple(outcomes), failures=failures, not_started=tuple(item.vm for item in not_started)
-    )
+    return WindowResult(outcomes=tuple(outcomes), failures=failures, not_started=tuple(item.vm for item in not_started))
 
 
 def _collect(

@@ -102,9 +102,7 @@ def is_owner_alive(owner: str) -> bool:
 class SqlJournal:
     """`vmferry.ports.Journal` on one database; safe to use from many threads and processes."""
 
-    def __init__(
-        self, url: str, *, owner: str | None = None, is_alive: Callable[[str], bool] = is_owner_alive
-    ) -> None:
+    def __init__(self, url: str, *, owner: str | None = None, is_alive: Callable[[str], bool] = is_owner_alive) -> None:
         self._owner = owner or this_owner()
         self._is_alive = is_alive
         self._engine = _open_engine(url)

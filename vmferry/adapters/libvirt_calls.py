@@ -79,14 +79,12 @@ def open_connection(uri: str, host: str, timeout_s: float) -> libvirt.virConnect
         return connection
     except TimeoutError as error:
         raise HostUnreachable(
-            f"host {host}: libvirt at {uri} did not answer within {timeout_s:.0f} s; "
-            f"try `virsh -c '{uri}' version`",
+            f"host {host}: libvirt at {uri} did not answer within {timeout_s:.0f} s; try `virsh -c '{uri}' version`",
             host=host,
         ) from error
     except libvirt.libvirtError as error:
         raise HostUnreachable(
-            f"host {host}: libvirt at {uri} cannot be opened: {text_of(error)}; "
-            f"try `virsh -c '{uri}' version`",
+            f"host {host}: libvirt at {uri} cannot be opened: {text_of(error)}; try `virsh -c '{uri}' version`",
             host=host,
         ) from error
 

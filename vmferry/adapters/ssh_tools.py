@@ -108,8 +108,7 @@ class SshTools:
         if staged_name != name:
             raise PermanentError(f"file {path}: a staged copy keeps its name, not {staged_name}")
         unpack = (
-            f"mkdir -p -m 700 -- {shlex.quote(into)} && "
-            f"tar --extract --sparse --directory {shlex.quote(into)} --file -"
+            f"mkdir -p -m 700 -- {shlex.quote(into)} && tar --extract --sparse --directory {shlex.quote(into)} --file -"
         )
         target = ["-p", str(dest.ssh.port), "--", f"{dest.ssh.user}@{dest.ssh.address}"]
         argv = ["bash", "-c", _COPY, "copy", directory, name, unpack, *_SSH_OPTIONS, *target]

@@ -57,6 +57,4 @@ class Nothing(Model):
     kind: Literal["nothing"] = "nothing"
 
 
-Effect = Annotated[
-    FileMade | DomainDefined | FileSetAside | DomainMoved | Nothing, Field(discriminator="kind")
-]
+Effect = Annotated[FileMade | DomainDefined | FileSetAside | DomainMoved | Nothing, Field(discriminator="kind")]

@@ -37,6 +37,16 @@ def plan_evacuation(snapshot: FleetSnapshot, request: EvacuationRequest) -> Evac
     return EvacuationPlan(host=request.host, moves=moves, stranded=stranded, snapshot=snapshot)
 
 
+def destinations(snapshot: FleetSnapshot, request: EvacuationRequest) -> tuple[str, ...]:
+    """Return the hosts that may receive VMs and were read, in the inventory's order.
+
+    Raises InvalidInput with every problem of the request at once, before anything is touched.
+    """
+    fleet = Fleet(snapshot)
+    _check_request(fleet, request)
+    return _dests(fleet, request)
+
+
 def _tried(fleet: Fleet, request: EvacuationRequest) -> tuple[str, ...]:
     names = fleet.snapshot.inventory.names()
     return tuple(n for n in names if n != request.host and (not request.dests or n in request.dests))
