@@ -9,12 +9,12 @@ from typing import Annotated
 import typer
 
 import vmferry
-from vmferry.cli_inventory import app as inventory_app
 from vmferry.errors import InvalidInput
 from vmferry.model.migration import MigrationMode
 from vmferry.terminal import exit_codes, show
 from vmferry.terminal.endings import end_evacuation, end_migration, end_recovery
 from vmferry.terminal.exit_codes import ExitCode
+from vmferry.terminal.inventory_commands import app as inventory_app
 from vmferry.terminal.options import (
     DryRunOption,
     FileOption,
@@ -83,7 +83,7 @@ def evacuate(
         ended = current.run_flow(
             "evacuate_host",
             host=host,
-            dests=dests,
+            dests=list(dests),
             modes=modes,
             max_parallel=parallel,
             reason=reason,
@@ -183,9 +183,7 @@ def vms(
             snapshot = read_fleet(world, [host] if host is not None else None)
         show.show_vms(current.screen, snapshot.hosts, snapshot.open_runs)
         lost = [f"host {gone.host}: {gone.reason}" for gone in snapshot.unreachable]
-        found = [
-            {"host": facts.name, **vm.model_dump(mode="json")} for facts in snapshot.hosts for vm in facts.vms
-        ]
+        found = [{"host": facts.name, **vm.model_dump(mode="json")} for facts in snapshot.hosts for vm in facts.vms]
         current.end(ExitCode.REFUSED if lost else ExitCode.DONE, {"vms": found}, lost)
 
 
@@ -216,9 +214,7 @@ def uncordon(
         current.require_hosts(host, ())
         with current.world() as world:
             was_cordoned = world.journal.uncordon(host)
-        current.screen.say(
-            f"{host} is open for arrivals" + ("" if was_cordoned else " (it was not cordoned)")
-        )
+        current.screen.say(f"{host} is open for arrivals" + ("" if was_cordoned else " (it was not cordoned)"))
         current.end(ExitCode.DONE, {"host": host, "is_cordoned": False, "was_cordoned": was_cordoned})
 
 
@@ -245,9 +241,7 @@ def lab(args: Annotated[list[str] | None, typer.Argument(metavar="COMMAND ...")]
     """A lab of real libvirt hosts on this machine: up, down, status, exec."""
     root = put_checkout_first()
     if not (root / "infra" / "lab" / "cli.py").is_file():
-        typer.echo(
-            f"the lab is part of the checkout, not of the package: {root}/infra/lab is missing", err=True
-        )
+        typer.echo(f"the lab is part of the checkout, not of the package: {root}/infra/lab is missing", err=True)
         raise typer.Exit(ExitCode.REFUSED)
     lab_app: typer.Typer = importlib.import_module("infra.lab.cli").app
     lab_app(args=args or [], prog_name="vmferry lab")
@@ -256,3 +250,7 @@ def lab(args: Annotated[list[str] | None, typer.Argument(metavar="COMMAND ...")]
 def main() -> None:
     """Run the command line; the console script `vmferry`."""
     app(prog_name="vmferry")
+
+
+if __name__ == "__main__":
+    main()

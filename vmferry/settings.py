@@ -28,9 +28,7 @@ class Settings(BaseSettings):
     The journal's URL may hold a password: it is a SecretStr, and only the journal's adapter unwraps it.
     """
 
-    model_config = SettingsConfigDict(
-        env_prefix=ENV_PREFIX, frozen=True, extra="ignore", env_ignore_empty=True
-    )
+    model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, frozen=True, extra="ignore", env_ignore_empty=True)
 
     inventory: Path | None = Field(default=None, description="inventory file (YAML)")
     state_dir: Path = Field(default_factory=default_state_dir, description="place of journal and reports")
@@ -39,12 +37,8 @@ class Settings(BaseSettings):
     connect_timeout_s: float = Field(default=10.0, gt=0, le=600, description="connecting to a host, s")
     call_timeout_s: float = Field(default=60.0, gt=0, le=3600, description="one call to a host, s")
     move_timeout_s: float | None = Field(default=None, gt=0, description="one move, s; none: no limit")
-    copy_timeout_s: float | None = Field(
-        default=None, gt=0, description="copy of one disk, s; none: no limit"
-    )
-    progress_interval_s: float = Field(
-        default=0.5, ge=0.05, le=60, description="between samples of a move, s"
-    )
+    copy_timeout_s: float | None = Field(default=None, gt=0, description="copy of one disk, s; none: no limit")
+    progress_interval_s: float = Field(default=0.5, ge=0.05, le=60, description="between samples of a move, s")
     keepalive_interval_s: int = Field(default=5, ge=1, le=300, description="between keep-alives, s")
     keepalive_count: int = Field(default=5, ge=1, le=100, description="keep-alives until a host is lost")
     debug: bool = Field(default=False, description="tracebacks and Prefect's log on stderr")

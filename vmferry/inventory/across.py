@@ -21,24 +21,25 @@ _MUST_DIFFER: tuple[tuple[str, Place], ...] = (
 
 def check_across(entries: Entries, located: Located) -> list[Problem]:
     """Compare all entries, filled, in the order of the file: twins and shared storage that disagrees."""
-    return _name_twins(entries, located) + _twins(entries, located) + _lock_quarrels(entries, located)
-
-
-def _name_twins(entries: Entries, located: Located) -> list[Problem]:
+    capitals = _name_twins(entries)
     found = []
+    for name, other in capitals.items():
+        text = f"the name differs from {other} (line {located.line(('hosts', other))}) only in capitals; rename one"
+        found.append(Problem(path=("hosts", name), text=text))
+    reported = {(other, name) for name, other in capitals.items()}
+    return found + _twins(entries, located, reported) + _lock_quarrels(entries, located)
+
+
+def _name_twins(entries: Entries) -> dict[str, str]:
+    """Return name → the earlier name that it equals but for capitals, which host names do not tell apart."""
     first: dict[str, str] = {}
-    for name in entries:
-        other = first.setdefault(name.lower(), name)
-        if other != name:
-            line = located.line(("hosts", other))
-            text = f"the name differs from {other} (line {line}) only in capitals; rename one"
-            found.append(Problem(path=("hosts", name), text=text))
-    return found
+    seen = {name: first.setdefault(name.lower(), name) for name in entries}
+    return {name: other for name, other in seen.items() if other != name}
 
 
-def _twins(entries: Entries, located: Located) -> list[Problem]:
+def _twins(entries: Entries, located: Located, reported: set[tuple[str, str]]) -> list[Problem]:
+    """`reported` holds (earlier, later) hosts that are known to be twins, and grows."""
     found = []
-    reported: set[tuple[str, str]] = set()
     for what, field in _MUST_DIFFER:
         first: dict[object, str] = {}
         for name, entry in entries.items():
@@ -86,8 +87,7 @@ def _lock_quarrels(entries: Entries, located: Located) -> list[Problem]:
             if said != locks:
                 here, there = str(locks).lower(), str(said).lower()
                 text = (
-                    f"group {group!r} has locks: {here} here and {there} on host {other} (line {line}); "
-                    "make them equal"
+                    f"group {group!r} has locks: {here} here and {there} on host {other} (line {line}); make them equal"
                 )
                 found.append(Problem(path=(*place, "locks"), text=text))
     return found

@@ -118,7 +118,9 @@ def _check_uri(uri: object) -> str | None:
     if parts.password is not None:
         return "holds a password; remove it and use ssh keys"
     if parts.scheme not in _SCHEMES:
-        return f"{uri!r} does not begin with one of {', '.join(_SCHEMES)}; write for example qemu+ssh://root@kvm1/system"
+        return (
+            f"{uri!r} does not begin with one of {', '.join(_SCHEMES)}; write for example qemu+ssh://root@kvm1/system"
+        )
     if parts.path.rstrip("/") == "/session":
         return (
             f"{uri!r} is a user session, from or to which migration is unreliable (reference 9.3); "
@@ -176,7 +178,7 @@ def _check_storage(storage: object, place: tuple[str, ...]) -> Found:
 def _wrong_path(path: str, seen: set[str]) -> list[str]:
     normal = posixpath.normpath(path)
     if not path.startswith("/") or ".." in path.split("/") or not normal.strip("/"):
-        return [f"{path!r} must be an absolute directory below /, without ..: write /var/lib/libvirt/images"]
+        return [f"{path!r} must be an absolute directory below /, without ..; write for example /srv/images"]
     return [f"{path!r} is listed twice; keep one of them"] if normal in seen else []
 
 

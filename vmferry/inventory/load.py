@@ -62,7 +62,7 @@ def _build(located: Located, file: Path) -> tuple[Inventory | None, list[Problem
             problems.append(Problem(path=(key,), text=f"unknown field; {did_you_mean(key, _TOP)}"))
     ssh_config, wrong = _ssh_config(top.get("ssh_config"), file)
     hosts, more = _hosts(top.get("hosts"), located)
-    problems += wrong + more
+    problems += [p for p in wrong + more if p.path not in located.unreadable]
     if problems:
         return None, problems
     return Inventory(hosts=tuple(hosts), ssh_config=ssh_config, path=str(file.absolute())), []

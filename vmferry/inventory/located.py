@@ -24,6 +24,7 @@ class Located:
         self.data: Json = None
         self.lines: dict[Path, int] = {}
         self.problems: list[Problem] = []
+        self.unreadable: set[Path] = set()  # places without a value of their own: no second problem there
 
     def line(self, path: Path) -> int | None:
         """Return the line of the nearest place that the file has: a missing field's parent."""
@@ -78,6 +79,8 @@ class _Reader:
             self._problem(node, path, "an alias that contains itself; write the value out")
             return None
         trail = (*trail, id(node))
+        if not isinstance(node, ScalarNode) and _tag(node) not in ("map", "seq"):
+            self._unreadable(node, path, f"the YAML tag {_tag(node)!r} is not allowed; write a plain value")
         if isinstance(node, MappingNode):
             return self._mapping(node, path, trail)
         if isinstance(node, SequenceNode):
@@ -92,6 +95,10 @@ class _Reader:
 
     def _problem(self, node: Node, path: Path, text: str) -> None:
         self.located.problems.append(Problem(line=node.start_mark.line + 1, path=path, text=text))
+
+    def _unreadable(self, node: Node, path: Path, text: str) -> None:
+        self.located.unreadable.add(path)
+        self._problem(node, path, text)
 
     def _mapping(self, node: MappingNode, path: Path, trail: tuple[int, ...]) -> dict[str, Any]:
         """Keys of the mapping itself go before merged ones (`<<`), earlier merges before later ones."""
@@ -152,9 +159,9 @@ class _Reader:
                 case "str" | "timestamp":
                     return str(node.value)
                 case tag:
-                    self._problem(node, path, f"the YAML tag {tag!r} is not allowed; write a plain value")
+                    self._unreadable(node, path, f"the YAML tag {tag!r} is not allowed; write a plain value")
         except (ValueError, KeyError, AttributeError) as error:
-            self._problem(node, path, f"{node.value!r} cannot be read: {error}")
+            self._unreadable(node, path, f"{node.value!r} cannot be read: {error}; correct it")
         return None
 
 

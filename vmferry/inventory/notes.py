@@ -24,13 +24,9 @@ def _host_notes(host: Host) -> list[str]:
             f"{host.migration_address}; keep that network private, or use tunnelled or tls"
         )
     if host.encryption is Encryption.TUNNELLED and urlsplit(host.peer_uri).scheme == "qemu+tcp":
-        notes.append(
-            f"host {host.name}: encryption: tunnelled goes through {host.peer_uri}, which is plain text"
-        )
+        notes.append(f"host {host.name}: encryption: tunnelled goes through {host.peer_uri}, which is plain text")
     if not host.storage:
-        notes.append(
-            f"host {host.name}: no storage is listed; only VMs without disks of their own can move here"
-        )
+        notes.append(f"host {host.name}: no storage is listed; only VMs without disks of their own can move here")
     return notes
 
 
@@ -43,9 +39,7 @@ def _group_notes(inventory: Inventory) -> list[str]:
     notes = []
     for group, places in members.items():
         if len(places) == 1:
-            notes.append(
-                f"shared storage {group}: only {places[0][0]} lists it; is it missing on the others?"
-            )
+            notes.append(f"shared storage {group}: only {places[0][0]} lists it; is it missing on the others?")
         elif len({path.rstrip("/") for _, path in places}) > 1:
             shown = ", ".join(f"{path} on {name}" for name, path in places)
             notes.append(f"shared storage {group}: {shown}; to move between them a VM needs other disk paths")

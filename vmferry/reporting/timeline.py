@@ -134,9 +134,7 @@ def _text(
     anchor: str = "start",
 ) -> None:
     attributes = {"x": f"{x:.1f}", "y": f"{y:.1f}", "font-size": str(size), "fill": fill}
-    element = ElementTree.SubElement(
-        parent, "text", attributes | {"font-weight": weight, "text-anchor": anchor}
-    )
+    element = ElementTree.SubElement(parent, "text", attributes | {"font-weight": weight, "text-anchor": anchor})
     element.text = _clean(text)
 
 

@@ -38,7 +38,7 @@ def end_evacuation(current: Session, ended: Ended) -> NoReturn:
     problems = [f"{vm.vm}: stranded: {vm.summary() or 'no host could be tried'}" for vm in report.stranded]
     problems += [f"{vm}: not started" for vm in report.not_started]
     code = _worst(code_of_report(report), error)
-    if code is not ExitCode.DONE and error is not None:
+    if error is not None and not isinstance(error, LeftBehind):  # LeftBehind repeats the headline
         problems += [line for line in problems_of(error) if line not in problems]
     path = None if report.is_dry_run else _write(current, report, plan)
     screen.say(report_headline(report), style="bold")

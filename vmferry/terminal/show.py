@@ -63,17 +63,13 @@ def show_runs(screen: Screen, records: Sequence[RunRecord]) -> None:
         move = f"{record.plan.source} → {record.plan.dest}"
         opened = f"{record.opened_at:%Y-%m-%d %H:%M:%S}"
         ended = record.outcome or ""
-        rows.append(
-            [opened, record.run, record.plan.vm, move, record.plan.mode, record.state, ended, record.reason]
-        )
+        rows.append([opened, record.run, record.plan.vm, move, record.plan.mode, record.state, ended, record.reason])
     screen.table(("opened (UTC)", "run", "VM", "from → to", "mode", "state", "outcome", "reason"), rows)
 
 
 def run_content(record: RunRecord) -> dict[str, Any]:
     """A run for JSON, without the XML of its plan, which may hold secrets."""
-    plan = record.plan.model_dump(
-        mode="json", include={"vm", "uuid", "source", "dest", "mode", "mode_reason"}
-    )
+    plan = record.plan.model_dump(mode="json", include={"vm", "uuid", "source", "dest", "mode", "mode_reason"})
     return record.model_dump(mode="json", exclude={"plan"}) | plan
 
 
@@ -92,9 +88,7 @@ def show_plan(screen: Screen, plan: EvacuationPlan) -> None:
         screen.table(("#", "VM", "to", "mode", "memory", "why"), rows, title=f"Plan for {plan.host}")
     for move in plan.moves:
         for finding in move.warnings:
-            screen.say(
-                f"warning: {move.vm} → {move.dest}: {finding.message} ({finding.rule})", style="yellow"
-            )
+            screen.say(f"warning: {move.vm} → {move.dest}: {finding.message} ({finding.rule})", style="yellow")
 
 
 def show_outcomes(screen: Screen, outcomes: Sequence[MigrationOutcome]) -> None:

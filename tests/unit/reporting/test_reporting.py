@@ -36,9 +36,7 @@ NASTY = "a|b <script>alert('x')</script> & \"q\" ]]> `c`\x01\n\ud800"
 SVG = "{http://www.w3.org/2000/svg}"
 
 
-def outcome(
-    vm: str, *, at_s: float = 0, seconds: float = 3, dest: str = "kvm2", **more: object
-) -> MigrationOutcome:
+def outcome(vm: str, *, at_s: float = 0, seconds: float = 3, dest: str = "kvm2", **more: object) -> MigrationOutcome:
     values: dict[str, Any] = {
         "run": f"run-{vm}",
         "vm": vm,
@@ -69,11 +67,7 @@ PINNED = Stranded(
     vm="wanderer5",
     uuid="5",
     reasons={
-        "kvm2": (
-            Finding(
-                rule="numa-pinning", severity=Severity.BLOCK, message="is pinned", source="reference 9.3"
-            ),
-        )
+        "kvm2": (Finding(rule="numa-pinning", severity=Severity.BLOCK, message="is pinned", source="reference 9.3"),)
     },
 )
 
@@ -113,18 +107,13 @@ def test_the_headline_names_everything_that_went_wrong() -> None:
         left=("b", "c", "d", "wanderer5"),
     )
     assert report_headline(ended) == (
-        "kvm1 is NOT empty, 4 VMs left: 1 moved, 1 rolled back, 1 HELD for a human, "
-        "1 stranded, 1 not started in 20.0 s"
+        "kvm1 is NOT empty, 4 VMs left: 1 moved, 1 rolled back, 1 HELD for a human, 1 stranded, 1 not started in 20.0 s"
     )
 
 
 def test_a_report_shows_each_vm_its_reason_and_the_next_commands() -> None:
-    failed = outcome(
-        "web|1", kind=OutcomeKind.ROLLED_BACK, reason="kvm2: disk full", next_commands=("ssh kvm2 df -h",)
-    )
-    text = markdown_report(
-        report(outcome("db"), failed, stranded=(PINNED,), left=("web|1", "wanderer5")), plan()
-    )
+    failed = outcome("web|1", kind=OutcomeKind.ROLLED_BACK, reason="kvm2: disk full", next_commands=("ssh kvm2 df -h",))
+    text = markdown_report(report(outcome("db"), failed, stranded=(PINNED,), left=("web|1", "wanderer5")), plan())
     assert "| db | kvm1 → kvm2 | live | moved | 3.0 s | 84 ms | 300 MiB |" in text
     assert "| web\\|1 | kvm1 → kvm2 | live | rolled back |" in text
     assert "| wanderer5 | kvm2 | is pinned (numa-pinning, reference 9.3) |" in text
@@ -158,16 +147,12 @@ def test_a_stranded_vm_without_a_host_to_try_is_not_lost() -> None:
 
 
 def test_an_outcome_that_is_held_shows_its_commands() -> None:
-    text = markdown_outcome(
-        outcome("a", kind=OutcomeKind.HELD, next_commands=("virsh list --all",), notes=("n1",))
-    )
+    text = markdown_outcome(outcome("a", kind=OutcomeKind.HELD, next_commands=("virsh list --all",), notes=("n1",)))
     assert "HELD" in text or "held" in text
     assert "virsh list --all" in text and "a: n1" in text
 
 
-@pytest.mark.parametrize(
-    "ended", [report(), report(outcome("a", seconds=0)), report(outcome("a", seconds=-5))]
-)
+@pytest.mark.parametrize("ended", [report(), report(outcome("a", seconds=0)), report(outcome("a", seconds=-5))])
 def test_the_timeline_is_xml_without_moves_and_with_clocks_set_back(ended: EvacuationReport) -> None:
     assert ElementTree.fromstring(timeline_svg(ended)).tag == f"{SVG}svg"
 
@@ -181,18 +166,14 @@ def test_every_move_has_a_bar_and_none_overlaps() -> None:
     outcomes = [outcome(f"vm{n}", at_s=n % 5, seconds=1 + n % 7, dest=f"kvm{n % 3}") for n in range(60)]
     ended = report(*outcomes)
     bars = [
-        rect
-        for rect in ElementTree.fromstring(timeline_svg(ended)).iter(f"{SVG}rect")
-        if rect.get("height") == "18"
+        rect for rect in ElementTree.fromstring(timeline_svg(ended)).iter(f"{SVG}rect") if rect.get("height") == "18"
     ]
     assert len(bars) == 60
     for rows in pack_lanes(ended.outcomes).values():
         for row in rows:
             assert all(a.ended_at <= b.started_at for a, b in pairwise(row))
     for rect in bars:
-        assert (
-            0 <= float(rect.get("x", "")) and float(rect.get("x", "")) + float(rect.get("width", "")) <= 960
-        )
+        assert float(rect.get("x", "")) >= 0 and float(rect.get("x", "")) + float(rect.get("width", "")) <= 960
 
 
 @pytest.mark.parametrize("span_s", [0.1, 1, 9, 61, 3600, 90_000, 10_000_000])
@@ -201,9 +182,7 @@ def test_a_timeline_never_has_more_than_ten_ticks(span_s: float) -> None:
 
 
 def test_the_text_timeline_shows_moves_after_each_other() -> None:
-    lines = timeline_text(
-        report(outcome("a", seconds=5), outcome("b", at_s=5, seconds=5)), width=10
-    ).splitlines()
+    lines = timeline_text(report(outcome("a", seconds=5), outcome("b", at_s=5, seconds=5)), width=10).splitlines()
     assert lines == ["kvm2  a  █████·····  5.0 s moved", "kvm2  b  ·····█████  5.0 s moved"]
 
 

@@ -1,0 +1,99 @@
+"""Events as people see them: lines in a pipe, bars on a terminal."""
+
+from __future__ import annotations
+
+import io
+from datetime import UTC, datetime
+from uuid import UUID
+
+from rich.console import Console
+
+from vmferry.model.host import Encryption
+from vmferry.model.migration import JobStats, MigrationMode, MigrationOutcome, MigrationPlan, OutcomeKind
+from vmferry.model.vm import DomainState
+from vmferry.progress import MoveEnded, MoveProgress, MoveStarted, StepStarted, publish
+from vmferry.terminal.progress_view import BarView, PlainView, make_progress, stats_words, watching
+from vmferry.terminal.screen import Screen, align, clean
+
+NOW = datetime(2026, 3, 1, tzinfo=UTC)
+PLAN = MigrationPlan(
+    run="r1",
+    vm="web[bold]",
+    uuid=UUID(int=1),
+    source="kvm1",
+    dest="kvm2",
+    mode=MigrationMode.LIVE,
+    mode_reason="it runs on shared storage",
+    state_before=DomainState.RUNNING,
+    is_persistent=True,
+    is_autostart=False,
+    memory_kib=1024,
+    encryption=Encryption.TUNNELLED,
+    peer_uri="qemu+ssh://kvm2/system",
+    migration_uri="tcp:kvm2",
+    deadline_s=60,
+)
+OUTCOME = MigrationOutcome(
+    run="r1",
+    vm="web[bold]",
+    source="kvm1",
+    dest="kvm2",
+    mode=MigrationMode.LIVE,
+    kind=OutcomeKind.MOVED,
+    started_at=NOW,
+    ended_at=NOW,
+    bytes_sent=1 << 20,
+    downtime_ms=80,
+)
+STATS = JobStats(
+    data_total_bytes=2 << 30, data_processed_bytes=1 << 30, data_remaining_bytes=1 << 30, memory_bps=100 << 20
+)
+
+
+def test_a_pipe_gets_a_line_per_event() -> None:
+    view = PlainView(Screen(is_json=False))
+    assert view.line(MoveStarted(plan=PLAN)) == ("web[bold]: kvm1 → kvm2 live: started (it runs on shared storage)")
+    assert view.line(StepStarted(run="r1", vm="web[bold]", step="verify")) == "web[bold]: verify"
+    assert view.line(MoveEnded(outcome=OUTCOME)) == (
+        "web[bold]: kvm1 → kvm2 live: moved after 0.0 s, downtime 80 ms, 1.0 MiB sent"
+    )
+
+
+def test_progress_in_a_pipe_is_not_repeated_every_second() -> None:
+    view = PlainView(Screen(is_json=False))
+    event = MoveProgress(run="r1", vm="a", stats=STATS)
+    assert view.line(event) == "a: 50 %, 1.0 GiB of 2.0 GiB, 100 MiB/s"
+    assert view.line(event) == ""
+    assert view.line(event.model_copy(update={"vm": "b"})) != ""
+
+
+def test_a_sample_without_a_total_tells_what_was_sent() -> None:
+    assert stats_words(JobStats(data_processed_bytes=5 << 20)) == "5.0 MiB"
+
+
+def test_bars_come_and_go_with_the_moves() -> None:
+    screen = Screen(is_json=False)
+    shown = io.StringIO()
+    screen.out = Console(file=shown, force_terminal=True, width=120, markup=False)
+    progress = make_progress(screen)
+    view = BarView(progress)
+    with progress:
+        view(MoveStarted(plan=PLAN))
+        view(StepStarted(run="r1", vm="web[bold]", step="move"))
+        view(MoveProgress(run="r1", vm="web[bold]", stats=STATS))
+        assert [(task.description, task.completed) for task in progress.tasks] == [("web[bold]", 50.0)]
+        view(MoveProgress(run="unknown", vm="x", stats=STATS))
+        view(MoveEnded(outcome=OUTCOME))
+        assert progress.tasks == []
+    assert "web[bold]: kvm1 → kvm2 live: moved" in shown.getvalue()
+
+
+def test_the_result_is_kept_when_the_flow_raises() -> None:
+    with watching(Screen(is_json=True)) as seen:
+        publish(MoveEnded(outcome=OUTCOME))
+    assert seen.outcomes == [OUTCOME]
+
+
+def test_a_name_cannot_steer_the_terminal() -> None:
+    assert clean("a\x1b[31mb\x07") == "a�[31mb�"
+    assert align(["VM"], [["a\nb\x1b[0m"]]) == ["VM", "a b�[0m"]
