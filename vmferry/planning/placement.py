@@ -30,7 +30,8 @@ def plan_evacuation(snapshot: FleetSnapshot, request: EvacuationRequest) -> Evac
     by_key = {c.key: c for c in candidates}
     ordered = order_moves([(by_key[key], dest) for key, dest in board.dest_of.items()])
     moves = tuple(
-        _move(candidate, request.host, dest, reasons[candidate.key], i) for i, (candidate, dest) in enumerate(ordered)
+        _move(candidate, request.host, dest, reasons[candidate.key], i)
+        for i, (candidate, dest) in enumerate(ordered)
     )
     stuck = sorted((c for c in candidates if c.key not in board.dest_of), key=lambda c: (c.vm.name, c.key))
     stranded = tuple(_stranded(fleet, board, candidate, request) for candidate in stuck)
@@ -66,7 +67,9 @@ def _check_request(fleet: Fleet, request: EvacuationRequest) -> None:
     if request.host not in names:
         problems.append(f"host: no host {request.host} in the inventory ({known})")
     elif side is None:
-        why = next((u.reason for u in fleet.snapshot.unreachable if u.host == request.host), "it was not asked")
+        why = next(
+            (u.reason for u in fleet.snapshot.unreachable if u.host == request.host), "it was not asked"
+        )
         problems.append(f"host: {request.host} was not read: {why}; an evacuation needs its list of VMs")
     else:
         vms = [vm for vm in request.modes if side.facts.find_vm(vm) is None]
@@ -83,31 +86,34 @@ def _judge_all(fleet: Fleet, request: EvacuationRequest) -> list[Candidate]:
     dests = _dests(fleet, request)
     vms = sorted(fleet.side(request.host).facts.vms, key=lambda vm: (vm.name, str(vm.uuid)))
     modes = request.modes
-    return [judge(fleet, vm, request.host, dests, modes.get(vm.name) or modes.get(str(vm.uuid))) for vm in vms]
+    return [
+        judge(fleet, vm, request.host, dests, modes.get(vm.name) or modes.get(str(vm.uuid))) for vm in vms
+    ]
 
 
 def _place_all(fleet: Fleet, board: Board, candidates: list[Candidate], source: str) -> dict[str, str]:
     """Place the hardest VM first, then repair for those left over; return why each VM is where it is."""
     reasons: dict[str, str] = {}
-    left: list[Candidate] = []
     for candidate in candidates:
         reason = _place_best(fleet, board, candidate, source)
-        if reason is None:
-            left.append(candidate)
-        else:
-            reasons[candidate.key] = reason
-    budget = Budget()
-    for candidate in left:
-        before = dict(board.dest_of)
-        reason = _place_best(fleet, board, candidate, source)
-        if reason is None and make_room(board, candidate, budget) is not None:
-            reason = "no host had room at first; others were placed elsewhere to make it"
         if reason is not None:
             reasons[candidate.key] = reason
-        for key, dest in before.items():
-            if board.dest_of[key] != dest:
-                reasons[key] = f"placed here instead of on {dest} to make room for {candidate.vm.name} there"
+    budget = Budget()
+    # A repair shifts free room about, so it may help one that was tried before: again until none gains.
+    while any([_repair(board, c, budget, reasons) for c in candidates if c.key not in board.dest_of]):
+        pass
     return reasons
+
+
+def _repair(board: Board, candidate: Candidate, budget: Budget, reasons: dict[str, str]) -> bool:
+    before = dict(board.dest_of)
+    if make_room(board, candidate, budget) is None:
+        return False
+    reasons[candidate.key] = "no host had room at first; others were placed elsewhere to make it"
+    for key, dest in before.items():
+        if board.dest_of[key] != dest:
+            reasons[key] = f"placed here instead of on {dest} to make room for {candidate.vm.name} there"
+    return True
 
 
 def _place_best(fleet: Fleet, board: Board, candidate: Candidate, source: str) -> str | None:
@@ -126,7 +132,9 @@ def _place_best(fleet: Fleet, board: Board, candidate: Candidate, source: str) -
     if len(candidate.demands) == 1:
         return "the only host that can take it"
     rest = f"keeps the most free of {len(fitting)} hosts with room ({100 * shares[best]:.0f} %)"
-    return rest if fleet.side(best).host.site == site else f"another site: none on site {site} has room; {rest}"
+    return (
+        rest if fleet.side(best).host.site == site else f"another site: none on site {site} has room; {rest}"
+    )
 
 
 def _move(candidate: Candidate, source: str, dest: str, reason: str, order: int) -> Move:
@@ -168,7 +176,7 @@ def _finding(rule: str, message: str) -> Finding:
 
 def _unread(snapshot: FleetSnapshot, name: str) -> Finding:
     why = next((u.reason for u in snapshot.unreachable if u.host == name), "it was not read")
-    return _finding("host-unreachable", f"{name} cannot be used: {why}; run `vmferry hosts check {name}`")
+    return _finding("host-unreachable", f"{name} cannot be used: {why}; see `vmferry hosts`")
 
 
 def _no_room(board: Board, candidate: Candidate, name: str) -> Finding:

@@ -27,9 +27,11 @@ class Budget:
 def make_room(board: Board, stuck: Candidate, budget: Budget) -> str | None:
     """Place `stuck` by relocating one placed VM, or else by an exchange of two; return its destination.
 
-    None, with the board as it was, when nothing within the budget helps. Deterministic: destinations in the
-    inventory's order, VMs in the order of placing.
+    A host that has room by now is taken as it is. None, with the board as it was, when nothing within the
+    budget helps. Deterministic: destinations in the inventory's order, VMs in the order of placing.
     """
+    if _rehome(board, stuck, "", 1, budget):
+        return board.dest_of[stuck.key]
     for depth in (1, 2):
         for dest in stuck.demands:
             if _open(board, stuck, dest, depth, budget):

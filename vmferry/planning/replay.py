@@ -100,7 +100,10 @@ def _check_facts(plan: EvacuationPlan) -> Iterator[str]:
         if vm is None:
             continue
         if abs(move.memory_kib - _needs_kib(move, vm)) > 1:
-            yield (f"vm {move.vm} takes {_needs_kib(move, vm)} KiB on {move.dest}, the plan says {move.memory_kib}")
+            yield (
+                f"vm {move.vm} takes {_needs_kib(move, vm)} KiB on {move.dest}, the plan says "
+                f"{move.memory_kib}"
+            )
         vcpus = 0 if move.mode is MigrationMode.OFFLINE else vm.vcpus
         if move.vcpus != vcpus:
             yield f"vm {move.vm} takes {vcpus} vCPUs on {move.dest}, the plan says {move.vcpus}"
@@ -131,7 +134,10 @@ def _check_memory(plan: EvacuationPlan) -> Iterator[str]:
         kept = host.reserves.memory_mib * 1024 + plan.snapshot.reserved_kib.get(host.name, 0)
         free, taken = facts.memory_available_kib - kept, sum(_needs_kib(m, vm) for m, vm in moves)
         if taken > max(0, free):
-            yield (f"{host.name} is over-committed: {taken // 1024} MiB of memory arrive, {free // 1024} MiB are free")
+            yield (
+                f"{host.name} is over-committed: {taken // 1024} MiB of memory arrive, {free // 1024} MiB "
+                "are free"
+            )
 
 
 def _check_vcpus(plan: EvacuationPlan) -> Iterator[str]:
@@ -150,7 +156,8 @@ def _check_disk(plan: EvacuationPlan) -> Iterator[str]:
             needed = _copied(plan.snapshot, move, vm)
             if sum(needed.values()) != move.copy_bytes:
                 yield (
-                    f"vm {move.vm} copies {sum(needed.values())} bytes to {host.name}, the plan says {move.copy_bytes}"
+                    f"vm {move.vm} copies {sum(needed.values())} bytes to {host.name}, the plan says "
+                    f"{move.copy_bytes}"
                 )
             taken.update({directory: size for directory, size in needed.items() if directory})
         for directory, size in taken.items():

@@ -47,7 +47,9 @@ def plan_vm(snapshot: FleetSnapshot, request: MigrationRequest, arriving: Vm | N
     if source is not None and source == request.dest:
         problems.append(f"dest: vm {request.vm} is on {source} already; name another host")
     if problems or source is None:
-        raise InvalidInput(f"vm {request.vm}: " + "; ".join(problems), problems=tuple(problems), vm=request.vm)
+        raise InvalidInput(
+            f"vm {request.vm}: " + "; ".join(problems), problems=tuple(problems), vm=request.vm
+        )
     vm = found[source]
     mode, reason = choose_mode(vm, request.mode)
     case = fleet.case(vm, source, request.dest, mode, arriving or apply_changes(vm, request.changes))
@@ -72,7 +74,7 @@ def _host_problem(fleet: Fleet, field: str, name: str) -> list[str]:
         return [f"{field}: no host {name} in the inventory ({', '.join(names)})"]
     if name not in fleet.sides:
         why = next((u.reason for u in fleet.snapshot.unreachable if u.host == name), "it was not asked")
-        return [f"{field}: {name} was not read: {why}; run `vmferry hosts check {name}`"]
+        return [f"{field}: {name} was not read: {why}; see `vmferry hosts`"]
     return []
 
 
@@ -111,7 +113,7 @@ def _only_source(name: str, found: Found) -> tuple[str | None, list[str]]:
     if len(active) > 1:
         return None, [
             f"ALARM: vm {name} is active on several hosts: {where}; two copies may write to one disk; start "
-            "and resume nothing, look at every host, then run recover_runs"
+            "and resume nothing, look at every host, then run `vmferry recover`"
         ]
     if len(active) == 1:
         return active[0], []

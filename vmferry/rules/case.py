@@ -112,9 +112,13 @@ def apply_changes(vm: Vm, changes: DomainChanges) -> Vm:
     """Return the VM as it is with `changes` applied; the VM itself when nothing changes."""
     if changes.is_empty:
         return vm
-    disks = tuple(d.model_copy(update={"source": changes.disk_sources.get(d.target, d.source)}) for d in vm.disks)
+    disks = tuple(
+        d.model_copy(update={"source": changes.disk_sources.get(d.target, d.source)}) for d in vm.disks
+    )
     maps = {"bridge": changes.bridges, "network": changes.networks}
-    nics = tuple(n.model_copy(update={"source": maps.get(n.kind, {}).get(n.source or "", n.source)}) for n in vm.nics)
+    nics = tuple(
+        n.model_copy(update={"source": maps.get(n.kind, {}).get(n.source or "", n.source)}) for n in vm.nics
+    )
     return vm.model_copy(update={"disks": disks, "nics": nics})
 
 
@@ -144,7 +148,7 @@ class Fleet:
     def side(self, name: str) -> Side:
         """Return a host that was read; raises NotFound."""
         if name not in self.sides:
-            raise NotFound(f"host {name} was not read; run `vmferry hosts check {name}`", host=name)
+            raise NotFound(f"host {name} was not read; see `vmferry hosts`", host=name)
         return self.sides[name]
 
     def case(self, vm: Vm, source: str, dest: str, mode: MigrationMode, arriving: Vm | None = None) -> Case:

@@ -15,7 +15,7 @@ def two_copies(case: Case) -> Iterator[str]:
         yield (
             f"ALARM: vm {case.vm.name} ({case.vm.uuid}) has a QEMU process on {', '.join(hosts)} and is "
             f"defined on {case.source.name} ({case.vm.state}): possibly two copies on one disk; do not start "
-            "or resume anything, look with `virsh list --all` on every host named, then run recover_runs"
+            "or resume anything, look with `virsh list --all` on every host named, then run `vmferry recover`"
         )
 
 
@@ -24,7 +24,9 @@ def stale_definition(case: Case) -> Iterator[str]:
     there = case.dest.by_uuid.get(case.vm.uuid)
     if there is not None and not there.is_active and there.name == case.vm.name:
         extra = (
-            ", with a managed save image that would be restored over the newer disk" if there.has_managed_save else ""
+            ", with a managed save image that would be restored over the newer disk"
+            if there.has_managed_save
+            else ""
         )
         yield (
             f"{case.dest.name} has an old definition of vm {case.vm.name} (same UUID, {there.state}{extra}), "

@@ -62,6 +62,6 @@ def already_moving(case: Case) -> Iterator[str]:
     """No open run holds the VM."""
     if case.open_run is not None:
         yield (
-            f"vm {case.vm.name} is already moving in run {case.open_run}; wait for it, or run recover_runs "
-            "when its worker is dead"
+            f"vm {case.vm.name} is already moving in run {case.open_run}; wait for it, or run `vmferry "
+            "recover` when its worker is dead"
         )

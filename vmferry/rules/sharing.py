@@ -55,7 +55,9 @@ def is_shared(case: Case, path: str, dest_path: str) -> bool:
     """
     if case.pair is None:
         return is_declared_shared(case, path, dest_path)
-    return case.pair.is_same_storage(path) and (path == dest_path or is_declared_shared(case, path, dest_path))
+    return case.pair.is_same_storage(path) and (
+        path == dest_path or is_declared_shared(case, path, dest_path)
+    )
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,9 @@ def copies(case: Case) -> tuple[Copy, ...]:
         if disk.kind is DiskKind.FILE and disk.source and not is_media(disk):
             dest_path = case.dest_path(disk)
             if not is_shared(case, disk.source, dest_path):
-                found.setdefault((disk.source, dest_path), _copy(case, disk.source, dest_path, is_nvram=False))
+                found.setdefault(
+                    (disk.source, dest_path), _copy(case, disk.source, dest_path, is_nvram=False)
+                )
     if case.vm.nvram:
         dest_path = case.arriving.nvram or case.vm.nvram
         if not is_shared(case, case.vm.nvram, dest_path):

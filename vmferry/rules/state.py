@@ -43,7 +43,8 @@ def mode_state(case: Case) -> Iterator[str]:
         )
     if not case.is_offline and not case.vm.is_active:
         yield (
-            f"vm {case.vm.name} is {case.vm.state}; a {case.mode} move needs a running VM: ask for offline, or start it"
+            f"vm {case.vm.name} is {case.vm.state}; a {case.mode} move needs a running VM: ask for offline, "
+            "or start it"
         )
 
 
@@ -59,7 +60,10 @@ def state_unmovable(case: Case) -> Iterator[str]:
             "recover_runs)"
         )
     if vm.state in _MOVABLE and vm.state_reason.startswith("post-copy"):
-        yield (f"vm {vm.name} is {vm.state}{_reason(case)}: its memory is split between two hosts; run recover_runs")
+        yield (
+            f"vm {vm.name} is {vm.state}{_reason(case)}: its memory is split between two hosts; run `vmferry "
+            "recover`"
+        )
 
 
 def _reason(case: Case) -> str:
