@@ -3,15 +3,7 @@
 from infra.lab.host import LabHost
 from infra.lab.lab import Lab, take_down
 from infra.lab.proc import LabError
-from infra.lab.spec import (
-    Accel,
-    DiskFormat,
-    DiskKind,
-    GuestSpec,
-    GuestState,
-    HostSpec,
-    LabSpec,
-)
+from infra.lab.spec import Accel, DiskFormat, DiskKind, GuestSpec, GuestState, HostSpec, LabSpec
 from infra.lab.watch import Heartbeat, Spell, Watch
 
 __all__ = [

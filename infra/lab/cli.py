@@ -42,10 +42,7 @@ def up(
     name: NameOption = "lab",
     hosts: Annotated[int, typer.Option(min=1, max=40, help="How many hosts: kvm1, kvm2, …")] = 2,
     guests: Annotated[int, typer.Option(min=0, help="How many guests: vm1, vm2, … on /srv/shared.")] = 0,
-    spec: Annotated[
-        Path | None,
-        typer.Option(help="A LabSpec in JSON instead of --hosts and --guests."),
-    ] = None,
+    spec: Annotated[Path | None, typer.Option(help="A LabSpec in JSON instead of --hosts and --guests.")] = None,
 ) -> None:
     """Bring a lab up, or repair the one that is there."""
     with _plain_errors():
@@ -64,8 +61,7 @@ def up(
 
 @app.command()
 def down(
-    name: NameOption = "lab",
-    every: Annotated[bool, typer.Option("--all", help="All labs of this machine.")] = False,
+    name: NameOption = "lab", every: Annotated[bool, typer.Option("--all", help="All labs of this machine.")] = False
 ) -> None:
     """Remove a lab and everything it made, in whatever state it is."""
     with _plain_errors():
@@ -90,10 +86,7 @@ def status() -> None:
                 typer.echo(f"{name}: {error}; `vmferry lab down --name {name}` clears what is left")
 
 
-@app.command(
-    "exec",
-    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
-)
+@app.command("exec", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
 def execute(
     host: Annotated[str, typer.Argument(help="The host, for example kvm1.")],
     argv: Annotated[list[str], typer.Argument(help="The command and its arguments, after --.")],
@@ -114,12 +107,7 @@ def _show(lab: Lab) -> None:
     console.print(f"lab [bold]{lab.name}[/bold]  {lab.subnet}  {'kvm' if lab.kvm else 'qemu (emulated)'}")
     hosts = Table("host", "address", "power", "pid 1", box=None)
     for host in lab.hosts.values():
-        hosts.add_row(
-            host.name,
-            host.address,
-            "on" if host.is_up else "OFF",
-            str(host.pid1) if host.is_up else "-",
-        )
+        hosts.add_row(host.name, host.address, "on" if host.is_up else "OFF", str(host.pid1) if host.is_up else "-")
     console.print(hosts)
     if not lab.guests:
         return

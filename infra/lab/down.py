@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
 from infra.lab import net
-from infra.lab.host import LabHost
-from infra.lab.proc import LabError, kill_by_token
-from infra.lab.state import LabDir, LabState, lab_dir, locked
+from infra.lab.host import read_identity
+from infra.lab.proc import LabError, kill, kill_by_token, wait_gone
+from infra.lab.state import LabDir, lab_dir, locked
 from infra.lab.storage import unmount_all
 
 
@@ -24,24 +25,35 @@ def take_down(name: str) -> bool:
     with locked(name):
         if not directory.path.is_dir():
             return False
-        state = directory.read_state()
-        if state is not None:
-            _cut_power(directory, state)
-            kill_by_token(state.token)
-            net.remove_all(state.index, state.token, len(state.spec.hosts))
-        unmount_all(directory.path)
-        if state is not None and kill_by_token(state.token):
-            # A child of a killed `up` was between two calls; what it made in the meantime goes as well.
-            net.remove_all(state.index, state.token, len(state.spec.hosts))
+        marks = _read_marks(directory)
+        for _ in range(2 if marks else 1):
+            # Twice: a child of a killed `up` may have been between two calls and have made something more.
+            if marks is not None:
+                _end(directory, *marks)
             unmount_all(directory.path)
         _remove(directory.path)
     return True
 
 
-def _cut_power(directory: LabDir, state: LabState) -> None:
-    """Kill the hosts' pid 1 while their parents can still reap them; whatever this misses the token finds."""
-    for number in range(1, len(state.spec.hosts) + 1):
-        LabHost(directory, state, number).power_cut()
+def _read_marks(directory: LabDir) -> tuple[str, int] | None:
+    """Read the token and the network number; also from the record of an older or newer release."""
+    try:
+        record = json.loads(directory.state_file.read_text())
+        return str(record["token"]), int(record["index"])
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError) as error:
+        raise LabError(f"{directory.state_file} is not a lab's record; remove {directory.path} by hand") from error
+
+
+def _end(directory: LabDir, token: str, index: int) -> None:
+    for files in directory.host("x").parent.glob("*"):
+        # Pid 1 first, while its parent can still reap it; whatever this misses the token finds.
+        if (identity := read_identity(files)) is not None:
+            kill(*identity)
+            wait_gone(*identity)
+    kill_by_token(token)
+    net.remove_all(index, token)
 
 
 def _remove(path: Path) -> None:

@@ -23,20 +23,7 @@ def build_image(path: Path) -> None:
         return
     made, linked = path.with_suffix(".o"), path.with_suffix(".new")
     run(["as", "--32", "-o", made, SOURCE])
-    run(
-        [
-            "ld",
-            "-m",
-            "elf_i386",
-            "-Ttext",
-            "0x100000",
-            "--oformat",
-            "binary",
-            "-o",
-            linked,
-            made,
-        ]
-    )
+    run(["ld", "-m", "elf_i386", "-Ttext", "0x100000", "--oformat", "binary", "-o", linked, made])
     linked.replace(path)
 
 
@@ -58,24 +45,8 @@ def kvm_works(image: Path, token: str, *, timeout_s: float = 3) -> bool:
         return False
     with tempfile.TemporaryDirectory(dir=image.parent) as scratch:
         serial, log = Path(scratch, "serial"), Path(scratch, "log")
-        argv = [
-            "qemu-system-x86_64",
-            "-accel",
-            "kvm",
-            "-cpu",
-            "host",
-            "-m",
-            "32",
-            "-nodefaults",
-        ]
-        more = [
-            "-display",
-            "none",
-            "-append",
-            "@100 10 2e9c 0",
-            "-serial",
-            f"file:{serial}",
-        ]
+        argv = ["qemu-system-x86_64", "-accel", "kvm", "-cpu", "host", "-m", "32", "-nodefaults"]
+        more = ["-display", "none", "-append", "@100 10 2e9c 0", "-serial", f"file:{serial}"]
         child = start([*argv, *more, "-kernel", image], log=log, env=lab_env(token))
         try:
             deadline = time.monotonic() + timeout_s

@@ -7,7 +7,7 @@ import re
 import signal
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from infra.lab import net
@@ -17,6 +17,16 @@ from infra.lab.spec import HostSpec
 from infra.lab.state import LabDir, LabState
 
 _LISTED = re.compile(r"^\s*(?:\d+|-)\s+(\S+)\s+(\S.*?)\s*$")
+
+
+def read_identity(files: Path) -> tuple[int, int] | None:
+    """Give (pid, start time) of a host's pid 1, from the host's directory, when it lives."""
+    try:
+        line = (files / "pid1").read_text()
+    except FileNotFoundError:
+        return None
+    pid, started = int(line.split()[0]), int(line.rpartition(")")[2].split()[19])
+    return (pid, started) if start_time(pid) == started else None
 
 
 class LabHost:
@@ -50,13 +60,7 @@ class LabHost:
     # -- the host itself
 
     def _identity(self) -> tuple[int, int] | None:
-        """Give (pid, start time) of pid 1 when it lives."""
-        try:
-            line = (self.files / "pid1").read_text()
-        except FileNotFoundError:
-            return None
-        pid, started = int(line.split()[0]), int(line.rpartition(")")[2].split()[19])
-        return (pid, started) if start_time(pid) == started else None
+        return read_identity(self.files)
 
     @property
     def is_up(self) -> bool:
@@ -81,30 +85,24 @@ class LabHost:
             self.power_cut()  # half way up when somebody killed the setup
         if not self.is_up:
             (self.files / "pid1").unlink(missing_ok=True)
-            argv = [
-                "unshare",
-                "--net",
-                "--mount",
-                "--uts",
-                "--ipc",
-                "--pid",
-                "--fork",
-                "--kill-child",
-            ]
-            start(
-                [*argv, "sh", self.files / "setup.sh"],
-                log=self.files / "setup.log",
-                env=self._env,
-            )
+            argv = ["unshare", "--net", "--mount", "--uts", "--ipc", "--pid", "--fork", "--kill-child"]
+            start([*argv, "sh", self.files / "setup.sh"], log=self.files / "setup.log", env=self._env)
             self._wait(lambda: self.is_up, f"{self.files}/setup.log")
+        self._connect()
+        self.start_sshd()
+
+    def _connect(self) -> None:
+        """Connect the link, unless this very boot of the host has it; an `up` may have been killed before."""
+        mark, identity = self.files / "connected", str(self._identity())
+        if not mark.exists() or mark.read_text() != identity:
             net.make_link(self._state.index, self.number, self._state.token, self.pid1)
             self._add_bridges()
             self.cap_link(self._read_cap())
-        self.start_sshd()
+            mark.write_text(identity)
 
     def _add_bridges(self) -> None:
         for bridge in self.spec.bridges:
-            self.run(["ip", "link", "add", bridge, "type", "bridge"])
+            self.run(["ip", "link", "add", bridge, "type", "bridge"], check=False)
             self.run(["ip", "link", "set", bridge, "addrgenmode", "none", "up"])
 
     def power_on(self) -> None:
@@ -123,30 +121,16 @@ class LabHost:
         if (identity := self._identity()) is not None:
             kill(*identity)
             wait_gone(*identity)
-        net.remove_device(
-            net.link_name(self._state.index, self.number),
-            net.mac(self._state.token, self.number),
-        )
+        net.remove_device(net.link_name(self._state.index, self.number), net.mac(self._state.token, self.number))
         (self.files / "pid1").unlink(missing_ok=True)
 
     # -- commands
 
     def run(
-        self,
-        argv: Sequence[str | Path],
-        *,
-        check: bool = True,
-        input: str | None = None,
-        timeout: float | None = 60,
+        self, argv: Sequence[str | Path], *, check: bool = True, input: str | None = None, timeout: float | None = 60
     ) -> subprocess.CompletedProcess[str]:
         """Run a program inside the host, as root, in its /."""
-        return run(
-            [*self.enter, *argv],
-            check=check,
-            input=input,
-            timeout=timeout,
-            env=self._env,
-        )
+        return run([*self.enter, *argv], check=check, input=input, timeout=timeout, env=self._env)
 
     @property
     def enter(self) -> list[str]:
@@ -167,10 +151,7 @@ class LabHost:
 
     def _pid_inside(self, pidfile: str) -> int | None:
         """Read a pid file of the host; None when the process is gone or not the one it says."""
-        text = self.run(
-            ["sh", "-c", f'pid=$(cat {pidfile}) && kill -0 "$pid" && echo "$pid"'],
-            check=False,
-        )
+        text = self.run(["sh", "-c", f'pid=$(cat {pidfile}) && kill -0 "$pid" && echo "$pid"'], check=False)
         return int(text.stdout) if text.stdout.strip().isdigit() else None
 
     def _signal(self, pidfile: str, number: signal.Signals, *, wait: bool) -> None:
@@ -248,8 +229,7 @@ class LabHost:
                 return self.files / own / Path(inside).relative_to(prefix)
         raise LabError(f"{inside} is not one of the host's own trees: {', '.join(TREES.values())}")
 
-    def _wait(self, is_done: object, hint: str, *, timeout_s: float = 20) -> None:
-        assert callable(is_done)
+    def _wait(self, is_done: Callable[[], bool], hint: str, *, timeout_s: float = 20) -> None:
         deadline = time.monotonic() + timeout_s
         while not is_done():
             if time.monotonic() > deadline:

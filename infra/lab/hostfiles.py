@@ -20,11 +20,7 @@ TREES = {
     "etc-ssh": "/etc/ssh",
     "root-ssh": "/root/.ssh",
 }
-FILES = {
-    "machine-id": "/etc/machine-id",
-    "hostname": "/etc/hostname",
-    "hosts": "/etc/hosts",
-}
+FILES = {"machine-id": "/etc/machine-id", "hostname": "/etc/hostname", "hosts": "/etc/hosts"}
 BEATS = "/var/lib/libvirt/heartbeat"
 BOOT = "/var/lib/libvirt/boot/vmferry-guest.img"
 
@@ -181,9 +177,5 @@ def _setup(directory: LabDir, state: LabState, host: HostSpec) -> str:
         outer = local_images(directory, state.spec, host.name)
         binds.append(f"mount --bind {outer} /var/lib/libvirt/images")
     return SETUP.format(
-        files=files,
-        name=host.name,
-        binds="\n".join(binds),
-        mounts=directory.mounts,
-        base=directory.path.parent,
+        files=files, name=host.name, binds="\n".join(binds), mounts=directory.mounts, base=directory.path.parent
     )

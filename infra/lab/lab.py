@@ -3,32 +3,22 @@
 from __future__ import annotations
 
 import os
-import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from infra.lab import build
 from infra.lab import down as downing
-from infra.lab import net
-from infra.lab.guest import build_image, domain_xml, kvm_works
+from infra.lab.guest import domain_xml
 from infra.lab.host import LabHost
-from infra.lab.hostfiles import BEATS, write_client, write_host
+from infra.lab.hostfiles import BEATS
 from infra.lab.inventory import inventory_text
 from infra.lab.proc import LabError
-from infra.lab.spec import Accel, GuestSpec, GuestState, LabSpec, pages_per_tick
-from infra.lab.state import (
-    LabDir,
-    LabState,
-    index_lock,
-    lab_dir,
-    list_labs,
-    locked,
-    new_token,
-)
-from infra.lab.storage import make_disk, make_mounts, outer_disk_path
+from infra.lab.spec import GuestSpec, GuestState, LabSpec, pages_per_tick
+from infra.lab.state import LabDir, LabState, lab_dir, list_labs, locked
+from infra.lab.storage import make_disk, outer_disk_path
 from infra.lab.watch import Heartbeat, Watch, read_heartbeat
 
 UNREACHABLE = "unreachable"
-ABSENT = ""
 
 
 class Lab:
@@ -53,8 +43,9 @@ class Lab:
         need_root()
         directory = lab_dir(spec.name)
         with locked(spec.name):
-            lab = cls(directory, _claim(directory, spec))
-            lab._raise_hosts()
+            lab = cls(directory, build.claim(directory, spec))
+            lab._save(build.raise_hosts(directory, lab._state, list(lab.hosts.values())))
+            lab.inventory_path.write_text(inventory_text(directory, lab._state, list(lab.hosts.values())))
             lab._raise_guests()
         return lab
 
@@ -76,41 +67,6 @@ class Lab:
         """Remove the lab and everything it made."""
         take_down(self.name)
 
-    def _raise_hosts(self) -> None:
-        """Start what every host needs, then the hosts side by side."""
-        state, directory = self._state, self.directory
-        build_image(directory.image)
-        with ThreadPoolExecutor(max_workers=8) as pool:
-            kvm = pool.submit(self._try_kvm)
-            mounts = pool.submit(make_mounts, directory, state.spec, state.token)
-            net.make_bridge(state.index, state.token)
-            write_client(directory, state)
-            for spec in state.spec.hosts:
-                write_host(directory, state, spec)
-            mounts.result()
-            first, *others = self.hosts.values()
-            booted = [pool.submit(host.boot) for host in self.hosts.values()]
-            booted[0].result()
-            first.start_libvirtd()
-            first.virsh("capabilities")
-            cache = first.files / "cache" / "qemu" / "capabilities"
-            for host, future in zip(others, booted[1:], strict=True):
-                future.result()
-                _copy_cache(cache, host.files / "cache" / "qemu" / "capabilities")
-            list(pool.map(LabHost.start_libvirtd, others))
-            self._save(self._state.model_copy(update={"kvm": kvm.result()}))
-        self.inventory_path.write_text(inventory_text(self.directory, self._state, list(self.hosts.values())))
-
-    def _try_kvm(self) -> bool:
-        match self._state.spec.accel:
-            case Accel.KVM:
-                return True
-            case Accel.QEMU:
-                return False
-            case Accel.AUTO:
-                known = self._state.kvm
-                return kvm_works(self.directory.image, self._state.token) if known is None else known
-
     def _raise_guests(self) -> None:
         """Add the guests that are nowhere, and start those that should run and are shut off."""
         where = self.where_all()
@@ -122,8 +78,8 @@ class Lab:
     def _raise_guest(self, guest: GuestSpec, seen: dict[str, str]) -> None:
         if not seen:
             self._create(guest)
-        elif guest.state is GuestState.RUNNING and list(seen.values()) == ["shut off"]:
-            self.hosts[next(iter(seen))].virsh("start", guest.name)
+        elif guest.state is not GuestState.SHUTOFF and list(seen.values()) == ["shut off"]:
+            self.hosts[next(iter(seen))].virsh("start", guest.name, *_paused(guest))
 
     def _save(self, state: LabState) -> None:
         self._state = state
@@ -166,6 +122,16 @@ class Lab:
         """Give the OpenSSH client configuration for the outside."""
         return self.directory.path / "ssh_config"
 
+    @property
+    def identity_file(self) -> Path:
+        """Give the private key that opens every host."""
+        return self.directory.ssh / "id_ed25519"
+
+    @property
+    def known_hosts(self) -> Path:
+        """Give the hosts' keys, by name and by address."""
+        return self.directory.ssh / "known_hosts"
+
     # -- guests
 
     def add_guest(self, guest: GuestSpec) -> None:
@@ -183,15 +149,14 @@ class Lab:
         host = self.hosts[guest.host]
         make_disk(self.directory, self.spec, guest)
         xml = domain_xml(guest, kvm=self.kvm)
-        paused = ("--paused",) if guest.state is GuestState.PAUSED else ()
         if guest.transient:
-            host.virsh("create", "/dev/stdin", *paused, input=xml)
+            host.virsh("create", "/dev/stdin", *_paused(guest), input=xml)
             return
         host.virsh("define", "/dev/stdin", input=xml)
         if guest.autostart:
             host.virsh("autostart", guest.name)
         if guest.state is not GuestState.SHUTOFF:
-            host.virsh("start", guest.name, *paused)
+            host.virsh("start", guest.name, *_paused(guest))
 
     def remove_guest(self, name: str) -> None:
         """Remove a guest, its disk and its heartbeats from every host that has power."""
@@ -230,21 +195,22 @@ class Lab:
         self.hosts[host].virsh("; ".join(f"send-key {guest} --holdtime 20 {key}" for key in keys))
 
     def where_all(self) -> dict[str, dict[str, str]]:
-        """Read on which hosts each guest is and in what state, by asking every host that has power."""
-        up = [host for host in self.hosts.values() if host.is_up]
-        with ThreadPoolExecutor(max_workers=8) as pool:
-            listed = dict(zip((host.name for host in up), pool.map(_list_or_none, up), strict=True))
-        result: dict[str, dict[str, str]] = {guest: {} for guest in self.guests}
-        for host, domains in listed.items():
-            for guest, seen in result.items():
-                state = UNREACHABLE if domains is None else domains.get(guest, ABSENT)
-                if state != ABSENT:
-                    seen[host] = state
-        return result
+        """Read on which hosts each of the lab's guests is and in what state."""
+        listed = self._list_hosts()
+        return {guest: _pick(listed, guest) for guest in self.guests}
 
     def where(self, guest: str) -> dict[str, str]:
-        """Read on which hosts a guest is: {host: running, paused, shut off, … or unreachable}."""
-        return self.where_all()[guest]
+        """Read on which hosts a domain is: {host: running, paused, shut off, … or unreachable}.
+
+        Hosts without power and hosts that do not have it are left out; "unreachable" is a host that has power
+        and whose libvirtd does not answer.
+        """
+        return _pick(self._list_hosts(), guest)
+
+    def _list_hosts(self) -> dict[str, dict[str, str] | None]:
+        up = [host for host in self.hosts.values() if host.is_up]
+        with ThreadPoolExecutor(max_workers=8) as pool:
+            return dict(zip((host.name for host in up), pool.map(_list_or_none, up), strict=True))
 
     def running_on(self, guest: str) -> str:
         """Give the one host on which a guest runs; raise when it runs on none or on two."""
@@ -267,36 +233,16 @@ class Lab:
 
     def watch(self, guest: str, *, interval_s: float = 0.005) -> Watch:
         """Watch a guest on all hosts: `with lab.watch("vm1") as seen: …`, then seen.longest_gap_s."""
-        return Watch(
-            {host: self.beat_file(guest, host) for host in self.hosts},
-            interval_s=interval_s,
-        )
+        return Watch({host: self.beat_file(guest, host) for host in self.hosts}, interval_s=interval_s)
 
 
-def _claim(directory: LabDir, spec: LabSpec) -> LabState:
-    """Read the lab's record, or write one: from here on `down` can find whatever we make."""
-    if (state := directory.read_state()) is not None:
-        if state.spec.hosts != spec.hosts or state.spec.listen_tcp != spec.listen_tcp:
-            raise LabError(f"lab {spec.name} is up with other hosts; `vmferry lab down --name {spec.name}` first")
-        have = {guest.name for guest in state.spec.guests}
-        new = tuple(guest for guest in spec.guests if guest.name not in have)
-        merged = state.spec.model_copy(update={"guests": (*state.spec.guests, *new)})
-        state = state.model_copy(update={"spec": merged})
-        directory.write_state(state)
-        return state
-    with index_lock():
-        states = [lab_dir(name).read_state() for name in list_labs()]
-        index = net.choose_index({one.index for one in states if one is not None})
-        state = LabState(spec=spec, token=new_token(), index=index)
-        directory.write_state(state)
-        net.make_bridge(index, state.token)
-    return state
+def _paused(guest: GuestSpec) -> tuple[str, ...]:
+    return ("--paused",) if guest.state is GuestState.PAUSED else ()
 
 
-def _copy_cache(source: Path, dest: Path) -> None:
-    """Give a host the first one's probe of QEMU; probing takes seconds, and libvirtd checks what it reads."""
-    if not dest.exists() and source.exists():
-        shutil.copytree(source, dest)
+def _pick(listed: dict[str, dict[str, str] | None], guest: str) -> dict[str, str]:
+    found = {host: UNREACHABLE if domains is None else domains.get(guest) for host, domains in listed.items()}
+    return {host: state for host, state in found.items() if state is not None}
 
 
 def _list_or_none(host: LabHost) -> dict[str, str] | None:

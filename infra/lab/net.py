@@ -8,6 +8,7 @@ from pathlib import Path
 from infra.lab.proc import LabError, run
 
 MAX_LABS = 200
+MAX_HOSTS = 40
 
 
 def bridge_name(index: int) -> str:
@@ -69,32 +70,8 @@ def make_link(index: int, number: int, token: str, pid1: int) -> None:
     name, inner = link_name(index, number), mac(token, 100 + number)
     remove_device(name, mac(token, number))
     peer = ["peer", "name", "eth0", "address", inner, "netns", str(pid1)]
-    run(
-        [
-            "ip",
-            "link",
-            "add",
-            name,
-            "address",
-            mac(token, number),
-            "type",
-            "veth",
-            *peer,
-        ]
-    )
-    run(
-        [
-            "ip",
-            "link",
-            "set",
-            name,
-            "addrgenmode",
-            "none",
-            "master",
-            bridge_name(index),
-            "up",
-        ]
-    )
+    run(["ip", "link", "add", name, "address", mac(token, number), "type", "veth", *peer])
+    run(["ip", "link", "set", name, "addrgenmode", "none", "master", bridge_name(index), "up"])
     inside = (
         f"ip link set lo up; ip link set eth0 addrgenmode none up; ip addr add {address(index, number)}/24 dev eth0"
     )
@@ -117,15 +94,7 @@ def cap_link(index: int, number: int, pid1: int, mib_s: float | None) -> None:
             run([word.format("del") for word in side], check=False)
             continue
         # The burst must hold one 64 KiB segment, or nothing passes at all.
-        shape = [
-            "tbf",
-            "rate",
-            f"{int(mib_s * 8 * 2**20)}bit",
-            "burst",
-            "256kb",
-            "latency",
-            "100ms",
-        ]
+        shape = ["tbf", "rate", f"{int(mib_s * 8 * 2**20)}bit", "burst", "256kb", "latency", "100ms"]
         run([word.format("replace") for word in side] + shape)
 
 
@@ -137,8 +106,8 @@ def remove_device(name: str, expected_mac: str) -> bool:
     return True
 
 
-def remove_all(index: int, token: str, hosts: int) -> None:
+def remove_all(index: int, token: str) -> None:
     """Delete the lab's bridge and links, those that are there."""
-    for number in range(1, hosts + 1):
+    for number in range(1, MAX_HOSTS + 1):
         remove_device(link_name(index, number), mac(token, number))
     remove_device(bridge_name(index), mac(token, 0))

@@ -118,15 +118,16 @@ def find_by_token(token: str) -> list[tuple[int, int]]:
     """List (pid, start time) of the live processes that carry a lab's token in their environment."""
     needle = f"{TOKEN_ENV}={token}".encode()
     found: list[tuple[int, int]] = []
-    for entry in os.listdir("/proc"):
-        if not entry.isdigit() or int(entry) == os.getpid():
+    for entry in Path("/proc").glob("[0-9]*"):
+        pid = int(entry.name)
+        if pid == os.getpid():
             continue
         try:
-            environ = Path(f"/proc/{entry}/environ").read_bytes()
+            environ = (entry / "environ").read_bytes()
         except OSError:
             continue
-        if needle in environ.split(b"\0") and (started := start_time(int(entry))) is not None:
-            found.append((int(entry), started))
+        if needle in environ.split(b"\0") and (started := start_time(pid)) is not None:
+            found.append((pid, started))
     return found
 
 

@@ -101,9 +101,7 @@ class LabSpec(_Spec):
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,30}$")] = "lab"
     hosts: tuple[HostSpec, ...] = Field(
-        default=(HostSpec(name="kvm1"), HostSpec(name="kvm2")),
-        min_length=1,
-        max_length=40,
+        default=(HostSpec(name="kvm1"), HostSpec(name="kvm2")), min_length=1, max_length=40
     )
     guests: tuple[GuestSpec, ...] = ()
     accel: Accel = Accel.AUTO

@@ -8,7 +8,7 @@ import secrets
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,16 +19,7 @@ from infra.lab.spec import LabSpec
 
 DEFAULT_BASE = Path("/var/tmp/vmferry-lab")
 # The hosts cover these with file systems of their own before or while they look for the lab's files.
-UNUSABLE = (
-    "/srv",
-    "/run",
-    "/sys",
-    "/proc",
-    "/dev",
-    "/etc",
-    "/var/lib/libvirt",
-    "/var/log/libvirt",
-)
+UNUSABLE = ("/srv", "/run", "/sys", "/proc", "/dev", "/etc", "/var/lib/libvirt", "/var/log/libvirt")
 
 
 class LabState(BaseModel):
@@ -134,14 +125,8 @@ def locked(name: str, *, timeout_s: float = 120) -> Iterator[None]:
             path.unlink(missing_ok=True)
         os.close(handle)
         if base == DEFAULT_BASE:
-            _remove_if_empty(base)
-
-
-def _remove_if_empty(path: Path) -> None:
-    try:
-        path.rmdir()
-    except OSError:
-        pass
+            with suppress(OSError):  # other labs are in it
+                base.rmdir()
 
 
 @contextmanager

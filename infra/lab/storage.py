@@ -12,11 +12,7 @@ from infra.lab.spec import DiskFormat, DiskKind, GuestSpec, LabSpec
 from infra.lab.state import LabDir
 
 IMAGES = "/var/lib/libvirt/images"
-HOST_PATHS = {
-    DiskKind.SHARED: "/srv/shared",
-    DiskKind.NOLOCK: "/srv/nolock",
-    DiskKind.LOCAL: IMAGES,
-}
+HOST_PATHS = {DiskKind.SHARED: "/srv/shared", DiskKind.NOLOCK: "/srv/nolock", DiskKind.LOCAL: IMAGES}
 _MIB = 2**20
 
 
@@ -56,10 +52,7 @@ def make_mounts(directory: LabDir, spec: LabSpec, token: str) -> None:
         if host.local_size_mib is not None:
             _tmpfs(directory.mounts / f"local-{host.name}", host.local_size_mib)
     deadline = time.monotonic() + 20
-    wanted = [
-        directory.mounts / "shared",
-        *(directory.mounts / f"nolock-{host.name}" for host in spec.hosts),
-    ]
+    wanted = [directory.mounts / "shared", *(directory.mounts / f"nolock-{host.name}" for host in spec.hosts)]
     while not all(map(_answers, wanted)):
         if time.monotonic() > deadline:
             raise LabError(f"bindfs does not come up; see {directory.path}/bindfs.log")
@@ -72,21 +65,14 @@ def _bindfs(directory: LabDir, tree: str, where: Path, token: str) -> None:
     run(["umount", "-l", where], check=False)  # the corpse of one that was killed
     where.mkdir(parents=True, exist_ok=True)
     source = directory.path / tree
-    argv: list[str | Path] = [
-        "bindfs",
-        "-f",
-        "-o",
-        f"fsname={tree},subtype=glusterfs",
-        source,
-        where,
-    ]
+    argv: list[str | Path] = ["bindfs", "-f", "-o", f"fsname={tree},subtype=glusterfs", source, where]
     start(argv, log=directory.path / "bindfs.log", env=lab_env(token))
 
 
 def _answers(where: Path) -> bool:
     """Tell whether a live bindfs is mounted there."""
     try:
-        return os.stat(where).st_dev != os.stat(where.parent).st_dev
+        return where.stat().st_dev != where.parent.stat().st_dev
     except OSError:
         return False
 
@@ -124,12 +110,13 @@ def make_disk(directory: LabDir, spec: LabSpec, guest: GuestSpec) -> None:
     path = outer_disk_path(directory, spec, guest, guest.host)
     if path is None or path.exists():
         return
-    if guest.disk_format is DiskFormat.RAW:
-        write_sparse(path, guest.disk_mib, guest.disk_data_mib)
-        return
-    raw = path.with_suffix(".making")
+    raw, made = path.with_suffix(".raw-new"), path.with_suffix(".new")
     write_sparse(raw, guest.disk_mib, guest.disk_data_mib)
-    run(["qemu-img", "convert", "-f", "raw", "-O", "qcow2", raw, path], timeout=600)
+    if guest.disk_format is DiskFormat.RAW:
+        raw.replace(path)
+        return
+    run(["qemu-img", "convert", "-f", "raw", "-O", "qcow2", raw, made], timeout=600)
+    made.replace(path)
     raw.unlink()
 
 

@@ -66,13 +66,7 @@ class Watch:
     when the watch ends counts: a guest that never came back shows.
     """
 
-    def __init__(
-        self,
-        files: Mapping[str, Path],
-        *,
-        interval_s: float = 0.005,
-        pause_s: float = 0.25,
-    ) -> None:
+    def __init__(self, files: Mapping[str, Path], *, interval_s: float = 0.005, pause_s: float = 0.25) -> None:
         self.pause_s = pause_s
         self._files = dict(files)
         self._interval_s = interval_s
@@ -92,10 +86,7 @@ class Watch:
         return self
 
     def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
 
@@ -144,20 +135,14 @@ class Watch:
     @property
     def spells(self) -> list[Spell]:
         """List which host's copy beat and when, in the order they began."""
-        return sorted(
-            (one for seen in self._seen.values() for one in seen.spells),
-            key=lambda one: one.first_s,
-        )
+        return sorted((one for seen in self._seen.values() for one in seen.spells), key=lambda one: one.first_s)
 
     @property
     def overlap_s(self) -> float:
         """Give how long two copies beat at the same time; above a few ms that is a split brain."""
         spells = self.spells
         pairs = [(a, b) for i, a in enumerate(spells) for b in spells[i + 1 :] if a.host != b.host]
-        return sum(
-            (max(0.0, min(a.last_s, b.last_s) - max(a.first_s, b.first_s)) for a, b in pairs),
-            0.0,
-        )
+        return sum((max(0.0, min(a.last_s, b.last_s) - max(a.first_s, b.first_s)) for a, b in pairs), 0.0)
 
     def alive_on(self, host: str, *, within_s: float = 0.5) -> bool:
         """Tell whether the copy on a host has beaten lately (at the end of the watch, when it has ended)."""
@@ -168,7 +153,7 @@ class Watch:
 
 def _stat(path: Path) -> tuple[int, int]:
     try:
-        status = os.stat(path)
+        status = path.stat()
     except FileNotFoundError:
         return 0, 0
     return status.st_ino, status.st_size

@@ -6,6 +6,7 @@ import os
 import random
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -27,12 +28,16 @@ from infra.lab import (
     proc,
     take_down,
 )
+from infra.lab.hostfiles import BEATS
 from infra.lab.state import LabState, lab_dir
 
-pytestmark = pytest.mark.skipif(
-    os.geteuid() != 0 or shutil.which("libvirtd", path=proc.PATH) is None,
-    reason="a lab needs root and the packages of infra/lab/packages.txt",
-)
+pytestmark = [
+    pytest.mark.lab,
+    pytest.mark.skipif(
+        os.geteuid() != 0 or shutil.which("libvirtd", path=proc.PATH) is None,
+        reason="a lab needs root and the packages of infra/lab/packages.txt",
+    ),
+]
 ROOT = Path(__file__).parents[2]
 PREFIX = f"t{os.getpid()}"
 FAST = 20.0  # seconds for what takes two or three on an idle machine
@@ -41,10 +46,7 @@ FAST = 20.0  # seconds for what takes two or three on an idle machine
 @pytest.fixture(scope="module")
 def pair() -> Iterator[Lab]:
     """Two hosts, a guest on each kind of shared storage."""
-    hosts = (
-        HostSpec(name="kvm1", bridges=("br0",)),
-        HostSpec(name="kvm2", local_size_mib=32),
-    )
+    hosts = (HostSpec(name="kvm1", bridges=("br0",)), HostSpec(name="kvm2", local_size_mib=32))
     guests = (
         GuestSpec(name="onshared", disk=DiskKind.SHARED, dirty_mib_s=10, working_set_mib=16),
         GuestSpec(name="onnolock", disk=DiskKind.NOLOCK, dirty_mib_s=10, working_set_mib=16),
@@ -62,10 +64,7 @@ def traces(name: str, state: LabState | None) -> list[str]:
     left = [str(path) for path in (directory.path, directory.path.with_name(f"{name}.lock")) if path.exists()]
     for entry in Path("/proc").glob("[0-9]*"):
         try:
-            mounts, words = (
-                (entry / "mountinfo").read_text(),
-                (entry / "cmdline").read_text(),
-            )
+            mounts, words = ((entry / "mountinfo").read_text(), (entry / "cmdline").read_text())
         except OSError:
             continue
         if f"{directory.path}/" in mounts:
@@ -75,7 +74,7 @@ def traces(name: str, state: LabState | None) -> list[str]:
     if state is not None:
         left += [f"process {pid}" for pid, _ in proc.find_by_token(state.token)]
         ours = {net.mac(state.token, number) for number in range(256)}
-        left += [one for one in os.listdir("/sys/class/net") if net.read_mac(one) in ours]
+        left += [one.name for one in Path("/sys/class/net").iterdir() if net.read_mac(one.name) in ours]
     return left
 
 
@@ -85,7 +84,7 @@ def namespaces() -> set[str]:
     for link in Path("/proc").glob("[0-9]*/ns/*"):
         if link.name in {"net", "mnt", "pid"}:
             try:
-                found.add(os.readlink(link))
+                found.add(str(link.readlink()))
             except OSError:
                 continue
     return found
@@ -110,7 +109,9 @@ def test_down_leaves_no_process_namespace_mount_interface_or_file() -> None:
     lab = Lab.up(LabSpec.of(name, hosts=3, guests=2))
     state = lab_dir(name).read_state()
     spaces = {
-        os.readlink(f"/proc/{host.pid1}/ns/{kind}") for host in lab.hosts.values() for kind in ("net", "mnt", "pid")
+        str(Path(f"/proc/{host.pid1}/ns/{kind}").readlink())
+        for host in lab.hosts.values()
+        for kind in ("net", "mnt", "pid")
     }
     assert len(traces(name, state)) > 10
     assert spaces <= namespaces()
@@ -125,18 +126,7 @@ def test_down_leaves_no_process_namespace_mount_interface_or_file() -> None:
 
 def test_down_clears_up_after_an_up_that_was_killed_at_any_moment() -> None:
     name = f"{PREFIX}-killed"
-    argv = [
-        sys.executable,
-        "-m",
-        "infra.lab",
-        "up",
-        "--name",
-        name,
-        "--hosts",
-        "2",
-        "--guests",
-        "2",
-    ]
+    argv = [sys.executable, "-m", "infra.lab", "up", "--name", name, "--hosts", "2", "--guests", "2"]
     begun = 0
     for moment_s in (0.5, *(random.uniform(0.5, 2.5) for _ in range(4))):
         child = subprocess.Popen(argv, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -190,9 +180,7 @@ def test_a_guest_with_a_disk_moves_there_and_back_without_losing_a_page(pair: La
     assert b"BEAT" in ring.read_bytes()[64 * 512 : 96 * 512]
 
 
-def test_image_locks_reach_the_other_host_on_shared_and_not_on_nolock(
-    pair: Lab,
-) -> None:
+def test_image_locks_reach_the_other_host_on_shared_and_not_on_nolock(pair: Lab) -> None:
     argv = ["qemu-io", "-f", "raw", "-t", "none", "-c", "write 1M 4k"]
     on = {guest: next(iter(pair.where(guest))) for guest in ("onshared", "onnolock")}
     other = {guest: "kvm2" if host == "kvm1" else "kvm1" for guest, host in on.items()}
@@ -219,9 +207,7 @@ def test_a_capped_link_is_slow_in_both_directions_until_uncapped(pair: Lab) -> N
     assert seconds("kvm1", "kvm2") < 1.2
 
 
-def test_a_power_cut_ends_everything_and_power_on_brings_persistent_guests_back(
-    pair: Lab,
-) -> None:
+def test_a_power_cut_ends_everything_and_power_on_brings_persistent_guests_back(pair: Lab) -> None:
     pair.add_guest(GuestSpec(name="auto", host="kvm2", autostart=True, title="comes back"))
     pair.add_guest(GuestSpec(name="passing", host="kvm2", transient=True))
     pair.add_guest(GuestSpec(name="qcow", host="kvm2", disk=DiskKind.LOCAL, disk_format=DiskFormat.QCOW2))
@@ -266,15 +252,10 @@ def test_the_rate_changes_while_the_guest_runs(pair: Lab) -> None:
     pair.set_rate("onshared", 0)
 
 
-def test_the_outside_reaches_hosts_by_ssh_and_libvirt_with_the_labs_own_keys(
-    pair: Lab,
-) -> None:
+def test_the_outside_reaches_hosts_by_ssh_and_libvirt_with_the_labs_own_keys(pair: Lab) -> None:
     for host in pair.hosts.values():
         name = subprocess.run(
-            [pair.directory.path / "ssh", host.name, "hostname"],
-            capture_output=True,
-            text=True,
-            check=False,
+            [pair.directory.path / "ssh", host.name, "hostname"], capture_output=True, text=True, check=False
         )
         assert name.stdout.strip() == host.name, name.stderr
         listed = subprocess.run(["virsh", "-c", host.uri, "hostname"], capture_output=True, text=True, check=False)
@@ -309,3 +290,41 @@ def test_a_host_loses_and_regains_its_link_and_daemons(pair: Lab) -> None:
     deadline = time.monotonic() + FAST
     while pair.where("onnolock") != {host: "shut off"}:
         assert time.monotonic() < deadline
+
+
+def test_up_finishes_what_a_killed_up_began() -> None:
+    name = f"{PREFIX}-again"
+    argv = [sys.executable, "-m", "infra.lab", "up", "--name", name, "--hosts", "2", "--guests", "2"]
+    try:
+        for _ in range(2):
+            child = subprocess.Popen(argv, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            time.sleep(random.uniform(0.6, 2.0))
+            child.send_signal(signal.SIGKILL)
+            child.wait()
+        together = [subprocess.Popen(argv, cwd=ROOT, stdout=subprocess.DEVNULL) for _ in range(2)]
+        assert [child.wait() for child in together] == [0, 0]
+        lab = Lab.load(name)
+        assert lab.where_all() == {"vm1": {"kvm1": "running"}, "vm2": {"kvm2": "running"}}
+        move(lab, "vm1", "kvm1", "kvm2")
+        wait_for_beat(lab, "vm1", "kvm2")
+    finally:
+        take_down(name)
+
+
+def test_a_page_that_changes_behind_the_guests_back_is_counted(pair: Lab) -> None:
+    guest, socket_path = "watched", f"{BEATS}/gdb.sock"
+    pair.add_guest(GuestSpec(name=guest, dirty_mib_s=40, working_set_mib=4))
+    host = pair.hosts["kvm1"]
+    wait_for_beat(pair, guest, "kvm1")
+    host.virsh("qemu-monitor-command", guest, "--hmp", f"gdbserver unix:{socket_path},server=on,wait=off")
+    with socket.socket(socket.AF_UNIX) as debugger:
+        debugger.connect(str(host.outer_path(socket_path)))
+        for body in (b"?", b"M404000,4:efbeadde", b"D"):
+            debugger.sendall(b"$" + body + b"#%02x" % (sum(body) % 256))
+            time.sleep(0.1)
+            debugger.recv(4096)
+    deadline = time.monotonic() + FAST
+    while pair.heartbeats(guest)["kvm1"].errors != 1:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    pair.remove_guest(guest)
