@@ -18,7 +18,7 @@ from vmferry.rules.sharing import copies
 
 @dataclass(frozen=True)
 class Demand:
-    """What a VM takes on one destination from the start of its move; `disk` is (storage directory, bytes)."""
+    """What a VM takes on one destination from the start of its move; `disk` is (file system, bytes)."""
 
     memory_kib: int
     vcpus: int
@@ -31,8 +31,8 @@ def demand_of(case: Case) -> Demand:
     files = copies(case)
     disk: dict[str, int] = {}
     for copy in files:
-        if copy.storage is not None:
-            disk[copy.storage] = disk.get(copy.storage, 0) + (copy.allocated_bytes or 0)
+        if copy.filesystem is not None:
+            disk[copy.filesystem] = disk.get(copy.filesystem, 0) + (copy.allocated_bytes or 0)
     return Demand(
         memory_kib=0 if case.is_offline else memory_needed_kib(case.vm),
         vcpus=0 if case.is_offline else case.vm.vcpus,

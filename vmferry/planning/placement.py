@@ -30,8 +30,7 @@ def plan_evacuation(snapshot: FleetSnapshot, request: EvacuationRequest) -> Evac
     by_key = {c.key: c for c in candidates}
     ordered = order_moves([(by_key[key], dest) for key, dest in board.dest_of.items()])
     moves = tuple(
-        _move(candidate, request.host, dest, reasons[candidate.key], i)
-        for i, (candidate, dest) in enumerate(ordered)
+        _move(candidate, request.host, dest, reasons[candidate.key], i) for i, (candidate, dest) in enumerate(ordered)
     )
     stuck = sorted((c for c in candidates if c.key not in board.dest_of), key=lambda c: (c.vm.name, c.key))
     stranded = tuple(_stranded(fleet, board, candidate, request) for candidate in stuck)
@@ -67,9 +66,7 @@ def _check_request(fleet: Fleet, request: EvacuationRequest) -> None:
     if request.host not in names:
         problems.append(f"host: no host {request.host} in the inventory ({known})")
     elif side is None:
-        why = next(
-            (u.reason for u in fleet.snapshot.unreachable if u.host == request.host), "it was not asked"
-        )
+        why = next((u.reason for u in fleet.snapshot.unreachable if u.host == request.host), "it was not asked")
         problems.append(f"host: {request.host} was not read: {why}; an evacuation needs its list of VMs")
     else:
         vms = [vm for vm in request.modes if side.facts.find_vm(vm) is None]
@@ -86,9 +83,7 @@ def _judge_all(fleet: Fleet, request: EvacuationRequest) -> list[Candidate]:
     dests = _dests(fleet, request)
     vms = sorted(fleet.side(request.host).facts.vms, key=lambda vm: (vm.name, str(vm.uuid)))
     modes = request.modes
-    return [
-        judge(fleet, vm, request.host, dests, modes.get(vm.name) or modes.get(str(vm.uuid))) for vm in vms
-    ]
+    return [judge(fleet, vm, request.host, dests, modes.get(vm.name) or modes.get(str(vm.uuid))) for vm in vms]
 
 
 def _place_all(fleet: Fleet, board: Board, candidates: list[Candidate], source: str) -> dict[str, str]:
@@ -132,9 +127,7 @@ def _place_best(fleet: Fleet, board: Board, candidate: Candidate, source: str) -
     if len(candidate.demands) == 1:
         return "the only host that can take it"
     rest = f"keeps the most free of {len(fitting)} hosts with room ({100 * shares[best]:.0f} %)"
-    return (
-        rest if fleet.side(best).host.site == site else f"another site: none on site {site} has room; {rest}"
-    )
+    return rest if fleet.side(best).host.site == site else f"another site: none on site {site} has room; {rest}"
 
 
 def _move(candidate: Candidate, source: str, dest: str, reason: str, order: int) -> Move:

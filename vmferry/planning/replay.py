@@ -100,10 +100,7 @@ def _check_facts(plan: EvacuationPlan) -> Iterator[str]:
         if vm is None:
             continue
         if abs(move.memory_kib - _needs_kib(move, vm)) > 1:
-            yield (
-                f"vm {move.vm} takes {_needs_kib(move, vm)} KiB on {move.dest}, the plan says "
-                f"{move.memory_kib}"
-            )
+            yield (f"vm {move.vm} takes {_needs_kib(move, vm)} KiB on {move.dest}, the plan says {move.memory_kib}")
         vcpus = 0 if move.mode is MigrationMode.OFFLINE else vm.vcpus
         if move.vcpus != vcpus:
             yield f"vm {move.vm} takes {vcpus} vCPUs on {move.dest}, the plan says {move.vcpus}"
@@ -134,10 +131,7 @@ def _check_memory(plan: EvacuationPlan) -> Iterator[str]:
         kept = host.reserves.memory_mib * 1024 + plan.snapshot.reserved_kib.get(host.name, 0)
         free, taken = facts.memory_available_kib - kept, sum(_needs_kib(m, vm) for m, vm in moves)
         if taken > max(0, free):
-            yield (
-                f"{host.name} is over-committed: {taken // 1024} MiB of memory arrive, {free // 1024} MiB "
-                "are free"
-            )
+            yield (f"{host.name} is over-committed: {taken // 1024} MiB of memory arrive, {free // 1024} MiB are free")
 
 
 def _check_vcpus(plan: EvacuationPlan) -> Iterator[str]:
@@ -150,20 +144,21 @@ def _check_vcpus(plan: EvacuationPlan) -> Iterator[str]:
 
 
 def _check_disk(plan: EvacuationPlan) -> Iterator[str]:
+    """Copies fit; directories with equal free bytes draw on one file system, so they are added up."""
     for host, facts, moves in _arrivals(plan):
-        taken: Counter[str] = Counter()
+        taken: Counter[int] = Counter()  # by what is free there
         for move, vm in moves:
             needed = _copied(plan.snapshot, move, vm)
             if sum(needed.values()) != move.copy_bytes:
-                yield (
-                    f"vm {move.vm} copies {sum(needed.values())} bytes to {host.name}, the plan says "
-                    f"{move.copy_bytes}"
-                )
-            taken.update({directory: size for directory, size in needed.items() if directory})
-        for directory, size in taken.items():
-            free = facts.storage_free_bytes[directory]
+                size = sum(needed.values())
+                yield f"vm {move.vm} copies {size} bytes to {host.name}, the plan says {move.copy_bytes}"
+            for directory, size in needed.items():
+                if directory:
+                    taken[facts.storage_free_bytes[directory]] += size
+        for free, size in taken.items():
             if size > free:
-                yield f"{host.name} is over-committed: {size} bytes arrive in {directory}, {free} are free"
+                where = ", ".join(sorted(d for d, f in facts.storage_free_bytes.items() if f == free))
+                yield f"{host.name} is over-committed: {size} bytes arrive in {where}, {free} are free"
 
 
 def _copied(snapshot: FleetSnapshot, move: Move, vm: Vm) -> Counter[str]:

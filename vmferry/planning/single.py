@@ -47,9 +47,7 @@ def plan_vm(snapshot: FleetSnapshot, request: MigrationRequest, arriving: Vm | N
     if source is not None and source == request.dest:
         problems.append(f"dest: vm {request.vm} is on {source} already; name another host")
     if problems or source is None:
-        raise InvalidInput(
-            f"vm {request.vm}: " + "; ".join(problems), problems=tuple(problems), vm=request.vm
-        )
+        raise InvalidInput(f"vm {request.vm}: " + "; ".join(problems), problems=tuple(problems), vm=request.vm)
     vm = found[source]
     mode, reason = choose_mode(vm, request.mode)
     case = fleet.case(vm, source, request.dest, mode, arriving or apply_changes(vm, request.changes))

@@ -112,13 +112,9 @@ def apply_changes(vm: Vm, changes: DomainChanges) -> Vm:
     """Return the VM as it is with `changes` applied; the VM itself when nothing changes."""
     if changes.is_empty:
         return vm
-    disks = tuple(
-        d.model_copy(update={"source": changes.disk_sources.get(d.target, d.source)}) for d in vm.disks
-    )
+    disks = tuple(d.model_copy(update={"source": changes.disk_sources.get(d.target, d.source)}) for d in vm.disks)
     maps = {"bridge": changes.bridges, "network": changes.networks}
-    nics = tuple(
-        n.model_copy(update={"source": maps.get(n.kind, {}).get(n.source or "", n.source)}) for n in vm.nics
-    )
+    nics = tuple(n.model_copy(update={"source": maps.get(n.kind, {}).get(n.source or "", n.source)}) for n in vm.nics)
     return vm.model_copy(update={"disks": disks, "nics": nics})
 
 

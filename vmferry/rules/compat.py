@@ -46,9 +46,7 @@ def max_vcpus(case: Case) -> Iterator[str]:
     """The machine type takes as many vCPUs on the destination."""
     limit = case.dest.max_vcpus.get(canonical_machine(case) or "")
     if limit is not None and case.vm.vcpus > limit:
-        yield (
-            f"vm {case.vm.name} has {case.vm.vcpus} vCPUs; its machine type takes {limit} on {case.dest.name}"
-        )
+        yield (f"vm {case.vm.name} has {case.vm.vcpus} vCPUs; its machine type takes {limit} on {case.dest.name}")
 
 
 def qemu_older(case: Case) -> Iterator[str]:

@@ -24,9 +24,7 @@ def stale_definition(case: Case) -> Iterator[str]:
     there = case.dest.by_uuid.get(case.vm.uuid)
     if there is not None and not there.is_active and there.name == case.vm.name:
         extra = (
-            ", with a managed save image that would be restored over the newer disk"
-            if there.has_managed_save
-            else ""
+            ", with a managed save image that would be restored over the newer disk" if there.has_managed_save else ""
         )
         yield (
             f"{case.dest.name} has an old definition of vm {case.vm.name} (same UUID, {there.state}{extra}), "

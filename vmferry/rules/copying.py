@@ -74,8 +74,8 @@ def space(case: Case) -> Iterator[str]:
     """The destination has room for the allocated bytes of all copies, per directory."""
     needed: dict[str, int] = {}
     for copy in copies(case):
-        if copy.storage is not None:
-            needed[copy.storage] = needed.get(copy.storage, 0) + (copy.allocated_bytes or 0)
+        if copy.filesystem is not None:
+            needed[copy.filesystem] = needed.get(copy.filesystem, 0) + (copy.allocated_bytes or 0)
     for storage, size in needed.items():
         free = case.dest.facts.storage_free_bytes[storage]
         if size > free:

@@ -87,8 +87,7 @@ def vdpa(case: Case) -> Iterator[str]:
     for device in case.vm.devices:
         if device.kind == "vdpa" or "vdpa" in device.attributes.get("type", ""):
             yield (
-                f"vm {case.vm.name} uses vhost-vdpa ({device.detail}) of {case.source.name}; detach it "
-                "before the move"
+                f"vm {case.vm.name} uses vhost-vdpa ({device.detail}) of {case.source.name}; detach it before the move"
             )
 
 

@@ -112,11 +112,7 @@ def host_file_missing(case: Case) -> Iterator[str]:
     if case.pair is None:
         return
     for path in host_files(case.arriving):
-        if (
-            path in case.pair.source_files
-            and path not in case.pair.dest_files
-            and not is_shared(case, path, path)
-        ):
+        if path in case.pair.source_files and path not in case.pair.dest_files and not is_shared(case, path, path):
             yield (
                 f"vm {case.vm.name} needs {path}, which {case.dest.name} lacks; install the package that has "
                 f"it (`rpm -qf {path}` or `dpkg -S {path}` on {case.source.name}), or give an XML with "

@@ -36,10 +36,7 @@ class Rule:
     def judge(self, case: Case, severity: Severity) -> list[Finding]:
         """Return the rule's findings; a rule that raises is a bug and blocks, it never passes silently."""
         try:
-            return [
-                Finding(rule=self.id, severity=severity, message=m, source=self.source)
-                for m in self.check(case)
-            ]
+            return [Finding(rule=self.id, severity=severity, message=m, source=self.source) for m in self.check(case)]
         except Exception as error:
             message = (
                 f"rule {self.id} failed: {error!r} (vm {case.vm.name}, {case.source.name} → "
@@ -58,9 +55,7 @@ def always(severity: Severity, *, upstream: Severity | None = None) -> Weights:
     return _grid(tuple(MigrationMode), severity, upstream or severity)
 
 
-def running(
-    severity: Severity, *, upstream: Severity | None = None, offline: Severity | None = None
-) -> Weights:
+def running(severity: Severity, *, upstream: Severity | None = None, offline: Severity | None = None) -> Weights:
     """Weigh live and non-live moves, and offline ones when `offline` is given."""
     rest = _grid((MigrationMode.OFFLINE,), offline, offline) if offline else {}
     return {**_grid(RUNNING_MODES, severity, upstream or severity), **rest}

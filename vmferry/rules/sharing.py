@@ -55,16 +55,15 @@ def is_shared(case: Case, path: str, dest_path: str) -> bool:
     """
     if case.pair is None:
         return is_declared_shared(case, path, dest_path)
-    return case.pair.is_same_storage(path) and (
-        path == dest_path or is_declared_shared(case, path, dest_path)
-    )
+    return case.pair.is_same_storage(path) and (path == dest_path or is_declared_shared(case, path, dest_path))
 
 
 @dataclass(frozen=True)
 class Copy:
     """One file that an offline move copies; `allocated_bytes` None where the file was not read.
 
-    `storage` is the directory of the destination whose free bytes count for it, None where none is known.
+    `storage` is the directory of the destination whose free bytes count for it, None where none is known;
+    `filesystem` stands for all directories that draw on the same free bytes.
     """
 
     source_path: str
@@ -72,6 +71,7 @@ class Copy:
     size_bytes: int | None
     allocated_bytes: int | None
     storage: str | None
+    filesystem: str | None
     is_nvram: bool
     is_block: bool
 
@@ -81,14 +81,25 @@ def _storage(case: Case, path: str) -> str | None:
     return max(holding, key=len, default=None)
 
 
+def _filesystem(case: Case, storage: str | None) -> str | None:
+    """Return one directory for all with the same free bytes: read at once, to the byte, they are one file system.
+
+    Two file systems with equal free bytes by chance are taken for one: that refuses, it never over-commits.
+    """
+    free = case.dest.facts.storage_free_bytes
+    return None if storage is None else min(d for d in free if free[d] == free[storage])
+
+
 def _copy(case: Case, path: str, dest_path: str, *, is_nvram: bool) -> Copy:
     facts = case.pair.source_files.get(path) if case.pair is not None else None
+    storage = _storage(case, dest_path)
     return Copy(
         source_path=path,
         dest_path=dest_path,
         size_bytes=facts.size_bytes if facts else None,
         allocated_bytes=facts.allocated_bytes if facts else None,
-        storage=_storage(case, dest_path),
+        storage=storage,
+        filesystem=_filesystem(case, storage),
         is_nvram=is_nvram,
         is_block=facts.is_block if facts else False,
     )
@@ -106,9 +117,7 @@ def copies(case: Case) -> tuple[Copy, ...]:
         if disk.kind is DiskKind.FILE and disk.source and not is_media(disk):
             dest_path = case.dest_path(disk)
             if not is_shared(case, disk.source, dest_path):
-                found.setdefault(
-                    (disk.source, dest_path), _copy(case, disk.source, dest_path, is_nvram=False)
-                )
+                found.setdefault((disk.source, dest_path), _copy(case, disk.source, dest_path, is_nvram=False))
     if case.vm.nvram:
         dest_path = case.arriving.nvram or case.vm.nvram
         if not is_shared(case, case.vm.nvram, dest_path):

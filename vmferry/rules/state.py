@@ -10,7 +10,7 @@ from vmferry.rules.case import Case
 _MOVABLE = (DomainState.RUNNING, DomainState.BLOCKED, DomainState.PAUSED)
 # Reasons (virsh domstate --reason) for which a paused VM is simply at rest; every other means that libvirt,
 # an I/O error or a crash holds it and that its memory is not to be trusted or is being written elsewhere.
-_AT_REST = ("", "unknown", "user", "from snapshot")
+_AT_REST = ("user", "from snapshot")
 _NEXT = {
     DomainState.NOSTATE: "find out with `virsh domstate --reason`",
     DomainState.SHUTDOWN: "wait until it is shut off, then move it offline",
@@ -29,6 +29,15 @@ def xml_unreadable(case: Case) -> Iterator[str]:
         )
 
 
+def other_vm(case: Case) -> Iterator[str]:
+    """The XML given for the destination is this VM's: same name, same UUID."""
+    if (case.arriving.name, case.arriving.uuid) != (case.vm.name, case.vm.uuid):
+        yield (
+            f"vm {case.vm.name} ({case.vm.uuid}): the XML given for {case.dest.name} is of {case.arriving.name} "
+            f"({case.arriving.uuid}); make it from `virsh dumpxml --migratable {case.vm.name}` and keep both"
+        )
+
+
 def mode_state(case: Case) -> Iterator[str]:
     """A running VM moves live or non-live, a shut-off one offline.
 
@@ -43,8 +52,7 @@ def mode_state(case: Case) -> Iterator[str]:
         )
     if not case.is_offline and not case.vm.is_active:
         yield (
-            f"vm {case.vm.name} is {case.vm.state}; a {case.mode} move needs a running VM: ask for offline, "
-            "or start it"
+            f"vm {case.vm.name} is {case.vm.state}; a {case.mode} move needs a running VM: ask for offline, or start it"
         )
 
 
@@ -61,8 +69,7 @@ def state_unmovable(case: Case) -> Iterator[str]:
         )
     if vm.state in _MOVABLE and vm.state_reason.startswith("post-copy"):
         yield (
-            f"vm {vm.name} is {vm.state}{_reason(case)}: its memory is split between two hosts; run `vmferry "
-            "recover`"
+            f"vm {vm.name} is {vm.state}{_reason(case)}: its memory is split between two hosts; run `vmferry recover`"
         )
 
 

@@ -34,6 +34,7 @@ RULES: tuple[Rule, ...] = (
         always(BLOCK),
         "vmferry.domxml: what is not understood is not moved",
     ),
+    Rule("xml-other-vm", state.other_vm, always(BLOCK), "reference 9.5: --xml adjusts the VM's own XML", is_final=True),
     Rule("already-moving", hosts.already_moving, always(BLOCK), f"{FACTS}: ERR 55; failure mode 47"),
     Rule("two-copies", conflict.two_copies, always(BLOCK), "failure mode 1", is_final=True),
     # the hosts
@@ -99,9 +100,7 @@ RULES: tuple[Rule, ...] = (
         "reference 9.6, Table 9.2; failure mode 29",
     ),
     Rule("libvirt-older", compat.libvirt_older, always(WARN), "reference 9.6, Table 9.2; failure mode 29"),
-    Rule(
-        "cpu-not-compared", compat.cpu_not_compared, running(WARN), "failure mode 27; libvirt virCPUCompare"
-    ),
+    Rule("cpu-not-compared", compat.cpu_not_compared, running(WARN), "failure mode 27; libvirt virCPUCompare"),
     # room
     Rule("memory", room.memory, running(BLOCK), "failure mode 46"),
     Rule("memory-total", room.memory_total, offline_only(WARN), "failure mode 46"),
@@ -181,9 +180,7 @@ RULES: tuple[Rule, ...] = (
     # other ties to the source
     Rule("block-job", hostbound.block_job, running(BLOCK), f"{ALLOWED}: block job; failure mode 41"),
     Rule("invariant-tsc", hostbound.invariant_tsc, running(BLOCK), f"{ALLOWED}: invtsc; failure mode 28"),
-    Rule(
-        "accelerated-video", hostbound.accelerated_video, running(BLOCK), "QEMU: virgl is not yet migratable"
-    ),
+    Rule("accelerated-video", hostbound.accelerated_video, running(BLOCK), "QEMU: virgl is not yet migratable"),
     Rule(
         "graphics-address",
         hostbound.graphics_address,

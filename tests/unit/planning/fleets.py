@@ -36,9 +36,7 @@ def source_vms(draw: st.DrawFn, most: int = 10) -> tuple[Vm, ...]:
         size = draw(st.integers(1, 12)) * GIB_KIB // 2
         nics = (Nic(kind="bridge", source=draw(st.sampled_from(["br0", "br0", "br1"]))),)
         fields: dict[str, Any] = {"memory_kib": size, "vcpus": draw(st.integers(1, 6)), "nics": nics}
-        match draw(
-            st.sampled_from(["running", "running", "paused", "off", "off-shared", "transient", "local"])
-        ):
+        match draw(st.sampled_from(["running", "running", "paused", "off", "off-shared", "transient", "local"])):
             case "paused":
                 vms.append(build_vm(name, state=DomainState.PAUSED, state_reason="user", **fields))
             case "off":
@@ -63,16 +61,12 @@ def fleets(draw: st.DrawFn) -> FleetSnapshot:
         hosts.append(draw(_destination(f"dest-{number}")))
     names = [host.name for host, facts in hosts[1:] if facts is not None]
     sizes = draw(st.integers(1, 8)) * GIB // 2
-    pairs = [
-        build_pair(SOURCE, name, source_files=_files(vms, sizes)) for name in names if draw(st.integers(0, 9))
-    ]
+    pairs = [build_pair(SOURCE, name, source_files=_files(vms, sizes)) for name in names if draw(st.integers(0, 9))]
     lost = [Unreachable(host=h.name, reason="no route") for h, facts in hosts if facts is None]
     closed = [build_cordon(name) for name in names if draw(st.integers(0, 5)) == 0]
     runs = {str(vm.uuid): "run-1" for vm in vms if draw(st.integers(0, 9)) == 0}
     reserved = {name: draw(st.integers(0, 4)) * GIB_KIB for name in names}
-    return build_snapshot(
-        hosts, pairs=pairs, unreachable=lost, cordons=closed, open_runs=runs, reserved_kib=reserved
-    )
+    return build_snapshot(hosts, pairs=pairs, unreachable=lost, cordons=closed, open_runs=runs, reserved_kib=reserved)
 
 
 def _files(vms: tuple[Vm, ...], size: int) -> dict[str, Any]:
@@ -84,9 +78,7 @@ def _files(vms: tuple[Vm, ...], size: int) -> dict[str, Any]:
 
 @st.composite
 def _destination(draw: st.DrawFn, name: str) -> tuple[Host, HostFacts | None]:
-    reserves = Reserves(
-        memory_mib=draw(st.sampled_from([0, 512])), vcpu_ratio=draw(st.sampled_from([0.5, 1.0, 8.0]))
-    )
+    reserves = Reserves(memory_mib=draw(st.sampled_from([0, 512])), vcpu_ratio=draw(st.sampled_from([0.5, 1.0, 8.0])))
     host = build_host(name, reserves=reserves, site=draw(st.sampled_from(["default", "default", "far"])))
     if draw(st.integers(0, 9)) == 0:
         return host, None

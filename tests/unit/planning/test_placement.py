@@ -59,9 +59,7 @@ def test_every_domain_of_the_host_is_moved_or_stranded_with_reasons(snapshot: Fl
     made = plan_evacuation(snapshot, ASK)
     facts = snapshot.facts(SOURCE)
     assert facts is not None
-    assert sorted([m.vm for m in made.moves] + [s.vm for s in made.stranded]) == sorted(
-        vm.name for vm in facts.vms
-    )
+    assert sorted([m.vm for m in made.moves] + [s.vm for s in made.stranded]) == sorted(vm.name for vm in facts.vms)
     others = [name for name in snapshot.inventory.names() if name != SOURCE]
     for stranded in made.stranded:
         assert list(stranded.reasons) == (others or [SOURCE])
@@ -96,9 +94,7 @@ def _shuffled(snapshot: FleetSnapshot, shuffle: random.Random) -> FleetSnapshot:
 
     hosts = tuple(facts.model_copy(update={"vms": mixed(facts.vms)}) for facts in mixed(snapshot.hosts))
     reserved = dict(mixed(tuple(snapshot.reserved_kib.items())))
-    return snapshot.model_copy(
-        update={"hosts": hosts, "pairs": mixed(snapshot.pairs), "reserved_kib": reserved}
-    )
+    return snapshot.model_copy(update={"hosts": hosts, "pairs": mixed(snapshot.pairs), "reserved_kib": reserved})
 
 
 @given(fleets())
@@ -155,13 +151,9 @@ def test_the_vm_with_the_fewest_hosts_is_placed_first() -> None:
     assert dests(plan(build_snapshot(hosts))) == {"picky": "dest-1", "vm-0": "dest-2", "vm-1": "dest-2"}
 
 
-@given(
-    st.lists(st.integers(1, 8), min_size=2, max_size=7), st.lists(st.integers(2, 16), min_size=2, max_size=3)
-)
+@given(st.lists(st.integers(1, 8), min_size=2, max_size=7), st.lists(st.integers(2, 16), min_size=2, max_size=3))
 @settings(max_examples=200, deadline=None)
-def test_no_vm_is_stranded_when_moving_one_or_exchanging_two_makes_room(
-    sizes: list[int], rooms: list[int]
-) -> None:
+def test_no_vm_is_stranded_when_moving_one_or_exchanging_two_makes_room(sizes: list[int], rooms: list[int]) -> None:
     vms = [build_vm(f"vm-{n}", memory_kib=size * GIB_KIB) for n, size in enumerate(sizes)]
     hosts = [(build_host(SOURCE), build_facts(SOURCE, vms))]
     for number, room in enumerate(rooms):
@@ -175,9 +167,7 @@ def test_no_vm_is_stranded_when_moving_one_or_exchanging_two_makes_room(
         assert not _one_exchange_away(stranded.vm, dests(made), needs, free)
 
 
-def _one_exchange_away(
-    stuck: str, where: dict[str, str], needs: dict[str, int], free: dict[str, int]
-) -> bool:
+def _one_exchange_away(stuck: str, where: dict[str, str], needs: dict[str, int], free: dict[str, int]) -> bool:
     """Try every new place for the stuck VM and any two placed ones."""
     pairs = itertools.combinations_with_replacement(where, 2) if where else [()]
     for pair in pairs:
@@ -283,9 +273,7 @@ def test_all_wrong_names_of_a_request_are_said_at_once() -> None:
 
 @pytest.mark.parametrize("lost", [[], [Unreachable(host=SOURCE, reason="timed out")]])
 def test_a_host_that_was_not_read_cannot_be_emptied(lost: list[Unreachable]) -> None:
-    snapshot = build_snapshot(
-        [(build_host(SOURCE), None), (build_host("b"), build_facts("b"))], unreachable=lost
-    )
+    snapshot = build_snapshot([(build_host(SOURCE), None), (build_host("b"), build_facts("b"))], unreachable=lost)
     with pytest.raises(InvalidInput, match=r"was not read: (timed out|it was not asked)"):
         plan(snapshot)
 

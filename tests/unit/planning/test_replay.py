@@ -74,9 +74,7 @@ DEFECTS: dict[str, tuple[Defect, str]] = {
     ),
     "a stranded VM is moved too": (
         lambda p: p.model_copy(
-            update={
-                "moves": (*p.moves, p.moves[0].model_copy(update={"vm": "d", "uuid": str(build_uuid("d"))}))
-            }
+            update={"moves": (*p.moves, p.moves[0].model_copy(update={"vm": "d", "uuid": str(build_uuid("d"))}))}
         ),
         "appears 2 times",
     ),

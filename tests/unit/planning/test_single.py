@@ -96,9 +96,7 @@ def test_everything_wrong_is_said_at_once() -> None:
 def test_a_vm_that_is_at_its_destination_is_not_moved() -> None:
     assert (
         "is on dest-1 already"
-        in problems(build_snapshot([(build_host("dest-1"), build_facts("dest-1", [build_vm("a")]))]), ask())[
-            0
-        ]
+        in problems(build_snapshot([(build_host("dest-1"), build_facts("dest-1", [build_vm("a")]))]), ask())[0]
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from tests.unit.builders import (
@@ -111,6 +112,7 @@ OFF_STATE: dict[str, Any] = {"state": DomainState.SHUTOFF, "state_reason": "shut
 # rule → (cases with a finding, cases without)
 CASES: dict[str, tuple[Makers, Makers]] = {
     "xml-unreadable": ((lambda: on(problems=("no <uuid>",)),), (on,)),
+    "xml-other-vm": ((lambda: replace(on(), arriving=build_vm("other")),), (on,)),
     "already-moving": (
         (lambda: make(open_runs={str(build_uuid("wanderer1")): "run-7"}),),
         (lambda: make(open_runs={str(build_uuid("other")): "run-7"}),),
@@ -165,6 +167,7 @@ CASES: dict[str, tuple[Makers, Makers]] = {
     "state-unmovable": (
         (
             lambda: on(state=DomainState.PAUSED, state_reason="I/O error"),
+            lambda: on(state=DomainState.PAUSED, state_reason=""),
             lambda: on(state=DomainState.PAUSED, state_reason="migrating"),
             lambda: on(state=DomainState.RUNNING, state_reason="post-copy failed"),
             lambda: on(state=DomainState.CRASHED),
@@ -296,16 +299,12 @@ CASES: dict[str, tuple[Makers, Makers]] = {
     ),
     "cache-mode": (
         (
-            lambda: make(
-                build_vm(disks=(build_disk(cache="writeback"),)), source={"qemu_version": 2_012_000}
-            ),
+            lambda: make(build_vm(disks=(build_disk(cache="writeback"),)), source={"qemu_version": 2_012_000}),
             lambda: make(build_vm(disks=(build_disk(cache=None),)), source={"qemu_version": 3_001_000}),
         ),
         (
             lambda: with_disk(cache="writeback"),
-            lambda: make(
-                build_vm(disks=(build_disk(cache="directsync"),)), source={"qemu_version": 2_012_000}
-            ),
+            lambda: make(build_vm(disks=(build_disk(cache="directsync"),)), source={"qemu_version": 2_012_000}),
             lambda: make(
                 build_vm(disks=(build_disk(cache="writeback", is_readonly=True),)),
                 source={"qemu_version": 2_012_000},
@@ -354,9 +353,7 @@ CASES: dict[str, tuple[Makers, Makers]] = {
             lambda: make(
                 build_off_vm(),
                 pair=off_pair(
-                    source_files={
-                        DISK4: FileFacts(path=DISK4, size_bytes=1, allocated_bytes=1, is_block=True)
-                    }
+                    source_files={DISK4: FileFacts(path=DISK4, size_bytes=1, allocated_bytes=1, is_block=True)}
                 ),
             ),
         ),
@@ -369,8 +366,20 @@ CASES: dict[str, tuple[Makers, Makers]] = {
                 build_off_vm(disks=(build_disk(DISK4), build_disk(f"{LOCAL}/b.qcow2", "vdb"))),
                 dest={"storage_free_bytes": {LOCAL: 2 * GIB - 1}},
             ),
+            # two directories of one file system
+            lambda: make(
+                build_off_vm(disks=(build_disk(DISK4), build_disk("/srv/b/b.qcow2", "vdb"))),
+                dest={"storage_free_bytes": {LOCAL: GIB, "/srv/b": GIB}},
+            ),
         ),
-        (off, lambda: make(build_off_vm(), dest={"storage_free_bytes": {LOCAL: GIB}})),
+        (
+            off,
+            lambda: make(build_off_vm(), dest={"storage_free_bytes": {LOCAL: GIB}}),
+            lambda: make(
+                build_off_vm(disks=(build_disk(DISK4), build_disk("/srv/b/b.qcow2", "vdb"))),
+                dest={"storage_free_bytes": {LOCAL: GIB, "/srv/b": GIB + 1}},
+            ),
+        ),
     ),
     "copy-file-in-use": (
         (
@@ -395,9 +404,7 @@ CASES: dict[str, tuple[Makers, Makers]] = {
     "nic-passthrough": (
         (
             lambda: with_nic("hostdev", "0000:01:10.0"),
-            lambda: with_device(
-                "hostdev", "pci 0000:01:10.0 (interface 52:54)", type="pci", **{"from": "interface"}
-            ),
+            lambda: with_device("hostdev", "pci 0000:01:10.0 (interface 52:54)", type="pci", **{"from": "interface"}),
         ),
         (on,),
     ),
@@ -452,15 +459,11 @@ CASES: dict[str, tuple[Makers, Makers]] = {
     "graphics-address": (
         (
             lambda: with_device("graphics", "vnc 10.0.0.1", type="vnc", listen="10.0.0.1"),
-            lambda: with_device(
-                "serial", "tcp 10.0.0.1:4555", type="tcp", mode="bind", address="10.0.0.1:4555"
-            ),
+            lambda: with_device("serial", "tcp 10.0.0.1:4555", type="tcp", mode="bind", address="10.0.0.1:4555"),
         ),
         (
             on,
-            lambda: with_device(
-                "serial", "tcp 0.0.0.0:4555", type="tcp", mode="bind", address="0.0.0.0:4555"
-            ),
+            lambda: with_device("serial", "tcp 0.0.0.0:4555", type="tcp", mode="bind", address="0.0.0.0:4555"),
             lambda: with_device("serial", "tcp log:514", type="tcp", mode="connect", address="log:514"),
         ),
     ),

@@ -52,9 +52,7 @@ faults = st.frozensets(st.sampled_from(sorted(FAULTS)))
 
 @given(faults, faults)
 @settings(max_examples=60, deadline=None)
-def test_a_finding_never_disappears_because_another_is_there(
-    few: frozenset[str], more: frozenset[str]
-) -> None:
+def test_a_finding_never_disappears_because_another_is_there(few: frozenset[str], more: frozenset[str]) -> None:
     first = {f.rule for f in check_move(make(faulty(few))).findings}
     both = {f.rule for f in check_move(make(faulty(few | more))).findings}
     assert few <= first
@@ -67,9 +65,7 @@ def test_the_order_of_the_rules_does_not_matter(names: frozenset[str], shuffle: 
     case = make(faulty(names))
     shuffled = list(RULES)
     shuffle.shuffle(shuffled)
-    found = [
-        f for r in shuffled for f in r.judge(case, r.severity(case.profile, case.mode)) if _asked(r, case)
-    ]
+    found = [f for r in shuffled for f in r.judge(case, r.severity(case.profile, case.mode)) if _asked(r, case)]
     key = lambda f: (f.rule, f.message)  # noqa: E731
     assert sorted(found, key=key) == sorted(check_move(case).findings, key=key)
 
@@ -141,6 +137,4 @@ def test_everything_wrong_is_said_at_once() -> None:
 
 def test_messages_name_vm_host_and_a_number_with_its_unit() -> None:
     report = check_move(make(dest={"memory_available_kib": 2 << 20}))
-    assert report.blockers[0].message.startswith(
-        "vm wanderer1: dest-example has 2048 MiB free, needs 2153 MiB"
-    )
+    assert report.blockers[0].message.startswith("vm wanderer1: dest-example has 2048 MiB free, needs 2153 MiB")
