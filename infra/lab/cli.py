@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 
-from infra.lab.lab import Lab, take_down
+from infra.lab.lab import Lab, need_root, take_down
 from infra.lab.proc import LabError
 from infra.lab.spec import LabSpec
 
@@ -32,8 +32,12 @@ def _plain_errors() -> Iterator[None]:
     """Show what went wrong in one line, and exit 1."""
     try:
         yield
-    except (LabError, ValidationError) as error:
+    except LabError as error:
         typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(1) from error
+    except ValidationError as error:
+        for one in error.errors():
+            typer.echo(f"error: {'.'.join(map(str, one['loc'])) or 'spec'}: {one['msg']}", err=True)
         raise typer.Exit(1) from error
 
 
@@ -76,6 +80,7 @@ def down(
 def status() -> None:
     """Show the labs of this machine, their hosts, guests and heartbeats."""
     with _plain_errors():
+        need_root()
         names = Lab.names()
         if not names:
             typer.echo("there are no labs; `vmferry lab up` makes one")

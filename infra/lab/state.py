@@ -103,18 +103,9 @@ def list_labs() -> list[str]:
 def locked(name: str, *, timeout_s: float = 120) -> Iterator[None]:
     """Hold a lab's lock; two commands on one lab wait for each other, and a killed one lets go."""
     base = base_dir()
-    base.mkdir(parents=True, exist_ok=True)
     path = base / f"{name}.lock"
     deadline = time.monotonic() + timeout_s
-    while True:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if path.exists() and os.fstat(handle).st_ino == path.stat().st_ino:
-                break
-        except OSError:  # taken, or removed by the one who had it
-            pass
-        os.close(handle)
+    while (handle := _try_lock(path)) is None:
         if time.monotonic() > deadline:
             raise LabError(f"lab {name} is locked by another command ({path})")
         time.sleep(0.05)
@@ -127,6 +118,23 @@ def locked(name: str, *, timeout_s: float = 120) -> Iterator[None]:
         if base == DEFAULT_BASE:
             with suppress(OSError):  # other labs are in it
                 base.rmdir()
+
+
+def _try_lock(path: Path) -> int | None:
+    """Take a lock file; None when it is taken, or was removed meanwhile by the one who had it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except FileNotFoundError:  # the last lab went, and the directory of all labs with it
+        return None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.fstat(handle).st_ino == path.stat().st_ino:
+            return handle
+    except OSError:
+        pass
+    os.close(handle)
+    return None
 
 
 @contextmanager
