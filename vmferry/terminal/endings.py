@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from vmferry.errors import LeftBehind, VmferryError
-from vmferry.model.evacuation import EvacuationPlan, EvacuationReport
+from vmferry.model.evacuation import EvacuationPlan, EvacuationReport, Stranded
 from vmferry.model.findings import PreflightReport
 from vmferry.model.migration import MigrationOutcome
 from vmferry.reporting import outcome_line, report_headline, report_path, write_report
@@ -26,6 +26,16 @@ def _worst(code: ExitCode, error: VmferryError | None) -> ExitCode:
     return code_of_error(error) if error is not None and code is ExitCode.DONE else code
 
 
+def stranded_lines(stranded: Stranded) -> list[str]:
+    """One line per reason, with the hosts it holds for; never nothing."""
+    hosts: dict[str, list[str]] = {}
+    for host, findings in stranded.reasons.items():
+        for finding in findings:
+            hosts.setdefault(f"{finding.rule}: {finding.message}", []).append(host)
+    lines = [f"{stranded.vm}: stranded: not to {', '.join(where)}: {text}" for text, where in hosts.items()]
+    return lines or [f"{stranded.vm}: stranded: no host could be tried"]
+
+
 def end_evacuation(current: Session, ended: Ended) -> NoReturn:
     """Show plan or outcomes, who is stranded and why, the headline, the report's path, the next commands."""
     screen, plan, error = current.screen, ended.seen.plan, ended.error
@@ -35,7 +45,7 @@ def end_evacuation(current: Session, ended: Ended) -> NoReturn:
     if report.is_dry_run and plan is not None:
         show.show_plan(screen, plan)
     show.show_outcomes(screen, report.outcomes)
-    problems = [f"{vm.vm}: stranded: {vm.summary() or 'no host could be tried'}" for vm in report.stranded]
+    problems = [line for vm in report.stranded for line in stranded_lines(vm)]
     problems += [f"{vm}: not started" for vm in report.not_started]
     code = _worst(code_of_report(report), error)
     if error is not None and not isinstance(error, LeftBehind):  # LeftBehind repeats the headline
@@ -75,23 +85,27 @@ def end_migration(current: Session, ended: Ended) -> NoReturn:
         code = ExitCode.REFUSED if blockers else ExitCode.DONE
         current.end(code, {"preflight": result.model_dump(mode="json")}, blockers)
     code = _worst(code_of_outcomes([result]), error)
-    current.screen.say(outcome_line(result), style="bold")
-    for note in result.notes:
-        current.screen.say(f"note: {note}")
-    for command in result.next_commands:
-        current.screen.say(f"next: {command}")
+    _say_outcomes(current, ended, [result])
     problems = problems_of(error) if error is not None else []
     current.end(code, {"outcome": result.model_dump(mode="json")}, problems)
+
+
+def _say_outcomes(current: Session, ended: Ended, outcomes: Sequence[MigrationOutcome]) -> None:
+    """Outcomes that an event has shown are not shown again; notes and commands are."""
+    for outcome in outcomes:
+        if outcome not in ended.seen.outcomes:
+            current.screen.say(outcome_line(outcome), style="bold")
+        for note in outcome.notes:
+            current.screen.say(f"{outcome.vm}: {note}")
+        for command in outcome.next_commands:
+            current.screen.say(f"next: {command}")
 
 
 def end_recovery(current: Session, ended: Ended) -> NoReturn:
     """Show how each open run was settled."""
     error = ended.error
     outcomes: Sequence[MigrationOutcome] = ended.seen.outcomes if ended.result is None else ended.result
-    for outcome in outcomes:
-        current.screen.say(outcome_line(outcome))
-        for command in outcome.next_commands:
-            current.screen.say(f"next: {command}")
+    _say_outcomes(current, ended, outcomes)
     if not outcomes:
         current.screen.say("no open runs: nothing to settle")
     code = _worst(code_of_outcomes(outcomes, is_recovery=True), error)

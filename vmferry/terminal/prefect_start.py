@@ -46,6 +46,8 @@ def prepare_environment(settings: Settings) -> bool:
     for name, value in EMBEDDED.items():
         os.environ.setdefault(name, value)
     os.environ.setdefault("PREFECT_HOME", str(settings.state_dir / "prefect"))
+    # Prefect makes its own directory but not the ones above it, and then waits for a server that cannot start.
+    Path(os.environ["PREFECT_HOME"]).expanduser().mkdir(parents=True, exist_ok=True, mode=0o700)
     return True
 
 

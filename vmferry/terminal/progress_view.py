@@ -30,7 +30,7 @@ from vmferry.progress import (
     StepStarted,
     listening,
 )
-from vmferry.reporting import format_bytes, outcome_line, plan_headline, report_headline
+from vmferry.reporting import format_bytes, outcome_line, plan_headline
 from vmferry.terminal.screen import Screen, clean
 
 _PLAIN_INTERVAL_S = 5.0  # between two progress lines of one VM in a pipe
@@ -107,7 +107,7 @@ class PlainView:
             case MoveEnded():
                 return outcome_line(event.outcome)
             case EvacuationEnded():
-                return report_headline(event.report)
+                return ""  # the command ends with the headline
         assert_never(event)
 
     def progress(self, event: MoveProgress) -> str:
