@@ -36,7 +36,7 @@ def put_checkout_first() -> Path:
 def prepare_environment(settings: Settings) -> bool:
     """Set Prefect's defaults before it is imported; return whether the server is embedded.
 
-    Changes os.environ only, and no variable that is set.
+    Changes os.environ, no variable that is set, and makes PREFECT_HOME. Raises InvalidInput.
     """
     if not settings.debug:
         # Console only: the server keeps the whole log. vmferry shows progress and errors itself.
@@ -47,7 +47,13 @@ def prepare_environment(settings: Settings) -> bool:
         os.environ.setdefault(name, value)
     os.environ.setdefault("PREFECT_HOME", str(settings.state_dir / "prefect"))
     # Prefect makes its own directory but not the ones above it, and then waits for a server that cannot start.
-    Path(os.environ["PREFECT_HOME"]).expanduser().mkdir(parents=True, exist_ok=True, mode=0o700)
+    home = Path(os.environ["PREFECT_HOME"]).expanduser()
+    try:
+        home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise InvalidInput(
+            f"{home}: cannot be made: {error.strerror}; set VMFERRY_STATE_DIR to a directory of your own"
+        ) from error
     return True
 
 
