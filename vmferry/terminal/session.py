@@ -6,6 +6,7 @@ import contextlib
 import importlib
 import signal
 import sys
+import threading
 import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -117,7 +118,10 @@ class Session:
 
 @contextlib.contextmanager
 def saying_when_interrupted(screen: Screen) -> Iterator[None]:
-    """Tell at the first Ctrl-C what happens now; the interrupt itself goes its usual way."""
+    """Tell at Ctrl-C what happens now; the interrupt itself goes its usual way. Only main threads get signals."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
 
     def say(number: int, frame: FrameType | None) -> None:
         screen.complain(_INTERRUPTED)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import signal
 from datetime import UTC, datetime
 from uuid import UUID
 
+import pytest
 from rich.console import Console
 
 from vmferry.model.host import Encryption
@@ -14,6 +16,7 @@ from vmferry.model.vm import DomainState
 from vmferry.progress import MoveEnded, MoveProgress, MoveStarted, StepStarted, publish
 from vmferry.terminal.progress_view import BarView, PlainView, make_progress, stats_words, watching
 from vmferry.terminal.screen import Screen, align, clean
+from vmferry.terminal.session import saying_when_interrupted
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 PLAN = MigrationPlan(
@@ -92,6 +95,13 @@ def test_the_result_is_kept_when_the_flow_raises() -> None:
     with watching(Screen(is_json=True)) as seen:
         publish(MoveEnded(outcome=OUTCOME))
     assert seen.outcomes == [OUTCOME]
+
+
+def test_an_interrupt_says_that_running_moves_are_finished(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(KeyboardInterrupt), saying_when_interrupted(Screen(is_json=False)):
+        signal.raise_signal(signal.SIGINT)
+    assert "running moves are finished first" in capsys.readouterr().err
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_a_name_cannot_steer_the_terminal() -> None:
