@@ -1,0 +1,65 @@
+"""A real lab and a real Prefect server for the tests that move real VMs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+from prefect.testing.utilities import prefect_test_harness
+
+from infra.lab import HostSpec, Lab, LabSpec, take_down
+from tasks import _wiring
+from vmferry.adapters.world import RealWorld, open_world
+from vmferry.inventory import load_inventory
+from vmferry.settings import read_settings
+
+SMALL_MIB = 48  # kvm3's own image directory: too small for a large image
+
+
+@pytest.fixture(scope="session")
+def prefect_server() -> Iterator[None]:
+    """One Prefect server for all flows of the session."""
+    with prefect_test_harness(server_startup_timeout=120):
+        yield
+
+
+@pytest.fixture(scope="session")
+def fleet() -> Iterator[Lab]:
+    """Three hosts; tests add their own guests and put back what they break."""
+    name = f"t{os.getpid()}-moves"
+    hosts = (
+        HostSpec(name="kvm1", bridges=("br0",)),
+        HostSpec(name="kvm2", bridges=("br0",)),
+        HostSpec(name="kvm3", local_size_mib=SMALL_MIB),
+    )
+    try:
+        yield Lab.up(LabSpec(name=name, hosts=hosts))
+    finally:
+        take_down(name)
+
+
+@pytest.fixture
+def world(fleet: Lab, prefect_server: None) -> Iterator[RealWorld]:
+    """The lab as vmferry sees it, with a journal of its own; flows use this world."""
+    opened = open_world(load_inventory(fleet.inventory_path), read_settings(connect_timeout_s=5))
+    with _wiring.use(opened):
+        yield opened
+    opened.close()
+
+
+@pytest.fixture(autouse=True)
+def tidy(request: pytest.FixtureRequest) -> Iterator[None]:
+    """After a test: links up and uncapped, libvirtd running, no guest of this test left on any host."""
+    if "fleet" not in request.fixturenames:
+        yield
+        return
+    lab: Lab = request.getfixturevalue("fleet")
+    before = set(lab.guests)
+    yield
+    for host in lab.hosts.values():
+        host.link_up()
+        host.cap_link(None)
+        host.start_libvirtd()
+    for guest in set(lab.guests) - before:
+        lab.remove_guest(guest)
