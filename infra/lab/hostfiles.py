@@ -20,7 +20,12 @@ TREES = {
     "etc-ssh": "/etc/ssh",
     "root-ssh": "/root/.ssh",
 }
-FILES = {"machine-id": "/etc/machine-id", "hostname": "/etc/hostname", "hosts": "/etc/hosts"}
+FILES = {
+    "machine-id": "/etc/machine-id",
+    "hostname": "/etc/hostname",
+    "hosts": "/etc/hosts",
+    "shadow": "/etc/shadow",
+}
 BEATS = "/var/lib/libvirt/heartbeat"
 BOOT = "/var/lib/libvirt/boot/vmferry-guest.img"
 
@@ -134,6 +139,7 @@ def write_host(directory: LabDir, state: LabState, host: HostSpec) -> None:
     )
     (files / "hosts").write_text("127.0.0.1 localhost\n" + names)
     _write_ssh(directory, files, host)
+    _write_shadow(files / "shadow")
     (files / "setup.sh").write_text(_setup(directory, state, host))
 
 
@@ -166,6 +172,13 @@ def _write_ssh(directory: LabDir, files: Path, host: HostSpec) -> None:
     (files / "root-ssh").chmod(0o700)
     (files / "etc-ssh/sshd_config").write_text(SSHD_CONFIG)
     (files / "etc-ssh/ssh_config").write_text("Host *\n    StrictHostKeyChecking yes\n    BatchMode yes\n")
+
+
+def _write_shadow(path: Path) -> None:
+    """Give every account no password: sshd refuses root where the machine has it locked ("!")."""
+    users = [line.split(":")[0] for line in Path("/etc/passwd").read_text().splitlines() if line]
+    path.touch(mode=0o600)
+    path.write_text("".join(f"{user}:*:19000:0:99999:7:::\n" for user in users))
 
 
 def _setup(directory: LabDir, state: LabState, host: HostSpec) -> str:

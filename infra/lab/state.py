@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import secrets
 import socket
 import time
@@ -83,6 +84,8 @@ def base_dir() -> Path:
     base = Path(os.environ.get("VMFERRY_LAB_DIR") or DEFAULT_BASE).resolve()
     if any(base.is_relative_to(place) for place in UNUSABLE):
         raise LabError(f"VMFERRY_LAB_DIR cannot be {base}: the hosts cover it; take a directory under /var/tmp")
+    if not re.fullmatch(r"[\w./-]+", str(base)):
+        raise LabError(f"VMFERRY_LAB_DIR cannot be {base!s}: only letters, digits and . _ - / may be in it")
     return base
 
 
@@ -94,9 +97,10 @@ def lab_dir(name: str) -> LabDir:
 def list_labs() -> list[str]:
     """List the names of the labs that have left anything on this machine."""
     try:
-        return sorted(entry.name for entry in base_dir().iterdir() if entry.is_dir())
+        entries = list(base_dir().iterdir())
     except FileNotFoundError:
         return []
+    return sorted({entry.stem if entry.suffix == ".lock" else entry.name for entry in entries})
 
 
 @contextmanager
