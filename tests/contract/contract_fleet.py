@@ -74,12 +74,12 @@ def ignore(_stats: JobStats) -> None:
 
 
 def once(act: Callable[[], None]) -> Callable[[JobStats], None]:
-    """Return a progress callback that acts at the first sample only."""
-    samples: list[JobStats] = []
+    """Return a progress callback that acts once, as soon as memory travels: then both QEMUs are there."""
+    has_acted: list[bool] = []
 
     def on_progress(stats: JobStats) -> None:
-        samples.append(stats)
-        if len(samples) == 1:
+        if stats.data_processed_bytes > 0 and not has_acted:
+            has_acted.append(True)
             act()
 
     return on_progress

@@ -19,7 +19,8 @@ from tests.contract.contract_fleet import (
     wait_for,
     words,
 )
-from vmferry.errors import OutcomeUnknown, VmferryError
+from vmferry.errors import HostBusy, OutcomeUnknown, VmferryError
+from vmferry.model.host import HostFacts
 from vmferry.model.migration import JobStats, MigrationMode
 from vmferry.model.sighting import Sighting
 from vmferry.model.vm import DomainState
@@ -147,6 +148,16 @@ def test_a_move_in_flight_is_seen_at_both_hosts(fleet: FleetUnderTest) -> None:
     assert (dest.is_reachable, dest.words()) == (True, "paused (migrating)")
 
 
+def test_the_destination_can_be_read_while_a_vm_arrives(fleet: FleetUnderTest) -> None:
+    uuid = fleet.make_vm("contract", is_busy=True)
+    seen: list[HostFacts] = []
+    read = once(lambda: seen.append(fleet.world.hypervisor(DEST).read_host()))
+    fleet.world.hypervisor(SOURCE).migrate(plan_of(fleet, uuid, bandwidth_mib_s=4), read)
+    vm = seen[0].find_vm(str(uuid))
+    assert vm is not None
+    assert (vm.state, vm.has_active_job, vm.is_persistent) == (DomainState.PAUSED, True, False)
+
+
 def test_an_aborted_move_leaves_the_vm_running_at_the_source(fleet: FleetUnderTest) -> None:
     uuid = fleet.make_vm("contract", is_busy=True)
     abort = once(lambda: fleet.world.hypervisor(SOURCE).abort_job(uuid))
@@ -169,15 +180,25 @@ def test_a_second_move_of_the_same_vm_is_refused_and_the_first_goes_on(fleet: Fl
     assert words(fleet, uuid) == MOVED
 
 
-def test_an_incoming_vm_is_not_resumed(fleet: FleetUnderTest) -> None:
+def test_a_resume_of_an_incoming_vm_waits_and_takes_effect_when_it_has_arrived(fleet: FleetUnderTest) -> None:
+    uuid = fleet.make_vm("contract", is_busy=True)
+    resume = once(lambda: fleet.world.hypervisor(DEST).resume(uuid))
+    fleet.world.hypervisor(SOURCE).migrate(plan_of(fleet, uuid, bandwidth_mib_s=4), resume)
+    assert words(fleet, uuid) == ("shut off (migrated)", "running (unpaused)")
+
+
+def test_a_resume_of_an_incoming_vm_gives_up_after_half_a_minute(fleet: FleetUnderTest) -> None:
     uuid = fleet.make_vm("contract", is_busy=True)
 
     def resume() -> None:
-        with pytest.raises(VmferryError):
+        with pytest.raises(HostBusy):
             fleet.world.hypervisor(DEST).resume(uuid)
 
-    fleet.world.hypervisor(SOURCE).migrate(plan_of(fleet, uuid, bandwidth_mib_s=8), once(resume))
-    assert words(fleet, uuid) == MOVED
+    with pytest.raises(OutcomeUnknown):
+        plan = plan_of(fleet, uuid, bandwidth_mib_s=1, deadline_s=20)
+        fleet.world.hypervisor(SOURCE).migrate(plan, once(resume))
+    wait_for(fleet, lambda: words(fleet, uuid)[1] == "absent")
+    assert fleet.world.hypervisor(SOURCE).look(uuid).state is DomainState.RUNNING
 
 
 def test_a_move_past_its_deadline_is_aborted(fleet: FleetUnderTest) -> None:

@@ -14,6 +14,8 @@ from vmferry.model.host import HostFacts
 from vmferry.model.sighting import Sighting
 from vmferry.model.vm import DomainState
 
+LOCK_WAIT_S = 30.0
+
 
 class SimulatedHypervisor(SimulatedMigration):
     """One host's libvirt."""
@@ -105,6 +107,7 @@ class SimulatedHypervisor(SimulatedMigration):
         """Let a paused VM run."""
 
         def resume(host: SimHost) -> None:
+            self._wait_for_lock(self._find_active(host, uuid))
             domain = self._find_active(host, uuid)
             if domain.state is not DomainState.PAUSED:
                 raise PermanentError(
@@ -128,6 +131,12 @@ class SimulatedHypervisor(SimulatedMigration):
                 self._ground.end_guest(host, domain, "destroyed", Blow.QEMU_KILLED)
 
         self._change("destroy", uuid, destroy)
+
+    def _wait_for_lock(self, domain: SimDomain) -> None:
+        """Wait as libvirt does for the job that holds the domain: 30 s, then it gives up (ERR 68)."""
+        end = self._ground.seconds + LOCK_WAIT_S
+        while domain.job is not None and self._ground.seconds < end:
+            self._ground.advance(0.1)
 
     def _check_locks(self, host: SimHost, domain: SimDomain) -> None:
         """Refuse to run where an image lock that works across hosts is held by the VM's other copy."""
