@@ -24,6 +24,7 @@ from infra.lab import (
     Lab,
     LabError,
     LabSpec,
+    Watch,
     net,
     proc,
     take_down,
@@ -334,3 +335,25 @@ def test_a_page_that_changes_behind_the_guests_back_is_counted(pair: Lab) -> Non
         assert time.monotonic() < deadline
         time.sleep(0.05)
     pair.remove_guest(guest)
+
+
+def test_a_watch_tells_two_copies_at_once_from_one_that_moved(tmp_path: Path) -> None:
+    def beat(*hosts: str, times: int) -> None:
+        for _ in range(times):
+            for host in hosts:
+                with (tmp_path / host).open("a") as serial:
+                    serial.write(".")
+            time.sleep(0.02)
+
+    files = {"kvm1": tmp_path / "kvm1", "kvm2": tmp_path / "kvm2"}
+    with Watch(files) as moved:
+        beat("kvm1", times=10)
+        time.sleep(0.4)
+        beat("kvm2", times=10)
+    assert moved.overlap_s == 0
+    assert 0.3 < moved.longest_gap_s < 2
+    assert [spell.host for spell in moved.spells] == ["kvm1", "kvm2"]
+    with Watch(files) as split:
+        beat("kvm1", "kvm2", times=20)
+    assert split.overlap_s > 0.2
+    assert split.alive_on("kvm1") and split.alive_on("kvm2")
