@@ -1,0 +1,108 @@
+"""Deployments on a real server. A wrong fastapi or SQLAlchemy gives a server that starts and never schedules a run."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prefect.client.schemas.responses import DeploymentResponse
+from prefect.deployments import run_deployment
+
+from tests.flows.prefect_side import ROOT, PrefectServer, wait_until
+from vmferry.model.migration import MigrationMode
+
+pytestmark = pytest.mark.prefect
+
+
+@pytest.fixture(scope="module")
+def deployed(prefect_server: PrefectServer) -> PrefectServer:
+    """Return the server after deployments/prefect.yaml was deployed, as the README says."""
+    prefect_server.command("work-pool", "create", "vmferry", "--type", "process")
+    prefect_server.command("deploy", "--all", "--prefect-file", "deployments/prefect.yaml")
+    return prefect_server
+
+
+def _deployment(server: PrefectServer, name: str) -> DeploymentResponse:
+    with server.client() as client:
+        return client.read_deployment_by_name(f"{name}/{name}")
+
+
+def _form(server: PrefectServer, name: str) -> dict[str, Any]:
+    return dict(_deployment(server, name).parameter_openapi_schema or {})
+
+
+def test_a_deployed_schedule_produces_runs(deployed: PrefectServer) -> None:
+    recover = _deployment(deployed, "recover-runs")
+    runs = wait_until(lambda: deployed.runs_of_deployment(recover.id), "scheduled runs of recover-runs", 120)
+    starts = sorted(run.expected_start_time for run in runs if run.expected_start_time is not None)
+    assert {run.state_name for run in runs} <= {"Scheduled", "Late"}
+    assert [later - earlier for earlier, later in zip(starts, starts[1:], strict=False)] == [
+        timedelta(minutes=15) for _ in starts[1:]
+    ]
+    assert len(starts) > 1
+
+
+def test_every_flow_is_deployed_with_what_an_operator_reads(deployed: PrefectServer) -> None:
+    flows = sorted(path.stem.replace("_", "-") for path in (ROOT / "flows").glob("[a-z]*.py"))
+    with deployed.client() as client:
+        found = {deployment.name: deployment for deployment in client.read_deployments()}
+    assert sorted(found) == flows
+    for deployment in found.values():
+        assert deployment.description
+        assert "vmferry" in deployment.tags
+        assert deployment.version
+        assert deployment.work_pool_name == "vmferry"
+        assert deployment.job_variables["stream_output"] is False
+
+
+def test_nothing_but_recovery_starts_by_itself(deployed: PrefectServer) -> None:
+    with deployed.client() as client:
+        scheduled = {deployment.name for deployment in client.read_deployments() if deployment.schedules}
+    assert scheduled == {"recover-runs"}
+
+
+def test_two_evacuations_wait_for_each_other_and_two_recoveries_do_not(deployed: PrefectServer) -> None:
+    strategies = {}
+    for name in ("evacuate-host", "recover-runs"):
+        deployment = _deployment(deployed, name)
+        assert deployment.global_concurrency_limit is not None
+        assert deployment.global_concurrency_limit.limit == 1
+        assert deployment.concurrency_options is not None
+        strategies[name] = str(deployment.concurrency_options.collision_strategy.value)
+    assert strategies == {"evacuate-host": "ENQUEUE", "recover-runs": "CANCEL_NEW"}
+
+
+@pytest.mark.parametrize("flow", ["evacuate-host", "migrate-vm", "recover-runs"])
+def test_every_field_of_a_form_is_described(deployed: PrefectServer, flow: str) -> None:
+    fields = _form(deployed, flow)["properties"]
+    assert [name for name, field in fields.items() if not field.get("title") or not field.get("description")] == []
+
+
+def test_the_form_of_an_evacuation_asks_for_the_host_only_and_offers_the_modes(deployed: PrefectServer) -> None:
+    form = _form(deployed, "evacuate-host")
+    modes = next(d for d in form["definitions"].values() if "enum" in d)
+    assert form["required"] == ["host"]
+    assert list(form["properties"])[0] == "host"
+    assert form["properties"]["dry_run"] == form["properties"]["dry_run"] | {"type": "boolean", "default": False}
+    assert set(modes["enum"]) == {mode.value for mode in MigrationMode}
+
+
+def test_the_form_of_a_migration_offers_the_modes(deployed: PrefectServer) -> None:
+    form = _form(deployed, "migrate-vm")
+    modes = next(d for d in form["definitions"].values() if "enum" in d)
+    assert form["required"] == ["vm", "dest"]
+    assert set(modes["enum"]) == {mode.value for mode in MigrationMode}
+
+
+def test_a_worker_runs_a_deployment_from_the_checkout(
+    deployed: PrefectServer, prefect: PrefectServer, tmp_path: Path
+) -> None:
+    inventory = tmp_path / "inventory.yaml"
+    inventory.write_text("hosts: {kvm1: , kvm2: }\n")
+    with prefect.worker("vmferry", VMFERRY_INVENTORY=str(inventory), VMFERRY_STATE_DIR=str(tmp_path / "state")):
+        run = run_deployment("recover-runs/recover-runs", timeout=90, poll_interval=1, as_subflow=False)
+    assert run.state is not None
+    assert run.state.is_completed(), f"{run.state}: {(prefect.home / 'worker.log').read_text()[-3000:]}"
+    assert (tmp_path / "state" / "journal.db").is_file()
