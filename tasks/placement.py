@@ -19,7 +19,7 @@ def plan_host(snapshot: FleetSnapshot, request: EvacuationRequest) -> Evacuation
     plan = plan_evacuation(snapshot, request)
     if problems := replay(plan):
         raise PermanentError(
-            f"host {request.host}: the plan does not stand up to its check, nothing was touched: {'; '.join(problems)}; "
+            f"host {request.host}: the plan fails its check, nothing was touched: {'; '.join(problems)}; "
             "this is a defect of vmferry: report it with the saved plan"
         )
     publish(PlanMade(plan=plan))

@@ -112,6 +112,7 @@ def plan_of(
         is_persistent=vm.is_persistent,
         is_autostart=vm.is_autostart,
         memory_kib=vm.memory_kib,
+        reserved_kib=0,
         dest_xml=dest_xml,
         dest_persistent_xml=dest_persistent_xml,
         encryption=dest.encryption,

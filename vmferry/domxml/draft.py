@@ -17,9 +17,7 @@ _TOKEN = re.compile(
     r"""<!--.*?--> | <!\[CDATA\[.*?\]\]> | <\?.*?\?> | <(?:[^"'<>]++ | "[^"]*+" | '[^']*+')*+>""",
     re.DOTALL | re.VERBOSE,
 )
-_ATTRIBUTE = re.compile(
-    r"""\s+(?P<name>[^\s=/>"']+)\s*=\s*(?P<quote>["'])(?P<value>.*?)(?P=quote)""", re.DOTALL
-)
+_ATTRIBUTE = re.compile(r"""\s+(?P<name>[^\s=/>"']+)\s*=\s*(?P<quote>["'])(?P<value>.*?)(?P=quote)""", re.DOTALL)
 _TAG_NAME = re.compile(r"<[^\s/>]+")
 
 

@@ -174,9 +174,7 @@ def _set_source(draft: Draft, disk: etree._Element, kind: DiskKind, values: dict
             draft.drop_attribute(source, name)
 
 
-def _change_sources(
-    draft: Draft, root: etree._Element, attribute: str, names: Mapping[str, str]
-) -> Iterator[str]:
+def _change_sources(draft: Draft, root: etree._Element, attribute: str, names: Mapping[str, str]) -> Iterator[str]:
     interfaces = _interfaces(root, attribute)
     present = dict.fromkeys(name for name, _ in interfaces)
     for old, new in names.items():
@@ -208,9 +206,7 @@ def _change_texts(draft: Draft, root: etree._Element, changes: DomainChanges) ->
 def _after_identity(root: etree._Element) -> etree._Element | None:
     """Return the element before which libvirt writes title and description."""
     children = list(root.iterchildren("*"))
-    return next(
-        (child for child in children if child.tag not in _IDENTITY), children[0] if children else None
-    )
+    return next((child for child in children if child.tag not in _IDENTITY), children[0] if children else None)
 
 
 def _value_problem(value: str) -> str:

@@ -73,6 +73,8 @@ class MigrationPlan(Model):
     is_persistent: bool
     is_autostart: bool
     memory_kib: int
+    # What the VM takes on the destination from the start of its run, QEMU's overhead included; 0 when it is shut off.
+    reserved_kib: int
     changes: DomainChanges = DomainChanges()
     given_xml: str | None = None  # virsh migrate --xml
     given_persistent_xml: str | None = None  # virsh migrate --persistent-xml
@@ -86,11 +88,6 @@ class MigrationPlan(Model):
     bandwidth_mib_s: int | None = None
     deadline_s: float  # a move that has not ended by then is aborted; the VM stays where it runs
     warnings: tuple[Finding, ...] = ()
-
-    @property
-    def reserved_kib(self) -> int:
-        """Memory that the VM takes on the destination from the start of its run."""
-        return 0 if self.mode is MigrationMode.OFFLINE else self.memory_kib
 
     @property
     def must_run_after(self) -> bool:

@@ -10,6 +10,7 @@ from vmferry.model.host import Encryption, FleetSnapshot, Host
 from vmferry.model.migration import FileCopy, MigrationPlan, MigrationRequest
 from vmferry.model.vm import Vm
 from vmferry.planning.single import VmDecision
+from vmferry.rules.room import memory_needed_kib
 from vmferry.rules.sharing import copies
 
 # KubeVirt's completion timeout is 150 s per GiB; the base covers the handshakes of small VMs.
@@ -55,6 +56,7 @@ def make_plan(
         is_persistent=vm.is_persistent,
         is_autostart=vm.is_autostart,
         memory_kib=vm.memory_kib,
+        reserved_kib=memory_needed_kib(vm) if vm.is_active else 0,
         changes=request.changes,
         given_xml=request.xml,
         given_persistent_xml=request.persistent_xml,

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import posixpath
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
-from vmferry.errors import VmferryError
+from vmferry.errors import NotFound, VmferryError
 from vmferry.model.host import FleetSnapshot, Host, HostFacts, PairFacts, Unreachable
-from vmferry.model.vm import Vm
-from vmferry.ports import World
+from vmferry.model.vm import DiskKind, Vm
+from vmferry.ports import HostTools, World
+from vmferry.rules.case import vm_paths
+from vmferry.rules.sharing import files_to_stat
 
 _MARKER = ".vmferry-marker-"
 _PARALLEL_READS = 32
@@ -57,65 +60,115 @@ def _read_host(world: World, entry: Host) -> HostFacts | Unreachable:
 def _storage_paths(entry: Host, facts: HostFacts) -> list[str]:
     """Return the directories whose free space matters: those of the inventory and those with images."""
     paths = {storage.path for storage in entry.storage}
-    paths |= {posixpath.dirname(path) for vm in facts.vms for path in local_paths(vm)}
+    paths |= {posixpath.dirname(path) for vm in facts.vms for path in vm_paths(vm)}
     return sorted(paths)
 
 
-def local_paths(vm: Vm) -> tuple[str, ...]:
-    """Return the host paths that hold a VM's content: disks, backing files and NVRAM."""
-    paths = [disk.source for disk in vm.disks if disk.is_local_path]
-    paths += [backing for disk in vm.disks for backing in disk.backing if backing.startswith("/")]
-    paths.append(vm.nvram)
-    return tuple(dict.fromkeys(path for path in paths if path))
+def read_all_pairs(world: World, snapshot: FleetSnapshot) -> FleetSnapshot:
+    """Return the snapshot with what every host that was read sees of every other; sources in parallel."""
+    names = tuple(facts.name for facts in snapshot.hosts)
+
+    def read(source: str) -> tuple[PairFacts, ...]:
+        return read_pairs(world, source, (name for name in names if name != source), ())
+
+    with ThreadPoolExecutor(max_workers=_PARALLEL_READS, thread_name_prefix="pairs") as pool:
+        return snapshot.model_copy(update={"pairs": tuple(pair for pairs in pool.map(read, names) for pair in pairs)})
 
 
 def read_pairs(
     world: World, source: str, dests: Iterable[str], vms: Iterable[Vm], moved_paths: Mapping[str, str] | None = None
 ) -> tuple[PairFacts, ...]:
-    """Read what `source` sees of each destination, destinations in parallel.
+    """Read what `source` sees of each destination, destinations in parallel; the order of `dests` is kept.
 
     `moved_paths` maps a path on the source to its path on the destination where they differ. Shared storage is
-    proved, never believed: a marker file made on the source must appear on the destination.
+    proved, never believed: a marker file made on the source must appear on the destination, in every directory that
+    holds images of `vms` and in every one that the inventory calls shared.
     """
-    paths = tuple(dict.fromkeys(path for vm in vms for path in local_paths(vm)))
-    mapping = {path: (moved_paths or {}).get(path, path) for path in paths}
-    wanted = tuple(dests)
+    wanted, guests, moved = tuple(dests), tuple(vms), dict(moved_paths or {})
     if not wanted:
         return ()
-    with ThreadPoolExecutor(max_workers=_PARALLEL_READS, thread_name_prefix="pair") as pool:
-        return tuple(pool.map(lambda dest: _read_pair(world, source, dest, mapping), wanted))
-
-
-def _read_pair(world: World, source: str, dest: str, mapping: Mapping[str, str]) -> PairFacts:
-    entry = world.inventory.find(dest)
-    assert entry is not None, dest
-    tools, there = world.tools(source), world.tools(dest)
-    return PairFacts(
-        source=source,
-        dest=dest,
-        ping=tools.ping(entry.migration_address),
-        libvirt=tools.reach_libvirt(entry.peer_uri),
-        same_storage=_prove_same_storage(world, source, dest, mapping),
-        dest_files=there.stat_files(sorted(set(mapping.values()))),
-        source_files=tools.stat_files(sorted(mapping)),
+    entry = _entry(world, source)
+    question = _Question(
+        paths=tuple(dict.fromkeys(path for vm in guests for path in files_to_stat(vm))),
+        directories=tuple(dict.fromkeys(d for vm in guests for d in _image_directories(entry, vm, moved))),
+        moved=moved,
     )
+    with ThreadPoolExecutor(max_workers=_PARALLEL_READS, thread_name_prefix="pair") as pool:
+        return tuple(pool.map(lambda dest: _read_pair(world, source, dest, question), wanted))
 
 
-def _prove_same_storage(world: World, source: str, dest: str, mapping: Mapping[str, str]) -> tuple[str, ...]:
+@dataclass(frozen=True)
+class _Question:
+    """What is asked of a pair: paths on the source, (directory there, directory on the destination), remaps."""
+
+    paths: tuple[str, ...]
+    directories: tuple[tuple[str, str], ...]
+    moved: Mapping[str, str]
+
+
+def _image_directories(source: Host, vm: Vm, moved: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Yield the directories of a VM's image files that may be shared, with their place on the destination.
+
+    No marker is written where only read-only media, firmware or device nodes lie, unless the inventory calls the
+    directory storage: `/usr/share` is not ours, and an equal `/dev` proves nothing about a device.
+    """
+    for disk in vm.disks:
+        if disk.kind is not DiskKind.FILE or disk.source is None:
+            continue
+        if disk.is_readonly and source.storage_of(disk.source) is None:
+            continue
+        for path in (disk.source, *(b for b in disk.backing if b.startswith("/"))):
+            yield posixpath.dirname(path), posixpath.dirname(moved.get(path, path))
+    if vm.nvram:
+        yield posixpath.dirname(vm.nvram), posixpath.dirname(moved.get(vm.nvram, vm.nvram))
+
+
+def _declared(source: Host, dest: Host) -> Iterator[tuple[str, str]]:
+    """Yield the directories that the inventory calls one shared group on both hosts."""
+    there = {storage.shared: storage.path for storage in dest.storage if storage.shared is not None}
+    for storage in source.storage:
+        if storage.shared in there:
+            yield storage.path.rstrip("/"), there[storage.shared].rstrip("/")
+
+
+def _entry(world: World, name: str) -> Host:
+    entry = world.inventory.find(name)
+    if entry is None:
+        raise NotFound(f"host {name}: not in the inventory ({', '.join(world.inventory.names())})", host=name)
+    return entry
+
+
+def _read_pair(world: World, source: str, dest: str, question: _Question) -> PairFacts:
+    entry = _entry(world, dest)
+    here, there = world.tools(source), world.tools(dest)
+    directories = dict.fromkeys((*_declared(_entry(world, source), entry), *question.directories))
+    with ThreadPoolExecutor(max_workers=5, thread_name_prefix="probe") as pool:
+        ping = pool.submit(here.ping, entry.migration_address)
+        libvirt = pool.submit(here.reach_libvirt, entry.peer_uri)
+        shared = pool.submit(_prove_same_storage, here, there, tuple(directories))
+        on_source = pool.submit(here.stat_files, sorted(question.paths))
+        on_dest = pool.submit(there.stat_files, sorted({question.moved.get(p, p) for p in question.paths}))
+        return PairFacts(
+            source=source,
+            dest=dest,
+            ping=ping.result(),
+            libvirt=libvirt.result(),
+            same_storage=shared.result(),
+            source_files=on_source.result(),
+            dest_files=on_dest.result(),
+        )
+
+
+def _prove_same_storage(here: HostTools, there: HostTools, directories: Iterable[tuple[str, str]]) -> tuple[str, ...]:
     """Return the source's directories whose content the destination sees too.
 
-    Changes: an empty file with a unique name, for the length of one stat.
+    Changes: an empty file with a unique name per directory, for the length of one look.
     """
-    directories = {posixpath.dirname(path): posixpath.dirname(there) for path, there in mapping.items()}
-    proved = []
-    for directory, directory_there in sorted(directories.items()):
-        name = f"{_MARKER}{uuid.uuid4().hex}"
-        marker, marker_there = posixpath.join(directory, name), posixpath.join(directory_there, name)
-        if not world.tools(source).make_marker(directory, name):
-            continue
-        try:
-            if marker_there in world.tools(dest).stat_files([marker_there]):
-                proved.append(directory)
-        finally:
-            world.tools(source).remove_file(marker)
-    return tuple(proved)
+    name = f"{_MARKER}{uuid.uuid4().hex}"
+    made = [(d, there_) for d, there_ in directories if here.make_marker(d, name)]
+    try:
+        seen = there.stat_files([posixpath.join(there_, name) for _, there_ in made])
+    finally:
+        for directory, _ in made:
+            here.remove_file(posixpath.join(directory, name))
+    return tuple(sorted({d for d, there_ in made if posixpath.join(there_, name) in seen}))

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from typing import Annotated
-from uuid import UUID
 
 import typer
 
 from vmferry.inventory import check_inventory, inventory_notes
 from vmferry.model.findings import Severity
-from vmferry.model.host import FleetSnapshot, Host, PairFacts
-from vmferry.model.vm import Disk, DiskKind, Vm
-from vmferry.ports import World
+from vmferry.model.host import FleetSnapshot
 from vmferry.terminal.exit_codes import ExitCode
 from vmferry.terminal.options import InventoryOption, JsonOption
 from vmferry.terminal.session import Session, session
@@ -45,7 +42,9 @@ def check(
             current.screen.say(f"{current.inventory_path}: {len(loaded.hosts)} hosts, the file is right")
             current.end(ExitCode.DONE, {"notes": list(notes), "hosts": list(loaded.names())})
         with current.world() as world:
-            snapshot = _read_all(world)
+            from vmferry.steps.read import read_all_pairs, read_fleet
+
+            snapshot = read_all_pairs(world, read_fleet(world))
         _report(current, snapshot, notes)
 
 
@@ -66,34 +65,3 @@ def _report(current: Session, snapshot: FleetSnapshot, notes: tuple[str, ...]) -
         "hosts": {host: [f.model_dump(mode="json") for f in findings] for host, findings in found.items()},
     }
     current.end(ExitCode.REFUSED if blockers else ExitCode.DONE, content, blockers)
-
-
-def _read_all(world: World) -> FleetSnapshot:
-    """Read every host, and every pair of hosts that answer."""
-    from vmferry.steps.read import read_fleet, read_pairs
-
-    snapshot = read_fleet(world)
-    names = [facts.name for facts in snapshot.hosts]
-    pairs: list[PairFacts] = []
-    for source in names:
-        for dest in names:
-            here, there = world.inventory.find(source), world.inventory.find(dest)
-            if source != dest and here is not None and there is not None:
-                probes, moved = _probes(here, there)
-                pairs += read_pairs(world, source, [dest], [probes], moved)
-    return snapshot.model_copy(update={"pairs": tuple(pairs)})
-
-
-def _probes(source: Host, dest: Host) -> tuple[Vm, dict[str, str]]:
-    """Return a VM that exists nowhere, with a disk in every directory that both hosts list as shared.
-
-    `read_pairs` proves sharing for the directories of VMs' files; this asks it for empty ones too.
-    """
-    there = {storage.shared: storage.path for storage in dest.storage if storage.shared is not None}
-    moved = {
-        f"{storage.path.rstrip('/')}/probe": f"{there[storage.shared].rstrip('/')}/probe"
-        for storage in source.storage
-        if storage.shared in there
-    }
-    disks = tuple(Disk(target=f"probe{n}", kind=DiskKind.FILE, source=path) for n, path in enumerate(moved))
-    return Vm(name="probe", uuid=UUID(int=0), domain_type="kvm", disks=disks), moved

@@ -31,6 +31,7 @@ PLAN = MigrationPlan(
     is_persistent=True,
     is_autostart=False,
     memory_kib=1024,
+    reserved_kib=0,
     encryption=Encryption.TUNNELLED,
     peer_uri="qemu+ssh://kvm2/system",
     migration_uri="tcp:kvm2",

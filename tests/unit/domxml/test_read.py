@@ -288,9 +288,7 @@ def test_devices_carry_what_rules_ask_for(file: str, kind: str, expected: dict[s
 
 
 def test_an_interface_driven_by_vfio_is_a_passed_through_device() -> None:
-    vm = parse_vm(
-        domain("<interface type='network'><source network='sriov'/><driver name='vfio'/></interface>")
-    )
+    vm = parse_vm(domain("<interface type='network'><source network='sriov'/><driver name='vfio'/></interface>"))
     assert [device.attributes["from"] for device in devices_of(vm, "hostdev")] == ["interface"]
 
 

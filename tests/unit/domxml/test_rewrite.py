@@ -17,9 +17,7 @@ from vmferry.model.migration import DomainChanges
 from vmferry.model.vm import DiskKind
 
 LIVE = sample("web1-live.xml")
-XML_TEXT = st.text(
-    st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="\ufffe\uffff"), min_size=1
-)
+XML_TEXT = st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="\ufffe\uffff"), min_size=1)
 
 
 def disk_of(xml: str, target: str) -> tuple[DiskKind, str | None]:
@@ -134,9 +132,7 @@ def test_all_problems_are_told_at_once_with_what_there_is() -> None:
     assert len(problems) == 9
 
 
-@pytest.mark.parametrize(
-    "file", ["disk-scsi-lun-passthrough", "disk-source-fd", "disk-virtio-scsi-reservations"]
-)
+@pytest.mark.parametrize("file", ["disk-scsi-lun-passthrough", "disk-source-fd", "disk-virtio-scsi-reservations"])
 def test_a_disk_that_needs_its_kind_of_source_does_not_get_another(file: str) -> None:
     xml = sample(f"libvirt/{file}.xml")
     disks = [d for d in parse_vm(xml).disks if d.device == "lun" or file == "disk-source-fd"]
@@ -154,9 +150,7 @@ def test_an_empty_title_element_is_filled() -> None:
 
 
 def test_a_domain_without_anything_takes_no_title() -> None:
-    assert problems_of(DomainChanges(title="T"), "<domain/>") == (
-        "no place for a title: the domain is empty",
-    )
+    assert problems_of(DomainChanges(title="T"), "<domain/>") == ("no place for a title: the domain is empty",)
 
 
 def test_a_declaration_of_another_encoding_is_dropped_for_libvirt() -> None:
