@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from prefect.events.worker import EventsWorker
+from prefect.logging.handlers import APILogWorker
 from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, PREFECT_HOME, temporary_settings
 
 from tests.flows.prefect_side import PrefectServer
@@ -17,6 +19,9 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prefect
     """Return a running server; a start costs about 15 s, so there is one."""
     with PrefectServer.running(tmp_path_factory.mktemp("prefect")) as server:
         yield server
+        # What waits is sent while the server is there: at exit it would be tried for more than a minute.
+        for worker in (APILogWorker, EventsWorker):
+            worker.drain_all(timeout=20)
 
 
 @pytest.fixture

@@ -76,8 +76,15 @@ class Yard:
 
     def writes(self) -> tuple[str, ...]:
         """Return everything that changed something, except the markers that prove shared storage and go again."""
-        touched = [o for o in self.fleet.log if o.is_write and ".vmferry-marker-" not in o.subject]
-        return tuple(o.title for o in touched)
+        touched = [o for o in self.fleet.log if o.is_write and o.op != "make_marker"]
+        return tuple(o.title for o in touched if ".vmferry-marker-" not in o.subject)
+
+    def files(self) -> dict[str, tuple[str, ...]]:
+        """Return the paths of all files per host."""
+        found = {}
+        for name, host in self.fleet.hosts.items():
+            found[name] = tuple(f"{m}/{f}" for m, space in sorted(host.mounts.items()) for f in sorted(space.files))
+        return found
 
     def runs(self) -> tuple[RunRecord, ...]:
         """Return all runs of the journal, newest first."""

@@ -1,0 +1,182 @@
+"""evacuate-host on the simulated fleet: one VM's trouble stays its own, and the end tells the truth."""
+
+from __future__ import annotations
+
+import pytest
+from prefect.client.schemas.objects import State
+
+from flows.evacuate_host import evacuate_host
+from tests.flows.prefect_side import PrefectServer, run_id
+from tests.flows.yard import Yard
+from vmferry.adapters.simulated import Blow
+from vmferry.model.journal import RunState
+from vmferry.model.migration import MigrationMode, OutcomeKind
+from vmferry.model.vm import DomainState
+
+pytestmark = [pytest.mark.prefect, pytest.mark.usefixtures("prefect")]
+
+
+def evacuate(yard: Yard, **given: object) -> State[object]:
+    with yard.process():
+        return evacuate_host("kvm1", return_state=True, **given)  # type: ignore[call-overload, no-any-return]
+
+
+def test_every_vm_leaves_by_its_own_kind_of_migration(yard: Yard) -> None:
+    idle, asked = yard.add("idle"), yard.add("asked")
+    paused = yard.add("paused", state=DomainState.PAUSED)
+    off = yard.add_local("off")
+    state = evacuate(yard, modes={"asked": MigrationMode.NON_LIVE})
+    assert state.is_completed(), state.message
+    assert yard.names_on("kvm1") == set()
+    assert {record.plan.vm: record.plan.mode.value for record in yard.runs()} == {
+        "idle": "live",
+        "asked": "non-live",
+        "paused": "non-live",
+        "off": "offline",
+    }
+    ((idle_on,), (asked_on,)) = (yard.fleet.running_on(idle), yard.fleet.running_on(asked))
+    assert {idle_on, asked_on} <= {"kvm2", "kvm3"}
+    assert [yard.state_on(yard.where(vm)[0], vm) for vm in (paused, off)] == [DomainState.PAUSED, DomainState.SHUTOFF]
+    assert yard.is_sound()
+
+
+def test_an_evacuated_host_stays_closed_for_arrivals(yard: Yard) -> None:
+    yard.add("wanderer1")
+    evacuate(yard, reason="new memory")
+    assert [(cordon.host, cordon.reason) for cordon in yard.journal.cordons()] == [("kvm1", "new memory")]
+
+
+def test_a_dry_run_touches_nothing(yard: Yard) -> None:
+    uuid = yard.add("wanderer1")
+    yard.add_local("wanderer4")
+    files = yard.files()
+    state = evacuate(yard, dry_run=True)
+    assert state.is_completed(), state.message
+    assert (yard.writes(), yard.runs(), yard.journal.cordons()) == ((), (), ())
+    assert yard.files() == files
+    assert yard.where(uuid) == ("kvm1",)
+
+
+def test_vms_go_only_where_they_may(yard: Yard) -> None:
+    yard.add("wanderer1")
+    yard.add("wanderer2")
+    state = evacuate(yard, dests=["kvm3"])
+    assert state.is_completed(), state.message
+    assert yard.names_on("kvm3") == {"wanderer1", "wanderer2"}
+
+
+def test_a_failing_vm_is_rolled_back_and_stops_no_other(yard: Yard) -> None:
+    vms = {name: yard.add(name) for name in ("wanderer1", "wanderer2", "wanderer3", "wanderer4")}
+    yard.break_at(Blow.ABORTED, op="migrate", phase="memory", nth=2)
+    state = evacuate(yard)
+    assert state.is_failed()
+    (failed,) = (name for name, kind in yard.outcomes().items() if kind is OutcomeKind.ROLLED_BACK)
+    assert yard.names_on("kvm1") == {failed}
+    assert yard.state_on("kvm1", vms[failed]) is DomainState.RUNNING
+    assert yard.where(vms[failed]) == ("kvm1",)
+    assert list(yard.outcomes().values()).count(OutcomeKind.MOVED) == 3
+    assert "3 moved, 1 rolled back" in str(state.message)
+    assert yard.is_sound()
+
+
+def test_a_stranded_vm_makes_the_run_failed_in_one_line_while_the_others_move(yard: Yard) -> None:
+    yard.add("wanderer1")
+    yard.add("wanderer2")
+    stuck = yard.add_local("stuck", DomainState.RUNNING)
+    state = evacuate(yard)
+    assert state.is_failed()
+    assert yard.names_on("kvm1") == {"stuck"}
+    assert yard.state_on("kvm1", stuck) is DomainState.RUNNING
+    assert "kvm1 is NOT empty, 1 VM left: 2 moved, 1 stranded" in str(state.message)
+    assert "\n" not in str(state.message)
+    assert yard.is_sound()
+
+
+def test_a_failed_run_names_the_vm_that_was_left_and_why(yard: Yard) -> None:
+    yard.add("wanderer1")
+    yard.add_local("stuck", DomainState.RUNNING)
+    message = str(evacuate(yard).message)
+    assert "stuck" in message
+    assert "shared" in message
+    assert "\n" not in message
+
+
+def test_a_held_vm_lets_no_further_one_start(yard: Yard) -> None:
+    for number in range(6):
+        yard.add(f"wanderer{number}")
+    yard.break_at(Blow.ISOLATED, op="migrate", phase="arrived", target="kvm2")
+    state = evacuate(yard, dests=["kvm2"], max_parallel=1)
+    assert state.is_failed()
+    assert [record.state for record in yard.runs()] == [RunState.HELD]
+    assert len(yard.calls("migrate")) == 1
+    assert "1 HELD for a human, 5 not started" in str(state.message)
+    assert yard.is_sound()
+
+
+def test_a_source_that_is_lost_on_the_way_still_gets_its_report(yard: Yard, prefect: PrefectServer) -> None:
+    for number in range(3):
+        yard.add(f"wanderer{number}")
+    yard.break_at(Blow.POWER_CUT, op="migrate", phase="arrived", target="kvm1")
+    state = evacuate(yard, max_parallel=1)
+    assert state.is_failed()
+    assert [record.state for record in yard.runs()] == [RunState.HELD]
+    assert "1 HELD for a human, 2 not started" in str(state.message)
+    assert "evacuation-kvm1" in {artifact.key for artifact in prefect.artifacts(run_id(state))}
+
+
+def test_a_host_that_does_not_answer_is_no_destination_and_no_obstacle(yard: Yard) -> None:
+    yard.add("wanderer1")
+    yard.fleet.cut_power("kvm2")
+    state = evacuate(yard)
+    assert state.is_completed(), state.message
+    assert yard.names_on("kvm3") == {"wanderer1"}
+
+
+def test_wrong_names_are_all_told_and_nothing_is_touched(yard: Yard) -> None:
+    yard.add("wanderer1")
+    state = evacuate(yard, dests=["nowhere"], modes={"nobody": MigrationMode.LIVE})
+    assert state.is_failed()
+    assert "nowhere" in str(state.message) and "nobody" in str(state.message)
+    assert (yard.writes(), yard.journal.cordons()) == ((), ())
+
+
+def test_an_empty_host_is_empty(yard: Yard) -> None:
+    state = evacuate(yard)
+    assert state.is_completed(), state.message
+
+
+# what people see
+
+
+def test_plan_progress_and_report_are_artifacts(yard: Yard, prefect: PrefectServer) -> None:
+    yard.add("wanderer1")
+    yard.add_local("stuck", DomainState.RUNNING)
+    artifacts = {a.key or a.description: a for a in prefect.artifacts(run_id(evacuate(yard)))}
+    plan, report = str(artifacts["plan-kvm1"].data), str(artifacts["evacuation-kvm1"].data)
+    assert "| 1 | wanderer1 | kvm1 → kvm2 | live |" in plan
+    assert "## Stranded" in plan
+    assert "| wanderer1 | kvm1 → kvm2 | live | moved |" in report
+    assert "| stuck | kvm2 |" in report
+    assert "![timeline](data:image/svg+xml;base64," in report
+    assert artifacts["wanderer1: kvm1 → kvm2 (live)"].data == 100.0
+    assert artifacts["evacuate kvm1: VMs moved"].data == 100.0
+
+
+def test_a_dry_run_shows_its_plan(yard: Yard, prefect: PrefectServer) -> None:
+    yard.add("wanderer1")
+    artifacts = prefect.artifacts(run_id(evacuate(yard, dry_run=True)))
+    assert [a.key for a in artifacts if a.key] == ["plan-kvm1"]
+
+
+def test_an_evacuation_is_one_flow_run_whose_task_runs_name_their_vm(yard: Yard, prefect: PrefectServer) -> None:
+    yard.add("wanderer1")
+    yard.add("wanderer2")
+    run = run_id(evacuate(yard, dests=["kvm2"]))
+    names = {f"{step} {vm} on kvm2" for step in ("reserve", "verify", "finish") for vm in ("wanderer1", "wanderer2")}
+    tasks = prefect.task_runs(run, *names, "publish report", "re-read kvm1", "cordon kvm1", "plan kvm1")
+    assert {"move wanderer1 → kvm2", "move wanderer2 → kvm2"} <= {task.name for task in tasks}
+    assert prefect.flow_run(run).name == "evacuate kvm1"
+
+
+def test_an_evacuation_is_tagged_with_its_host(yard: Yard, prefect: PrefectServer) -> None:
+    assert "host:kvm1" in prefect.flow_run(run_id(evacuate(yard))).tags
