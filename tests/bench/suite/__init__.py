@@ -1,0 +1,1 @@
+"""One module per benchmark; each registers itself with `tests.bench.registry.benchmark`."""
