@@ -40,8 +40,9 @@ def fleet() -> Iterator[Lab]:
 
 
 @pytest.fixture
-def world(fleet: Lab, prefect_server: None) -> Iterator[RealWorld]:
+def world(fleet: Lab, prefect_server: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[RealWorld]:
     """The lab as vmferry sees it, with a journal of its own; flows use this world."""
+    monkeypatch.setenv("VMFERRY_SETTLE_PATIENCE_S", "12")  # a silent host answers within a second here, or not at all
     opened = open_world(load_inventory(fleet.inventory_path), read_settings(connect_timeout_s=5))
     with _wiring.use(opened):
         yield opened

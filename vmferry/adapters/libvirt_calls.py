@@ -15,11 +15,9 @@ from typing import TypeVar
 import libvirt
 
 from vmferry.errors import HostBusy, HostUnreachable, NotFound, OutcomeUnknown, PermanentError, VmferryError
+from vmferry.settings import Settings
 
 T = TypeVar("T")
-
-_KEEPALIVE_INTERVAL_S = 2
-_KEEPALIVE_COUNT = 3
 
 _loop_lock = threading.Lock()
 _loop: threading.Thread | None = None
@@ -68,14 +66,15 @@ def bounded(call: Callable[[], T], timeout_s: float) -> T:
         raise TimeoutError(f"no answer within {timeout_s:.0f} s") from error
 
 
-def open_connection(uri: str, host: str, timeout_s: float) -> libvirt.virConnect:
-    """Open a connection that notices a hung daemon within 8 s; raises HostUnreachable."""
+def open_connection(uri: str, host: str, settings: Settings) -> libvirt.virConnect:
+    """Open a connection that notices a hung daemon (within 8 s by default); raises HostUnreachable."""
     start_event_loop()
+    timeout_s = settings.connect_timeout_s
     try:
         connection = bounded(lambda: libvirt.open(uri), timeout_s)
         # Some drivers (test:///) have no keepalive; their calls do not cross a network either.
         if not uri.startswith("test:"):
-            connection.setKeepAlive(_KEEPALIVE_INTERVAL_S, _KEEPALIVE_COUNT)
+            connection.setKeepAlive(settings.keepalive_interval_s, settings.keepalive_count)
         return connection
     except TimeoutError as error:
         raise HostUnreachable(

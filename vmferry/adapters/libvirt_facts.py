@@ -109,7 +109,18 @@ def read_vm(domain: libvirt.virDomain) -> Vm:
 
 
 def has_job(domain: libvirt.virDomain) -> bool:
-    """Whether a migration, save, dump or backup job runs on the domain."""
+    """Whether a migration, save, dump or backup job runs on the domain.
+
+    The destination of a running migration refuses the question ("migration statistics are available only on the
+    source host", qemuDomainGetJobStatsInternal): that is a job too.
+    """
     if not domain.isActive():
         return False
-    return bool(domain.jobInfo()[0] != libvirt.VIR_DOMAIN_JOB_NONE)
+    try:
+        return bool(domain.jobInfo()[0] != libvirt.VIR_DOMAIN_JOB_NONE)
+    except libvirt.libvirtError as error:
+        if error.get_error_code() == libvirt.VIR_ERR_OPERATION_UNSUPPORTED:
+            return True
+        if error.get_error_code() == libvirt.VIR_ERR_OPERATION_INVALID:
+            return False  # it has just ended
+        raise

@@ -113,7 +113,7 @@ class LibvirtHypervisor:
 
     def migrate(self, plan: MigrationPlan, on_progress: OnProgress) -> JobStats:
         """Move the VM from here, peer to peer; it arrives paused."""
-        moving = open_connection(self._entry.uri, self.host, self._settings.connect_timeout_s)
+        moving = open_connection(self._entry.uri, self.host, self._settings)
         try:
             migration = Migration(plan, control=self._open(), moving=moving, settings=self._settings)
             return migration.run(on_progress)
@@ -150,7 +150,7 @@ class LibvirtHypervisor:
         with self._lock:
             if self._connection is not None and self._connection.isAlive():
                 return self._connection
-            self._connection = open_connection(self._entry.uri, self.host, self._settings.connect_timeout_s)
+            self._connection = open_connection(self._entry.uri, self.host, self._settings)
             return self._connection
 
     def _on_domain(self, what: str, uuid: UUID, act: Callable[[libvirt.virDomain], T], *, is_write: bool) -> T:

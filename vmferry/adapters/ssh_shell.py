@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shlex
+import socket
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -40,6 +41,8 @@ class Completed(Model):
 
 # sshd's default MaxSessions is 10 per connection.
 _SESSIONS = 8
+# Keepalives that are not acknowledged for so long end the connection.
+_DEAD_AFTER_MS = 20_000
 
 
 class SshShell:
@@ -113,8 +116,16 @@ class SshShell:
                 f"try `ssh {ssh.user}@{ssh.address} true` (the host key must be known)",
                 host=self.host,
             ) from error
-        connection.transport.set_keepalive(5)
+        self._bound(connection)
         return connection
+
+    def _bound(self, connection: Connection) -> None:
+        """Let a dead connection be noticed: paramiko alone waits for ever for a new channel on it."""
+        transport = connection.transport
+        transport.set_keepalive(5)
+        transport.channel_timeout = self._connect_timeout_s
+        transport.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        transport.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _DEAD_AFTER_MS)
 
 
 def _known_hosts_files(connection: Connection) -> list[Path]:

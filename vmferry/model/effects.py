@@ -41,6 +41,18 @@ class FileSetAside(Model):
     aside: str
 
 
+class AutostartCleared(Model):
+    """The source's autostart flag, taken away for the length of the run; undo sets it again.
+
+    A source that reboots between the VM's arrival elsewhere and the removal of its definition would start a second
+    copy.
+    """
+
+    kind: Literal["autostart-cleared"] = "autostart-cleared"
+    host: str
+    uuid: UUID
+
+
 class DomainMoved(Model):
     """The pivot's result: where the VM is now, and what the move cost."""
 
@@ -57,4 +69,6 @@ class Nothing(Model):
     kind: Literal["nothing"] = "nothing"
 
 
-Effect = Annotated[FileMade | DomainDefined | FileSetAside | DomainMoved | Nothing, Field(discriminator="kind")]
+Effect = Annotated[
+    FileMade | DomainDefined | FileSetAside | AutostartCleared | DomainMoved | Nothing, Field(discriminator="kind")
+]

@@ -15,7 +15,7 @@ from enum import StrEnum
 
 from vmferry.domxml.rewrite import applicable, rewrite
 from vmferry.errors import CopyFailed, OutcomeUnknown, PermanentError, TransientError
-from vmferry.model.effects import DomainDefined, DomainMoved, Effect, FileMade, FileSetAside, Nothing
+from vmferry.model.effects import AutostartCleared, DomainDefined, DomainMoved, Effect, FileMade, FileSetAside, Nothing
 from vmferry.model.journal import Mark
 from vmferry.model.migration import FileCopy, JobStats, MigrationMode, MigrationPlan
 from vmferry.model.sighting import Sighting
@@ -134,7 +134,13 @@ def _verify_copy(plan: MigrationPlan, copy: FileCopy, staging: str, world: World
 
 
 def _definition(plan: MigrationPlan, world: World) -> Effect:
-    """Define an offline VM at the destination; a running one takes its definition along."""
+    """Define an offline VM at the destination; a running one takes its definition along.
+
+    From here on a reboot of the source must not start the VM there.
+    """
+    if plan.is_autostart:
+        _made(plan, world, StepName.DEFINITION, AutostartCleared(host=plan.source, uuid=plan.uuid))
+        world.hypervisor(plan.source).set_autostart(plan.uuid, False)
     if plan.mode is not MigrationMode.OFFLINE:
         return Nothing()
     xml = _persistent_xml(plan, world)

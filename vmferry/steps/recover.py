@@ -23,6 +23,7 @@ logger = logging.getLogger("vmferry.steps")
 # A daemon that restarts, or libvirt's keepalive over a dead link (5 × 5 s), needs this long to tell the truth.
 PATIENCE_S = 45.0
 _MAX_ROUNDS = 12
+_ABORT_S = 60.0
 _SETTLE = "settle"  # the step name under which settlement's own notes stand
 
 
@@ -53,19 +54,28 @@ def _settle(record: RunRecord, world: World, cause: str, patience_s: float) -> M
                 return _roll_back(record, world, cause, pair)
             case Verdict.FORWARD:
                 return _go_forward(record, world, cause)
+            case Verdict.WATCH:
+                _watch(plan, world)
             case _:
-                if not _act(verdict, plan, world):
-                    return hold(record, world, f"its job still runs after {plan.deadline_s:.0f} s", pair)
+                _act(verdict, plan, world)
         pair = look_until_stable(plan, world, patience_s=patience_s)
     return hold(record, world, f"no end after {_MAX_ROUNDS} looks: {pair.words()}", pair)
 
 
-def _act(verdict: Verdict, plan: MigrationPlan, world: World) -> bool:
-    """Do what leads to the next look; False when a watched job does not end."""
+def _watch(plan: MigrationPlan, world: World) -> None:
+    """Re-adopt a running job: wait for its end, never abort it because we came late, but at its deadline."""
+    source = world.hypervisor(plan.source)
+    if source.watch_job(plan.uuid, progress_of(plan), timeout_s=plan.deadline_s):
+        return
+    _note(plan, world, f"aborted: its job did not end within {plan.deadline_s:.0f} s")
+    source.abort_job(plan.uuid)
+    source.watch_job(plan.uuid, progress_of(plan), timeout_s=_ABORT_S)
+
+
+def _act(verdict: Verdict, plan: MigrationPlan, world: World) -> None:
+    """Do what leads to the next look."""
     source, dest = world.hypervisor(plan.source), world.hypervisor(plan.dest)
     match verdict:
-        case Verdict.WATCH:
-            return source.watch_job(plan.uuid, progress_of(plan), timeout_s=plan.deadline_s)
         case Verdict.RESUME_SOURCE:
             source.resume(plan.uuid)
         case Verdict.DESTROY_DEST | Verdict.DESTROY_DEST_RESUME_SOURCE:
@@ -77,7 +87,6 @@ def _act(verdict: Verdict, plan: MigrationPlan, world: World) -> bool:
             resume_at_dest(plan, world)
         case _:
             raise AssertionError(verdict)
-    return True
 
 
 def _facts(plan: MigrationPlan, world: World) -> Facts:

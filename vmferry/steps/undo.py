@@ -1,4 +1,4 @@
-"""Undo what a run made on the destination: domain first, then files; guarded, and going on after a failure."""
+"""Undo what a run made: domain first, then files; guarded, and going on after a failure."""
 
 from __future__ import annotations
 
@@ -6,7 +6,15 @@ from collections.abc import Sequence
 from typing import assert_never
 
 from vmferry.errors import UnsafeError, VmferryError
-from vmferry.model.effects import DomainDefined, DomainMoved, Effect, FileMade, FileSetAside, Nothing
+from vmferry.model.effects import (
+    AutostartCleared,
+    DomainDefined,
+    DomainMoved,
+    Effect,
+    FileMade,
+    FileSetAside,
+    Nothing,
+)
 from vmferry.model.journal import Mark
 from vmferry.model.migration import MigrationPlan
 from vmferry.ports import World
@@ -15,8 +23,8 @@ from vmferry.ports import World
 def undo_all(plan: MigrationPlan, world: World) -> tuple[str, ...]:
     """Undo all effects of a run, newest kind first; return the problems, empty when everything is undone.
 
-    Only effects in the journal are touched, only on the destination, and only after proof that the VM is not
-    active there. Idempotent: an effect that is gone counts as undone.
+    Only effects in the journal are touched, and what is removed at the destination only after proof that the VM is
+    not active there. Idempotent: an effect that is gone counts as undone.
     """
     problems: list[str] = []
     for step, effect in sorted(_open_effects(plan, world), key=lambda item: _ORDER[type(item[1])]):
@@ -29,7 +37,14 @@ def undo_all(plan: MigrationPlan, world: World) -> tuple[str, ...]:
 
 
 # A file goes only after the domain that may have it open is gone.
-_ORDER: dict[type[Effect], int] = {DomainMoved: 0, DomainDefined: 0, FileMade: 1, FileSetAside: 1, Nothing: 2}
+_ORDER: dict[type[Effect], int] = {
+    DomainMoved: 0,
+    DomainDefined: 0,
+    FileMade: 1,
+    FileSetAside: 1,
+    AutostartCleared: 2,
+    Nothing: 3,
+}
 
 
 def _open_effects(plan: MigrationPlan, world: World) -> Sequence[tuple[str, Effect]]:
@@ -55,6 +70,8 @@ def _undo(effect: Effect, plan: MigrationPlan, world: World) -> None:
             world.hypervisor(effect.host).undefine(effect.uuid)
         case FileSetAside():
             world.tools(effect.host).set_aside(effect.aside, effect.path)
+        case AutostartCleared():
+            world.hypervisor(effect.host).set_autostart(effect.uuid, True)
         case DomainMoved() | Nothing():
             return
         case _:

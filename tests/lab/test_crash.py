@@ -1,0 +1,93 @@
+"""vmferry itself is killed in the middle of a live move; recovery brings the VM to one running copy."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from prefect.settings import PREFECT_API_URL
+
+from infra.lab import Lab
+from tests.lab.test_faults import add_slow_guest, is_moving, wait_until
+from vmferry.adapters.world import RealWorld
+from vmferry.model.migration import OutcomeKind
+
+pytestmark = pytest.mark.lab
+VMFERRY = Path(sys.executable).with_name("vmferry")
+
+
+def start(lab: Lab, *args: str) -> subprocess.Popen[str]:
+    """Start the command line as an operator does, against the session's Prefect server."""
+    environment = os.environ | {
+        "VMFERRY_INVENTORY": str(lab.inventory_path),
+        "PREFECT_API_URL": PREFECT_API_URL.value(),
+    }
+    return subprocess.Popen(
+        [VMFERRY, *args], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def kill_in_the_middle(lab: Lab, guest: str) -> None:
+    lab.hosts["kvm1"].cap_link(2)
+    process = start(lab, "migrate", guest, "--to", "kvm2")
+    try:
+        wait_until(lambda: is_moving(lab, guest) or process.poll() is not None, "a running migration")
+        assert process.poll() is None, process.communicate()[0]
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+
+
+def settled(world: RealWorld) -> str:
+    """What recovery noted of the newest run."""
+    run = world.journal.recent(1)[0].run
+    return "\n".join(row.note for row in world.journal.rows(run) if row.step == "settle")
+
+
+def test_a_move_whose_client_was_killed_is_watched_to_its_end(fleet: Lab, world: RealWorld) -> None:
+    add_slow_guest(fleet, "kill9")
+    with fleet.watch("kill9") as watch:
+        kill_in_the_middle(fleet, "kill9")
+        assert fleet.where("kill9") == {"kvm1": "running", "kvm2": "paused"}
+        recovery = start(fleet, "recover")
+        wait_until(lambda: "WATCH" in settled(world) or recovery.poll() is not None, "the job is watched")
+        fleet.hosts["kvm1"].cap_link(None)
+        output = recovery.communicate(timeout=240)[0]
+        time.sleep(1)
+    assert recovery.returncode == 0, output
+    assert fleet.where("kill9") == {"kvm2": "running"}, output
+    assert watch.alive_on("kvm2") and watch.overlap_s == 0 and watch.errors == 0
+    assert world.journal.recent(1)[0].outcome is OutcomeKind.MOVED and not world.journal.unsettled()
+    assert "WATCH" in settled(world) and "RESUME_DEST" in settled(world)
+
+
+def test_a_move_that_was_killed_with_its_link_ends_at_the_source(fleet: Lab, world: RealWorld) -> None:
+    add_slow_guest(fleet, "kill9b")
+    kill_in_the_middle(fleet, "kill9b")
+    fleet.hosts["kvm2"].kill_qemu("kill9b")
+    recovery = start(fleet, "recover")
+    output = recovery.communicate(timeout=240)[0]
+    assert recovery.returncode == 0, output
+    with fleet.watch("kill9b") as watch:
+        time.sleep(1)
+    assert fleet.where("kill9b") == {"kvm1": "running"} and watch.alive_on("kvm1") and watch.overlap_s == 0
+    assert world.journal.recent(1)[0].outcome is OutcomeKind.ROLLED_BACK
+
+
+def test_a_second_move_of_the_same_vm_is_told_who_holds_it(fleet: Lab, world: RealWorld) -> None:
+    add_slow_guest(fleet, "twice")
+    fleet.hosts["kvm1"].cap_link(2)
+    first = start(fleet, "migrate", "twice", "--to", "kvm2")
+    wait_until(lambda: is_moving(fleet, "twice") or first.poll() is not None, "a running migration")
+    second = start(fleet, "migrate", "twice", "--to", "kvm3")
+    output = second.communicate(timeout=120)[0]
+    assert is_moving(fleet, "twice"), "the first move was to be still running"
+    fleet.hosts["kvm1"].cap_link(None)
+    assert first.communicate(timeout=120) and first.returncode == 0
+    assert second.returncode == 3 and "moves in run" in output, output
+    assert fleet.where("twice") == {"kvm2": "running"}
