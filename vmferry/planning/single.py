@@ -8,7 +8,7 @@ from vmferry.errors import InvalidInput
 from vmferry.model.findings import PreflightReport
 from vmferry.model.host import FleetSnapshot
 from vmferry.model.migration import MigrationMode, MigrationRequest
-from vmferry.model.vm import Vm
+from vmferry.model.vm import DomainState, Vm
 from vmferry.planning.mode import choose_mode
 from vmferry.rules.case import Case, Fleet, apply_changes
 from vmferry.rules.check import check_move
@@ -90,7 +90,7 @@ def _choose_source(fleet: Fleet, request: MigrationRequest, found: Found) -> tup
         return (None if problems else request.source), problems
     if not found:
         return None, [f"vm: no VM {request.vm}: {_not_found(fleet)}"]
-    return _only_source(request.vm, found)
+    return _only_source(fleet, request.vm, found)
 
 
 def _not_found(fleet: Fleet) -> str:
@@ -99,7 +99,7 @@ def _not_found(fleet: Fleet) -> str:
     return f"searched {', '.join(fleet.sides) or 'no host'}{also}; see `virsh list --all`"
 
 
-def _only_source(name: str, found: Found) -> tuple[str | None, list[str]]:
+def _only_source(fleet: Fleet, name: str, found: Found) -> tuple[str | None, list[str]]:
     """Return the one host that is meant: the only one, or the only one where the VM is active."""
     where = ", ".join(f"{host} ({vm.state}, {vm.uuid})" for host, vm in found.items())
     active = [host for host, vm in found.items() if vm.is_active]
@@ -108,6 +108,8 @@ def _only_source(name: str, found: Found) -> tuple[str | None, list[str]]:
         return next(iter(found)), []
     if len(uuids) > 1:
         return None, [f"vm: several VMs are named {name}: {where}; name the source or give the UUID"]
+    if len(active) > 1 and (moving := _is_moving(fleet, found)):
+        return None, [f"vm: {name} {moving} ({where}); wait for its end"]
     if len(active) > 1:
         return None, [
             f"ALARM: vm {name} is active on several hosts: {where}; two copies may write to one disk; start "
@@ -116,3 +118,13 @@ def _only_source(name: str, found: Found) -> tuple[str | None, list[str]]:
     if len(active) == 1:
         return active[0], []
     return None, [f"vm: {name} is defined on several hosts, active on none: {where}; name the source"]
+
+
+def _is_moving(fleet: Fleet, found: Found) -> str:
+    """Say which move explains a VM that is active on two hosts; empty when none does."""
+    uuid = str(next(iter(found.values())).uuid)
+    if run := fleet.snapshot.open_runs.get(uuid):
+        return f"moves in run {run}; `vmferry recover` settles it when its process has died"
+    jobs = [host for host, vm in found.items() if vm.has_active_job and vm.state is not DomainState.PAUSED]
+    is_rest_waiting = all(vm.state is DomainState.PAUSED for host, vm in found.items() if host not in jobs)
+    return f"is being migrated from {jobs[0]} by somebody else" if len(jobs) == 1 and is_rest_waiting else ""
