@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from prefect.client.schemas.objects import State
 
@@ -16,9 +18,9 @@ from vmferry.model.vm import DomainState
 pytestmark = [pytest.mark.prefect, pytest.mark.usefixtures("prefect")]
 
 
-def evacuate(yard: Yard, **given: object) -> State[object]:
+def evacuate(yard: Yard, **given: Any) -> State[Any]:
     with yard.process():
-        return evacuate_host("kvm1", return_state=True, **given)  # type: ignore[call-overload, no-any-return]
+        return evacuate_host("kvm1", return_state=True, **given)
 
 
 def test_every_vm_leaves_by_its_own_kind_of_migration(yard: Yard) -> None:

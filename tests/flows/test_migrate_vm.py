@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from prefect.client.schemas.objects import State
 
@@ -16,9 +18,9 @@ from vmferry.model.vm import DomainState
 pytestmark = [pytest.mark.prefect, pytest.mark.usefixtures("prefect")]
 
 
-def migrate(yard: Yard, vm: str = "wanderer1", dest: str = "kvm2", **given: object) -> State[object]:
+def migrate(yard: Yard, vm: str = "wanderer1", dest: str = "kvm2", **given: Any) -> State[Any]:
     with yard.process():
-        return migrate_vm(vm, dest, return_state=True, **given)  # type: ignore[call-overload, no-any-return]
+        return migrate_vm(vm, dest, return_state=True, **given)
 
 
 def test_a_live_move_leaves_the_vm_running_at_the_destination_only(yard: Yard) -> None:

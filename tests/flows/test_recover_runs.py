@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from prefect.client.schemas.objects import State
 
@@ -24,7 +26,7 @@ def crash(yard: Yard, vm: str = "wanderer1", mode: MigrationMode | None = None) 
     assert [record.state for record in yard.runs()] == [RunState.OPEN]
 
 
-def recover(yard: Yard) -> State[object]:
+def recover(yard: Yard) -> State[Any]:
     with yard.process("vmferry-2"):
         return recover_runs(return_state=True)
 

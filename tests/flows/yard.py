@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 from tasks import _wiring
@@ -28,9 +29,9 @@ class Yard:
 
     # building
 
-    def add(self, name: str, host: str = "kvm1", **given: object) -> UUID:
+    def add(self, name: str, host: str = "kvm1", **given: Any) -> UUID:
         """Put a running VM of 1 GiB on a host, its disk on shared storage."""
-        return self.fleet.add_vm(host, name, **given)  # type: ignore[arg-type]
+        return self.fleet.add_vm(host, name, **given)
 
     def add_local(self, name: str, state: DomainState = DomainState.SHUTOFF, host: str = "kvm1") -> UUID:
         """Put a VM on a host, its disk in a directory of that host alone: shut off it can be copied, running not."""
