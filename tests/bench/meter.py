@@ -1,6 +1,6 @@
 """Run a command and measure it: seconds to its end, and CPU seconds of every process it started.
 
-`python -m tests.bench.meter OUT TIMEOUT_S ARGV…` is the meter itself, a process between the benchmark and the
+`python -m tests.bench.meter PARENT OUT TIMEOUT_S ARGV…` is the meter itself, a process between the benchmark and the
 command: the kernel gives it all orphans (PR_SET_CHILD_SUBREAPER), so that getrusage(RUSAGE_CHILDREN) at the end
 holds everything, daemons that the command left behind included. The embedded Prefect server's share is its
 process's last line in /proc, read four times a second; the rest counts as the client's. When the benchmark dies,
@@ -52,7 +52,7 @@ def run_metered(argv: Sequence[str], *, env: Mapping[str, str], room: Path, time
     """Run a command under the meter; return the figures and the command's standard output."""
     out, stdout, stderr = room / "meter.json", room / "stdout", room / "stderr"
     out.unlink(missing_ok=True)
-    words = [sys.executable, "-m", "tests.bench.meter", str(out), str(timeout_s), *argv]
+    words = [sys.executable, "-m", "tests.bench.meter", str(os.getpid()), str(out), str(timeout_s), *argv]
     with stdout.open("wb") as standard, stderr.open("wb") as errors:
         meter = subprocess.Popen(words, env=dict(env), stdin=subprocess.DEVNULL, stdout=standard, stderr=errors)
         try:
@@ -67,14 +67,13 @@ def run_metered(argv: Sequence[str], *, env: Mapping[str, str], room: Path, time
     return Metered(**json.loads(out.read_text()), output=complaint), stdout.read_text(errors="replace")
 
 
-def main(out: str, timeout_s: str, *argv: str) -> int:
+def main(parent: str, out: str, timeout_s: str, *argv: str) -> int:
     """Be the meter."""
     libc = ctypes.CDLL(None, use_errno=True)
-    parent = os.getppid()
     libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
     signal.signal(signal.SIGTERM, _stop)
-    if os.getppid() != parent:  # it died before the kernel knew that we care
+    libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+    if os.getppid() != int(parent):  # it died before the kernel knew that we care
         return 1
     try:
         metered = _measure(list(argv), float(timeout_s))
@@ -85,6 +84,8 @@ def main(out: str, timeout_s: str, *argv: str) -> int:
 
 
 def _stop(_number: int, _frame: object) -> None:
+    # One is enough: the kernel sends one for every thread of a benchmark that is killed.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     raise SystemExit(143)
 
 
