@@ -35,9 +35,10 @@ bench: setup  ## Measure: vmferry beside a shell loop of virsh migrate and xargs
 lab-up: setup  ## Start a lab: make lab-up LAB=demo HOSTS=3 GUESTS=8
 	@$(AS_ROOT) $(QUIET) $(PYTHON) -m infra.lab up --name $(LAB) --hosts $(HOSTS) --guests $(GUESTS)
 
-lab-down:  ## Remove every lab: no process, namespace, mount, interface or file stays
+lab-down:  ## Remove every lab and the demo's reports: no process, namespace, mount or file stays
 	@if [ -x $(PYTHON) ]; then $(AS_ROOT) $(QUIET) $(PYTHON) -m infra.lab down --all; \
 	 else echo "no virtual environment: no lab was started from here"; fi
+	@$(AS_ROOT) rm -rf /var/tmp/vmferry-demo
 
 clean: lab-down  ## Remove labs, the virtual environment and caches
 	rm -rf .venv .bootstrap .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

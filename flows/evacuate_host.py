@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from prefect import flow
+from pydantic import Field
 
 from tasks import _wiring
-from tasks.evacuation import cordon_host, make_report, move_by_plan, reread_host
+from tasks.evacuation import cordon_host, make_report, move_by_plan, names_left
 from tasks.placement import plan_host
 from tasks.preflight import read_fleet, read_pairs
-from tasks.report import progress_artifacts, publish_plan, publish_report
+from tasks.report import label_run, progress_artifacts, publish_plan, publish_report
 from tasks.window import run_window
 from vmferry.errors import LeftBehind
 from vmferry.model.evacuation import EvacuationReport, EvacuationRequest
 from vmferry.model.migration import MigrationMode, OutcomeKind
 from vmferry.planning.placement import destinations
 from vmferry.progress import EvacuationEnded, publish
-from vmferry.reporting.words import report_headline
+from vmferry.reporting.words import report_headline, why_left
 
 
 @flow(name="evacuate-host", flow_run_name="evacuate {host}", validate_parameters=True)
@@ -23,7 +26,7 @@ def evacuate_host(
     host: str,
     dests: list[str] | None = None,
     modes: dict[str, MigrationMode] | None = None,
-    max_parallel: int = 4,
+    max_parallel: Annotated[int, Field(ge=1, le=64)] = 4,
     reason: str = "evacuation",
     dry_run: bool = False,
     inventory: str | None = None,
@@ -43,6 +46,7 @@ def evacuate_host(
         host=host, dests=tuple(dests or ()), modes=modes or {}, max_parallel=max_parallel, reason=reason
     )
     with _wiring.wired(inventory) as world:
+        label_run(f"host:{host}")
         started_at = world.clock.now()
         snapshot = read_fleet()
         tried = destinations(snapshot, request)
@@ -54,11 +58,11 @@ def evacuate_host(
         publish_plan(plan)
         if dry_run:
             return make_report(plan, started_at, None)
-        with progress_artifacts(f"evacuate {host}"):
+        with progress_artifacts(f"evacuate {host}", len(plan.moves)):
             result = run_window(plan.moves, max_parallel, lambda move: move_by_plan(move, plan.snapshot))
-        report = make_report(plan, started_at, result, reread_host(host))
+        report = make_report(plan, started_at, result, names_left(plan, result))
         publish(EvacuationEnded(report=report))
         publish_report(report, plan)
     if not report.is_empty or any(outcome.kind is OutcomeKind.HELD for outcome in report.outcomes):
-        raise LeftBehind(report_headline(report), host=host)
+        raise LeftBehind(f"{report_headline(report)}: {why_left(report)}", host=host)
     return report

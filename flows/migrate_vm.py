@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from prefect import flow
+from pydantic import Field
 
 from tasks import _wiring
 from tasks.one_vm import move_one_vm
 from tasks.preflight import read_fleet, read_pairs
-from tasks.report import progress_artifacts, publish_outcome
+from tasks.report import label_run, progress_artifacts, publish_outcome
 from tasks.window import in_thread
 from vmferry.errors import Held, InvalidInput, LeftBehind, PreflightBlocked
 from vmferry.model.findings import PreflightReport
@@ -31,7 +34,7 @@ def migrate_vm(
     changes: DomainChanges = DomainChanges(),  # noqa: B008 - frozen
     xml: str | None = None,
     persistent_xml: str | None = None,
-    bandwidth_mib_s: int | None = None,
+    bandwidth_mib_s: Annotated[int, Field(ge=1)] | None = None,
     dry_run: bool = False,
     inventory: str | None = None,
 ) -> MigrationOutcome | PreflightReport:
@@ -64,6 +67,7 @@ def migrate_vm(
         arriving = arriving_of(request)
         first = plan_vm(snapshot, request, arriving)
         here = first.case.source.name
+        label_run(f"vm:{vm}", f"host:{here}", f"host:{dest}", name=f"migrate {vm}: {here} → {dest}")
         pairs = read_pairs(here, [dest], [first.vm], moved_paths(first))
         snapshot = snapshot.model_copy(update={"pairs": pairs})
         decision = plan_vm(snapshot, request.model_copy(update={"source": here}), arriving)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
+from vmferry.adapters.prefect_server import EmbeddedServer
 from vmferry.adapters.world import open_world
 from vmferry.errors import InventoryError
 from vmferry.inventory import load_inventory
@@ -13,6 +15,11 @@ from vmferry.settings import Settings, read_settings
 
 # One world per process: tasks run on many threads of one flow run and share its connections.
 _stack: list[World] = []
+
+
+def embedded_server(log: Path) -> EmbeddedServer:
+    """Return the Prefect server of the command line, not yet started."""
+    return EmbeddedServer(log)
 
 
 def settings() -> Settings:

@@ -10,9 +10,10 @@ from tasks._policy import ONCE, READ
 from tasks._wiring import settings, world
 from tasks.one_vm import move_one_vm
 from tasks.window import WindowResult
+from vmferry.errors import TransientError
 from vmferry.model.evacuation import EvacuationPlan, EvacuationReport, Move
 from vmferry.model.host import FleetSnapshot
-from vmferry.model.migration import MigrationOutcome, MigrationRequest
+from vmferry.model.migration import MigrationOutcome, MigrationRequest, OutcomeKind
 from vmferry.planning.single import plan_vm
 from vmferry.steps.prepare import make_plan
 
@@ -27,6 +28,16 @@ def cordon_host(host: str, reason: str) -> None:
 def reread_host(host: str) -> tuple[str, ...]:
     """Return the names of all domains that the host still has, running or not: `virsh list --all`."""
     return tuple(domain.name for domain in world().tools(host).virsh_list())
+
+
+def names_left(plan: EvacuationPlan, result: WindowResult) -> tuple[str, ...]:
+    """Return what is left on the host; a host that does not answer still has all that was not proved to be moved."""
+    try:
+        return reread_host(plan.host)
+    except TransientError:
+        moved = {outcome.vm for outcome in result.outcomes if outcome.kind is OutcomeKind.MOVED}
+        facts = plan.snapshot.facts(plan.host)
+        return tuple(vm.name for vm in (facts.vms if facts else ()) if vm.name not in moved)
 
 
 def move_by_plan(move: Move, snapshot: FleetSnapshot) -> MigrationOutcome:

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import base64
+import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from uuid import UUID
 
-from prefect import task
+import httpx
+from prefect import get_client, runtime, task
 from prefect.artifacts import create_markdown_artifact, create_progress_artifact, update_progress_artifact
+from prefect.exceptions import PrefectException
 
 from tasks._policy import ONCE
 from tasks._wiring import settings
 from vmferry.model.evacuation import EvacuationPlan, EvacuationReport
 from vmferry.model.migration import MigrationOutcome
-from vmferry.progress import Event, MoveEnded, MoveProgress, MoveStarted, PlanMade, listening
+from vmferry.progress import Event, MoveEnded, MoveProgress, MoveStarted, listening
 from vmferry.reporting.files import write_report
 from vmferry.reporting.markdown import markdown_outcome, markdown_plan, markdown_report
 from vmferry.reporting.timeline import timeline_svg
+
+logger = logging.getLogger("vmferry.report")
 
 _UPDATE_EVERY_S = 2.0
 
@@ -27,20 +32,16 @@ _UPDATE_EVERY_S = 2.0
 class ProgressArtifacts:
     """Keeps one progress artifact per VM and one for the whole operation; called by one thread."""
 
-    def __init__(self, what: str) -> None:
-        self._what = what
-        self._total = 1
+    def __init__(self, what: str, moves: int | None = None) -> None:
+        self._total = max(1, moves or 0)
         self._ended = 0
-        self._whole: UUID | None = None
+        self._whole = _create(0.0, f"{what}: VMs moved") if moves is not None else None
         self._per_vm: dict[str, UUID] = {}
         self._last: dict[str, float] = {}
 
     def __call__(self, event: Event) -> None:
         """Take one event; a lost update is followed by the next."""
         match event:
-            case PlanMade():
-                self._total = max(1, len(event.plan.moves))
-                self._whole = _create(0.0, f"{self._what}: VMs moved")
             case MoveStarted():
                 plan = event.plan
                 self._per_vm[plan.run] = _create(0.0, f"{plan.vm}: {plan.source} → {plan.dest} ({plan.mode})")
@@ -70,10 +71,21 @@ def _create(percent: float, description: str) -> UUID:
 
 
 @contextmanager
-def progress_artifacts(what: str) -> Iterator[None]:
-    """Show the block's moves as progress artifacts of the flow run."""
-    with listening(ProgressArtifacts(what)):
+def progress_artifacts(what: str, moves: int | None = None) -> Iterator[None]:
+    """Show the block's moves as progress artifacts of the flow run; with `moves`, one for all of them too."""
+    with listening(ProgressArtifacts(what, moves)):
         yield
+
+
+def label_run(*tags: str, name: str | None = None) -> None:
+    """Give the flow run the tags, and the name, that are known only after reading; a label is not worth a run."""
+    run = runtime.flow_run.id
+    try:
+        with get_client(sync_client=True) as client:
+            known = client.read_flow_run(run).tags
+            client.update_flow_run(run, name=name, tags=[*known, *(tag for tag in tags if tag not in known)])
+    except (PrefectException, httpx.HTTPError) as error:
+        logger.warning("the flow run was not labelled: %s", error)
 
 
 @task(**ONCE, task_run_name="publish plan")

@@ -71,3 +71,11 @@ def next_commands(report: EvacuationReport) -> tuple[str, ...]:
         commands.append(f"vmferry vms {report.host}")
         commands.append(f"vmferry evacuate {report.host}   # again, when the reasons are gone")
     return tuple(dict.fromkeys(commands))
+
+
+def why_left(report: EvacuationReport) -> str:
+    """One line: every VM that did not leave, with its reason."""
+    left = [f"{o.vm} {o.kind}: {o.reason}" for o in report.outcomes if o.kind is not OutcomeKind.MOVED]
+    left += [f"{s.vm} stranded: {s.summary()}" for s in report.stranded]
+    left += [f"{vm} not started" for vm in report.not_started]
+    return " ".join("; ".join(left).split())

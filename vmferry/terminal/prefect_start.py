@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import importlib
 import os
 import sys
@@ -65,7 +66,22 @@ def load_flow(name: str, settings: Settings, say: Callable[[str], None]) -> Call
             f"{root}/flows/{name}.py is missing: flows are not part of the installed package; "
             "run vmferry from a checkout (uv run vmferry …)"
         )
+    server = None
     if prepare_environment(settings):
         say("starting embedded Prefect server …")
+        server = _start_server()
+    # Importing Prefect takes as long as the server's start: both at once.
     flow: Callable[..., Any] = getattr(importlib.import_module(f"flows.{name}"), name)
+    if server is not None:
+        server.wait_ready(float(os.environ["PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS"]))
     return flow
+
+
+def _start_server() -> Any:
+    """Start the embedded server and point Prefect to it; it ends with this process."""
+    wiring = importlib.import_module("tasks._wiring")
+    server = wiring.embedded_server(Path(os.environ["PREFECT_HOME"]).expanduser() / "server.log")
+    server.start()
+    atexit.register(server.stop)
+    os.environ["PREFECT_API_URL"] = server.api_url
+    return server

@@ -136,11 +136,16 @@ class Gate:
         with self._lock:
             self._waiting.clear()
 
-    def enter(self, operation: Operation) -> tuple[Operation, Blow | None]:
-        """Log a touch point and strike what belongs before it; returns the blow left for after the effect."""
+    def admit(self, operation: Operation) -> Operation:
+        """Log a touch point; returns it with its number."""
         with self._lock:
             operation = operation.model_copy(update={"seq": len(self.log), "at": self._now()})
             self.log.append(operation)
+        return operation
+
+    def enter(self, operation: Operation) -> Blow | None:
+        """Strike what belongs before a touch point; returns the blow left for after the effect."""
+        with self._lock:
             due = [fault for fault, count in self._waiting if self._is_due(fault, count, operation)]
         after = None
         for fault in due:
@@ -148,7 +153,7 @@ class Gate:
                 after = self._before(operation, fault.does) or after
             else:
                 self._strike(fault, operation)
-        return operation, after
+        return after
 
     def leave(self, operation: Operation, blow: Blow | None) -> None:
         """Strike what belongs after the effect."""

@@ -42,9 +42,10 @@ class SimulatedPort:
     def _call(self, operation: Operation, effect: Callable[[], T]) -> T:
         """Pass the gate, make the effect, pass the gate again; the answer is written down in any case."""
         gate = self._ground.gate
+        operation = gate.admit(operation)
         answer = "ok"
         try:
-            operation, blow = gate.enter(operation)
+            blow = gate.enter(operation)
             result = effect()
             gate.leave(operation, blow)
             return result
