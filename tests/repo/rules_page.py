@@ -1,0 +1,34 @@
+"""docs/rules.md, made from the rule table. `.venv/bin/python -m tests.repo.rules_page` writes it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from vmferry.rules.table import render_rules
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "rules.md"
+
+_HEAD = """\
+<!-- Generated from vmferry/rules/table.py; do not edit. Write it anew with:
+     .venv/bin/python -m tests.repo.rules_page -->
+
+# Preflight rules
+
+Before a VM is moved, every rule below is asked; all findings are told at once. A finding either blocks the move or warns.
+The two profile columns give what a finding does in a live / non-live / offline move; `–` means that the rule is not asked.
+A host's profile is set in the inventory; when two hosts differ, the stricter one (`rhel8`) counts.
+
+"Reference" is the chapter on migrating virtual machines of the RHEL 8 virtualization guide. "never" in the column
+"may be lifted" marks rules that guard against two copies or lost data; options to lift the others do not exist yet.
+
+"""
+
+
+def page() -> str:
+    """Return the whole page."""
+    return _HEAD + render_rules()
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")
+    print(PAGE)
