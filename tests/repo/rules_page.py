@@ -14,9 +14,9 @@ _HEAD = """\
 
 # Preflight rules
 
-Before a VM is moved, every rule below is asked; all findings are told at once. A finding either blocks the move or warns.
-The two profile columns give what a finding does in a live / non-live / offline move; `–` means that the rule is not asked.
-A host's profile is set in the inventory; when two hosts differ, the stricter one (`rhel8`) counts.
+Before a VM is moved, every rule below is asked; all findings are told at once. A finding blocks the move or warns.
+The two profile columns give what a finding does in a live / non-live / offline move; `–` means that the rule is not
+asked. A host's profile is set in the inventory; when two hosts differ, the stricter one (`rhel8`) counts.
 
 "Reference" is the chapter on migrating virtual machines of the RHEL 8 virtualization guide. "never" in the column
 "may be lifted" marks rules that guard against two copies or lost data; options to lift the others do not exist yet.
