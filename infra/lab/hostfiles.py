@@ -18,7 +18,8 @@ TREES = {
     "log": "/var/log/libvirt",
     "cache": "/var/cache/libvirt",
     "etc-ssh": "/etc/ssh",
-    "root-ssh": "/root/.ssh",
+    # The whole home, not only .ssh: the machine's own .bashrc would be run by every ssh command (measured: 0.1 s each).
+    "root": "/root",
 }
 FILES = {
     "machine-id": "/etc/machine-id",
@@ -127,7 +128,7 @@ def write_host(directory: LabDir, state: LabState, host: HostSpec) -> None:
     files = directory.host(host.name)
     for tree in TREES:
         (files / tree).mkdir(parents=True, exist_ok=True)
-    for tree in ("lib/images", "lib/heartbeat", "lib/boot", "lib/qemu"):
+    for tree in ("lib/images", "lib/heartbeat", "lib/boot", "lib/qemu", "root/.ssh"):
         (files / tree).mkdir(parents=True, exist_ok=True)
     (files / "lib/boot/vmferry-guest.img").write_bytes(directory.image.read_bytes())
     (files / "etc-libvirt/qemu.conf").write_text(QEMU_CONF)
@@ -161,15 +162,15 @@ def _write_ssh(directory: LabDir, files: Path, host: HostSpec) -> None:
     copies = {
         f"host-{host.name}": "etc-ssh/ssh_host_ed25519_key",
         f"host-{host.name}.pub": "etc-ssh/ssh_host_ed25519_key.pub",
-        "id_ed25519": "root-ssh/id_ed25519",
-        "id_ed25519.pub": "root-ssh/authorized_keys",
-        "known_hosts": "root-ssh/known_hosts",
+        "id_ed25519": "root/.ssh/id_ed25519",
+        "id_ed25519.pub": "root/.ssh/authorized_keys",
+        "known_hosts": "root/.ssh/known_hosts",
     }
     for source, dest in copies.items():
         path = files / dest
         path.touch(mode=0o600)
         path.write_bytes((client / source).read_bytes())
-    (files / "root-ssh").chmod(0o700)
+    (files / "root/.ssh").chmod(0o700)
     (files / "etc-ssh/sshd_config").write_text(SSHD_CONFIG)
     (files / "etc-ssh/ssh_config").write_text("Host *\n    StrictHostKeyChecking yes\n    BatchMode yes\n")
 

@@ -56,20 +56,10 @@ def fresh_lab(guests: Sequence[GuestSpec], link_mib_s: float) -> Iterator[Lab]:
     filling = tuple(guest.model_copy(update={"dirty_mib_s": _FILL_MIB_S}) for guest in guests)
     try:
         lab = Lab.up(LabSpec(name=lab_name(), hosts=hosts, guests=filling))
-        _plain_shells(lab)
         _warm(lab, guests)
         yield lab
     finally:
         take_down(lab_name())
-
-
-def _plain_shells(lab: Lab) -> None:
-    """Let root's shell on the hosts be Debian's.
-
-    The lab's hosts share this machine's /root, and a .bashrc that starts pyenv costs 100 ms of every ssh command.
-    """
-    for host in lab.hosts.values():
-        host.run(["sh", "-c", "[ ! -f /root/.bashrc ] || mount --bind /dev/null /root/.bashrc"])
 
 
 def shared_guest(name: str, *, working_set_mib: int, dirty_mib_s: float) -> GuestSpec:

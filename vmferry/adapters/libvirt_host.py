@@ -41,6 +41,7 @@ class LibvirtHypervisor:
         self._settings = settings
         self._lock = threading.Lock()
         self._connection: libvirt.virConnect | None = None
+        self._idle: list[libvirt.virConnect] = []
 
     def read_host(self) -> HostFacts:
         """Read the host and all of its domains."""
@@ -113,12 +114,24 @@ class LibvirtHypervisor:
 
     def migrate(self, plan: MigrationPlan, on_progress: OnProgress) -> JobStats:
         """Move the VM from here, peer to peer; it arrives paused."""
-        moving = open_connection(self._entry.uri, self.host, self._settings)
+        moving = self._take_idle()
         try:
-            migration = Migration(plan, control=self._open(), moving=moving, settings=self._settings)
-            return migration.run(on_progress)
-        finally:
-            _close(moving)
+            stats = Migration(plan, control=self._open(), moving=moving, settings=self._settings).run(on_progress)
+        except VmferryError:
+            _close(moving)  # its call may still hang
+            raise
+        with self._lock:
+            self._idle.append(moving)
+        return stats
+
+    def _take_idle(self) -> libvirt.virConnect:
+        """Return a connection for one migration: one that an earlier move has left, or a new one (0.3 s)."""
+        with self._lock:
+            while self._idle:
+                connection = self._idle.pop()
+                if connection.isAlive():
+                    return connection
+        return open_connection(self._entry.uri, self.host, self._settings)
 
     def watch_job(self, uuid: UUID, on_progress: OnProgress, *, timeout_s: float) -> bool:
         """Wait for a migration job that somebody else started; False when it still runs after `timeout_s`."""
@@ -141,9 +154,10 @@ class LibvirtHypervisor:
     def close(self) -> None:
         """Close the control connection."""
         with self._lock:
-            if self._connection is not None:
-                _close(self._connection)
-                self._connection = None
+            connections = [*self._idle, *([self._connection] if self._connection is not None else [])]
+            self._idle, self._connection = [], None
+        for connection in connections:
+            _close(connection)
 
     def _open(self) -> libvirt.virConnect:
         """Return the control connection, opened when there is none that lives."""

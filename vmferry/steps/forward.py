@@ -217,8 +217,10 @@ def _verify(plan: MigrationPlan, world: World) -> Effect:
     """Prove on both hosts, by libvirt and by `virsh list` (reference 9.5), that the VM is at the destination only."""
     pair = look_once(plan, world)
     problems = [*_wrong_at_dest(plan, pair.dest), *_wrong_at_source(plan, pair.source)]
-    for host, seen in ((plan.source, pair.source), (plan.dest, pair.dest)):
-        listed = next((d.state for d in world.tools(host).virsh_list() if d.name == plan.vm), DomainState.ABSENT)
+    with ThreadPoolExecutor(max_workers=2, thread_name_prefix="virsh") as pool:
+        lists = tuple(pool.map(lambda host: world.tools(host).virsh_list(), (plan.source, plan.dest)))
+    for host, seen, domains in zip((plan.source, plan.dest), (pair.source, pair.dest), lists, strict=True):
+        listed = next((d.state for d in domains if d.name == plan.vm), DomainState.ABSENT)
         if seen.is_reachable and listed != seen.state and {listed, seen.state} != set(_RUNNING):
             problems.append(f"`virsh list` on {host} says {listed}, libvirt says {seen.words()}")
     if problems:

@@ -169,10 +169,9 @@ def _outcome(record: RunRecord, world: World, kind: OutcomeKind, reason: str) ->
 def _notes(plan: MigrationPlan, kind: OutcomeKind) -> tuple[str, ...]:
     if kind is not OutcomeKind.MOVED:
         return ()
-    kept = tuple(
+    return tuple(
         f"source image kept as {plan.source}:{copy.source_path}.vmferry-moved-{plan.run}" for copy in plan.files
     )
-    return (f"mode {plan.mode}: {plan.mode_reason}", *kept)
 
 
 def _note(plan: MigrationPlan, world: World, text: str) -> None:
