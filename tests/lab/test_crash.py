@@ -91,3 +91,47 @@ def test_a_second_move_of_the_same_vm_is_told_who_holds_it(fleet: Lab, world: Re
     assert first.communicate(timeout=120) and first.returncode == 0
     assert second.returncode == 3 and "moves in run" in output, output
     assert fleet.where("twice") == {"kvm2": "running"}
+
+
+def children(pid: int) -> list[int]:
+    found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [int(child) for child in found]
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_the_embedded_server_does_not_outlive_a_killed_client(fleet: Lab, world: RealWorld) -> None:
+    environment = os.environ | {"VMFERRY_INVENTORY": str(fleet.inventory_path)}
+    environment.pop("PREFECT_API_URL", None)
+    process = subprocess.Popen([VMFERRY, "recover"], env=environment, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None and "embedded Prefect server" in process.stderr.readline()
+    wait_until(lambda: bool(children(process.pid)), "the server has been started")
+    servers = children(process.pid)
+    process.kill()
+    process.wait()
+    process.stderr.close()
+    wait_until(lambda: not any(is_alive(server) for server in servers), "the server has ended", timeout_s=30)
+
+
+def test_an_interrupt_finishes_the_running_move(fleet: Lab, world: RealWorld) -> None:
+    add_slow_guest(fleet, "ctrlc")
+    fleet.hosts["kvm1"].cap_link(2)
+    with fleet.watch("ctrlc") as watch:
+        process = start(fleet, "migrate", "ctrlc", "--to", "kvm2")
+        wait_until(lambda: is_moving(fleet, "ctrlc") or process.poll() is not None, "a running migration")
+        for _ in range(2):  # the second one does no harm
+            process.send_signal(signal.SIGINT)
+            time.sleep(1)
+        assert process.poll() is None, process.communicate()[0]
+        fleet.hosts["kvm1"].cap_link(None)
+        output = process.communicate(timeout=120)[0]
+        time.sleep(1)
+    assert "running moves are finished first" in output
+    assert fleet.where("ctrlc") == {"kvm2": "running"}, output
+    assert watch.alive_on("kvm2") and watch.overlap_s == 0 and watch.errors == 0
+    assert not world.journal.unsettled()
