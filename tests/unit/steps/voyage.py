@@ -1,0 +1,274 @@
+"""One VM's run on the simulated fleet: the scenarios, a vmferry process that works on it, and what must hold after."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from vmferry.adapters.journal import SqlJournal
+from vmferry.adapters.simulated import LOCAL, Blow, Fault, Operation, SimulatedCrash, SimulatedFleet
+from vmferry.errors import NotFound, VmferryError
+from vmferry.model.journal import RunRecord, RunState
+from vmferry.model.migration import DomainChanges, FileCopy, MigrationMode, MigrationOutcome, MigrationPlan, OutcomeKind
+from vmferry.model.vm import DomainState
+from vmferry.ports import World
+from vmferry.steps.forward import StepName, run_step
+from vmferry.steps.recover import close, recover
+
+SOURCE, DEST = "kvm1", "kvm2"
+_numbers = count(1)
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A VM and how it is moved."""
+
+    mode: MigrationMode
+    state: DomainState = DomainState.RUNNING
+    is_persistent: bool = True
+    is_autostart: bool = False
+    files: int = 0
+    title: str | None = None
+
+    @property
+    def must_run(self) -> bool:
+        """Whether the VM runs before and after."""
+        return self.state is DomainState.RUNNING
+
+
+SCENARIOS = {
+    "live": Scenario(MigrationMode.LIVE, is_autostart=True),
+    "live with changes": Scenario(MigrationMode.LIVE, title="on the other side"),
+    "non-live": Scenario(MigrationMode.NON_LIVE, is_autostart=True),
+    "paused": Scenario(MigrationMode.LIVE, state=DomainState.PAUSED),
+    "transient": Scenario(MigrationMode.LIVE, is_persistent=False),
+    "offline": Scenario(MigrationMode.OFFLINE, state=DomainState.SHUTOFF, is_autostart=True, files=2),
+    "offline on shared storage": Scenario(MigrationMode.OFFLINE, state=DomainState.SHUTOFF),
+}
+
+
+class Voyage:
+    """A fresh fleet with one VM, a journal, and the processes of vmferry that come and die.
+
+    Given the path of a journal, every process opens it anew; given a journal, all share it (opening one costs
+    more than all the rest), and only this voyage's run counts.
+    """
+
+    def __init__(self, scenario: Scenario, journal: Path | SqlJournal | None = None) -> None:
+        number = next(_numbers)
+        self.scenario = scenario
+        self.vm, self.run = f"web{number}", f"20250101-000000-{number:08x}"
+        self.fleet = SimulatedFleet.of(SOURCE, DEST)
+        local = [f"{LOCAL}/{self.vm}-{n}.qcow2" for n in range(scenario.files)]
+        self.uuid: UUID = self.fleet.add_vm(
+            SOURCE,
+            self.vm,
+            disks=local or None,
+            state=scenario.state,
+            is_persistent=scenario.is_persistent,
+            is_autostart=scenario.is_autostart,
+        )
+        self.plan = self.make_plan(files=tuple(local))
+        self.before = self.files(DEST)
+        self.outcome: MigrationOutcome | None = None
+        self._journal = journal or memory_journal()
+        self.world = self.process()
+
+    def make_plan(self, files: tuple[str, ...] = (), **given: Any) -> MigrationPlan:
+        """Plan the move without preflight."""
+        entry = self.fleet.inventory.find(DEST)
+        assert entry is not None
+        copies = tuple(
+            FileCopy(source_path=path, dest_path=path, size_bytes=10 << 30, allocated_bytes=1 << 30) for path in files
+        )
+        fields: dict[str, Any] = {
+            "run": self.run,
+            "vm": self.vm,
+            "uuid": self.uuid,
+            "source": SOURCE,
+            "dest": DEST,
+            "mode": self.scenario.mode,
+            "mode_reason": "asked for",
+            "state_before": self.scenario.state,
+            "is_persistent": self.scenario.is_persistent,
+            "is_autostart": self.scenario.is_autostart,
+            "memory_kib": 1 << 20,
+            "reserved_kib": 0,
+            "changes": DomainChanges(title=self.scenario.title),
+            "files": copies,
+            "encryption": entry.encryption,
+            "peer_uri": entry.peer_uri,
+            "migration_uri": f"tcp://{entry.migration_address}",
+            "deadline_s": 270.0,
+        }
+        return MigrationPlan(**{**fields, **given})
+
+    def process(self) -> World:
+        """Start a vmferry process with adapters of its own; those before it are dead."""
+        journal = self._journal
+        if isinstance(journal, Path):
+            journal = SqlJournal(f"sqlite:///{journal}", owner=f"process-{next(_numbers)}", is_alive=lambda _: False)
+        self.world = self.fleet.world(journal=journal)
+        return self.world
+
+    # working
+
+    def sail(self) -> MigrationOutcome:
+        """Run all six steps, as `tasks.one_vm` does."""
+        self.world.journal.open_run(self.plan)
+        for step in StepName:
+            run_step(self.run, step, self.world)
+        return close(self.world.journal.find(self.run), self.world, OutcomeKind.MOVED)
+
+    def sail_or_settle(self) -> None:
+        """Sail; what fails is settled; a crash ends this process, and the next one recovers."""
+        try:
+            try:
+                self.sail()
+            except VmferryError as error:
+                self.outcome = recover(self.run, self.world, cause=str(error))
+        except SimulatedCrash:
+            self.process()
+            self.recover_all()  # at once, while the world is still in the middle of it
+        except VmferryError:
+            return  # the journal itself failed: what is left is open, and a later recovery finds it
+
+    def recover_all(self) -> None:
+        """Do what `vmferry recover` does."""
+        for record in self.unsettled():
+            if self.world.journal.take_over(record.run):
+                self.outcome = recover(record.run, self.world)
+
+    # asking
+
+    def unsettled(self) -> tuple[RunRecord, ...]:
+        """Return the runs that are open or held."""
+        return tuple(record for record in self.world.journal.unsettled() if record.run == self.run)
+
+    def record(self) -> RunRecord | None:
+        """Return the run; None when it was never opened."""
+        try:
+            return self.world.journal.find(self.run)
+        except NotFound:
+            return None
+
+    def files(self, host: str) -> set[str]:
+        """Return all paths of a host, directories that hold copies included."""
+        mounts = self.fleet.hosts[host].mounts
+        files = {f"{mount}/{path}" for mount, space in mounts.items() for path in space.files}
+        made = {
+            f"{mount}/{path}/" for mount, space in mounts.items() for path in space.directories if ".vmferry-" in path
+        }
+        return files | made
+
+    def state_on(self, host: str) -> DomainState:
+        """Return the VM's state on a host."""
+        domain = self.fleet.domain(host, self.uuid)
+        return DomainState.ABSENT if domain is None else domain.state
+
+    def autostart_on(self, host: str) -> bool:
+        """Return the autostart flag on a host."""
+        domain = self.fleet.domain(host, self.uuid)
+        return domain is not None and domain.is_autostart
+
+
+def memory_journal() -> SqlJournal:
+    """Return a journal in memory whose earlier owners are all dead."""
+    return SqlJournal("sqlite://", owner="vmferry", is_alive=lambda _: False)
+
+
+def enumerate_faults(scenario: Scenario, journal: SqlJournal | None = None) -> tuple[Fault, ...]:
+    """Return every fault that can strike the scenario's run, by running it once."""
+    voyage = Voyage(scenario, journal)
+    voyage.sail()
+    return tuple(counted(fault, voyage.fleet.operations()) for fault in voyage.fleet.faults())
+
+
+def counted(fault: Fault, log: Sequence[Operation]) -> Fault:
+    """Name the fault's place by host, call and how many of them, not by its number in the log.
+
+    Two hosts are asked at the same time, in no fixed order: the same number may be another host in the next run.
+    """
+    assert fault.seq is not None
+    at = log[fault.seq]
+    place = Fault(does=fault.does, host=at.host, op=at.op, phase=at.phase, target=fault.target, peer=fault.peer)
+    nth = sum(place.fits(operation) for operation in log[: fault.seq + 1])
+    return place.model_copy(update={"nth": nth})
+
+
+def wrongs_of(voyage: Voyage, fault: Fault) -> Iterator[str]:
+    """Yield every broken promise after a run was settled with all hosts healed."""
+    for problem in voyage.fleet.problems():
+        yield problem.words()
+    record = voyage.record()
+    match record.state if record is not None else RunState.CLOSED:
+        case RunState.OPEN:
+            yield "the run is open: neither closed nor held"
+        case RunState.HELD:
+            yield from _held(voyage, fault)
+        case RunState.CLOSED if record is not None and record.outcome is OutcomeKind.MOVED:
+            yield from _moved(voyage)
+        case RunState.CLOSED:
+            yield from _rolled_back(voyage, fault)
+
+
+def _held(voyage: Voyage, fault: Fault) -> Iterator[str]:
+    """Only a fault that ends a QEMU needs a human."""
+    if fault.does not in (Blow.POWER_CUT, Blow.QEMU_KILLED):
+        yield f"held after {fault.does}: {voyage.outcome and voyage.outcome.reason}"
+    if voyage.fleet.running_on(voyage.uuid):
+        yield f"held, but runs on {voyage.fleet.running_on(voyage.uuid)}"
+
+
+def _moved(voyage: Voyage) -> Iterator[str]:
+    scenario, fleet = voyage.scenario, voyage.fleet
+    if fleet.running_on(voyage.uuid) != ((DEST,) if scenario.must_run else ()):
+        yield f"moved, but runs on {fleet.running_on(voyage.uuid)}"
+    if voyage.state_on(DEST) is not scenario.state:
+        yield f"moved, but {voyage.state_on(DEST)} at the destination"
+    if voyage.state_on(SOURCE) is not DomainState.ABSENT:
+        yield f"moved, but {voyage.state_on(SOURCE)} at the source"
+    if fleet.defined_on(voyage.uuid) != ((DEST,) if scenario.is_persistent else ()):
+        yield f"moved, but defined on {fleet.defined_on(voyage.uuid)}"
+    if voyage.autostart_on(DEST) is not scenario.is_autostart:
+        yield f"moved, but autostart is {voyage.autostart_on(DEST)}"
+    images = {copy.dest_path for copy in voyage.plan.files}
+    if voyage.files(DEST) != voyage.before | images:
+        yield f"moved, but the destination's files are {sorted(voyage.files(DEST))}"
+    aside = {f"{copy.source_path}.vmferry-moved-{voyage.run}" for copy in voyage.plan.files}
+    if not aside <= voyage.files(SOURCE) or images & voyage.files(SOURCE):
+        yield f"moved, but the source's files are {sorted(voyage.files(SOURCE))}"
+
+
+def _rolled_back(voyage: Voyage, fault: Fault) -> Iterator[str]:
+    scenario, fleet = voyage.scenario, voyage.fleet
+    has_rebooted = fault.does is Blow.POWER_CUT and (fault.target or fault.host) == SOURCE
+    if has_rebooted:
+        yield from _rebooted(voyage)
+    else:
+        if fleet.running_on(voyage.uuid) != ((SOURCE,) if scenario.must_run else ()):
+            yield f"rolled back, but runs on {fleet.running_on(voyage.uuid)}"
+        if voyage.state_on(SOURCE) is not scenario.state:
+            yield f"rolled back, but {voyage.state_on(SOURCE)} at the source"
+    if voyage.state_on(DEST) is not DomainState.ABSENT:
+        yield f"rolled back, but {voyage.state_on(DEST)} at the destination"
+    if fleet.defined_on(voyage.uuid) != ((SOURCE,) if scenario.is_persistent else ()):
+        yield f"rolled back, but defined on {fleet.defined_on(voyage.uuid)}"
+    if voyage.autostart_on(SOURCE) is not scenario.is_autostart:
+        yield f"rolled back, but autostart is {voyage.autostart_on(SOURCE)}"
+    if voyage.files(DEST) != voyage.before:
+        yield f"rolled back, but the destination's files are {sorted(voyage.files(DEST))}"
+
+
+def _rebooted(voyage: Voyage) -> Iterator[str]:
+    """A host that boots starts its VMs by their autostart flag, whatever they were before."""
+    state = voyage.state_on(SOURCE)
+    if state is DomainState.RUNNING and not voyage.scenario.is_autostart:
+        yield "rolled back, and something started it at the source"
+    is_untouched = not any(row.step != StepName.RESERVE for row in voyage.world.journal.rows(voyage.run))
+    if state is not DomainState.RUNNING and voyage.scenario.must_run and not is_untouched:
+        yield f"rolled back, but {state} at the source"
