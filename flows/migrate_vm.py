@@ -8,11 +8,11 @@ from prefect import flow
 from pydantic import Field
 
 from tasks import _wiring
+from tasks.judge import judge_move
 from tasks.one_vm import move_one_vm
-from tasks.preflight import read_fleet, read_pairs
 from tasks.report import label_run, progress_artifacts, publish_outcome
 from tasks.window import in_thread
-from vmferry.errors import Held, InvalidInput, LeftBehind, PreflightBlocked
+from vmferry.errors import Held, LeftBehind
 from vmferry.model.findings import PreflightReport
 from vmferry.model.migration import (
     DomainChanges,
@@ -21,8 +21,6 @@ from vmferry.model.migration import (
     MigrationRequest,
     OutcomeKind,
 )
-from vmferry.planning.single import plan_vm
-from vmferry.steps.prepare import arriving_of, make_plan, moved_paths
 
 
 @flow(name="migrate-vm", flow_run_name="migrate {vm} → {dest}", validate_parameters=True)
@@ -63,33 +61,19 @@ def migrate_vm(
         bandwidth_mib_s=bandwidth_mib_s,
     )
     with _wiring.wired(inventory):
-        snapshot = read_fleet()
-        arriving = arriving_of(request)
-        first = plan_vm(snapshot, request, arriving)
-        here = first.case.source.name
+        judged = judge_move(request)
+        here = judged.source
         label_run(f"vm:{vm}", f"host:{here}", f"host:{dest}", name=f"migrate {vm}: {here} → {dest}")
-        pairs = read_pairs(here, [dest], [first.vm], moved_paths(first))
-        snapshot = snapshot.model_copy(update={"pairs": pairs})
-        decision = plan_vm(snapshot, request.model_copy(update={"source": here}), arriving)
         if dry_run:
-            return decision.report
-        if decision.report.blockers:
-            raise _blocked(decision.report)
-        plan = make_plan(decision, request, snapshot, move_timeout_s=_wiring.settings().move_timeout_s)
+            return judged.decision.report
+        plan = judged.plan()
         with progress_artifacts(f"migrate {vm}"):
             outcome = in_thread(move_one_vm, plan)
         publish_outcome(outcome)
-    return _judge(outcome)
+    return _must_have_moved(outcome)
 
 
-def _blocked(report: PreflightReport) -> InvalidInput:
-    problems = tuple(f"{finding.rule}: {finding.message}" for finding in report.blockers)
-    return PreflightBlocked(
-        f"vm {report.vm}: may not move to {report.dest}: {'; '.join(problems)}", problems=problems, vm=report.vm
-    )
-
-
-def _judge(outcome: MigrationOutcome) -> MigrationOutcome:
+def _must_have_moved(outcome: MigrationOutcome) -> MigrationOutcome:
     """A flow that returns data ends Completed: only a moved VM may."""
     match outcome.kind:
         case OutcomeKind.MOVED:

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 from vmferry.model.evacuation import EvacuationPlan, EvacuationReport, Stranded
 from vmferry.model.migration import MigrationOutcome
 from vmferry.reporting.timeline import timeline_text
-from vmferry.reporting.units import format_bytes, format_kib, format_ms, format_seconds
-from vmferry.reporting.words import next_commands, plan_headline, report_headline
+from vmferry.reporting.units import format_bytes, format_kib
+from vmferry.reporting.words import OUTCOME_HEAD, next_commands, outcome_cells, plan_headline, report_headline
 
 
 def escape(text: str) -> str:
@@ -78,23 +78,7 @@ def _bullets(items: Iterable[str]) -> str:
 
 
 def _outcomes(outcomes: Iterable[MigrationOutcome]) -> str:
-    head = ("VM", "from → to", "mode", "result", "time", "downtime", "sent", "reason")
-    return _table(
-        head,
-        (
-            (
-                outcome.vm,
-                f"{outcome.source} → {outcome.dest}",
-                outcome.mode,
-                outcome.kind,
-                format_seconds(outcome.seconds),
-                format_ms(outcome.downtime_ms),
-                format_bytes(outcome.bytes_sent),
-                outcome.reason,
-            )
-            for outcome in outcomes
-        ),
-    )
+    return _table(OUTCOME_HEAD, (outcome_cells(outcome) for outcome in outcomes))
 
 
 def _moves(plan: EvacuationPlan) -> str:

@@ -54,6 +54,23 @@ def outcome_line(outcome: MigrationOutcome) -> str:
     return f"{line}; {outcome.reason}" if outcome.reason else line
 
 
+OUTCOME_HEAD = ("VM", "from → to", "mode", "result", "time", "downtime", "sent", "reason")
+
+
+def outcome_cells(outcome: MigrationOutcome) -> tuple[str, ...]:
+    """Return one table row, in the order of OUTCOME_HEAD."""
+    return (
+        outcome.vm,
+        f"{outcome.source} → {outcome.dest}",
+        outcome.mode,
+        outcome.kind,
+        format_seconds(outcome.seconds),
+        format_ms(outcome.downtime_ms),
+        format_bytes(outcome.bytes_sent),
+        outcome.reason,
+    )
+
+
 def next_commands(report: EvacuationReport) -> tuple[str, ...]:
     """The commands that an operator types next, most urgent first; each once."""
     commands: list[str] = []

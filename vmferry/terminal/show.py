@@ -10,7 +10,8 @@ from vmferry.model.findings import Finding, PreflightReport
 from vmferry.model.host import FleetSnapshot, HostFacts
 from vmferry.model.journal import RunRecord
 from vmferry.model.migration import MigrationOutcome
-from vmferry.reporting import format_bytes, format_kib, format_ms, format_seconds
+from vmferry.reporting import format_kib
+from vmferry.reporting.words import OUTCOME_HEAD, outcome_cells
 from vmferry.terminal.screen import Screen
 
 Rows = list[list[str]]
@@ -93,21 +94,8 @@ def show_plan(screen: Screen, plan: EvacuationPlan) -> None:
 
 def show_outcomes(screen: Screen, outcomes: Sequence[MigrationOutcome]) -> None:
     """One line per VM: from where to where, result and cost."""
-    rows: Rows = [
-        [
-            outcome.vm,
-            f"{outcome.source} → {outcome.dest}",
-            outcome.mode,
-            outcome.kind,
-            format_seconds(outcome.seconds),
-            format_ms(outcome.downtime_ms),
-            format_bytes(outcome.bytes_sent),
-            outcome.reason,
-        ]
-        for outcome in outcomes
-    ]
-    if rows:
-        screen.table(("VM", "from → to", "mode", "result", "time", "downtime", "sent", "reason"), rows)
+    if outcomes:
+        screen.table(OUTCOME_HEAD, [list(outcome_cells(outcome)) for outcome in outcomes])
     for outcome in outcomes:
         for note in outcome.notes:
             screen.say(f"{outcome.vm}: {note}")

@@ -1,0 +1,50 @@
+"""Read what a single move depends on, and judge it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tasks._wiring import settings
+from tasks.preflight import read_fleet, read_pairs
+from vmferry.errors import PreflightBlocked
+from vmferry.model.host import FleetSnapshot
+from vmferry.model.migration import MigrationPlan, MigrationRequest
+from vmferry.planning.single import VmDecision, plan_vm
+from vmferry.steps.prepare import arriving_of, make_plan, moved_paths
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A request with its source found, the decision on it, and the snapshot on which it was decided."""
+
+    request: MigrationRequest
+    decision: VmDecision
+    snapshot: FleetSnapshot
+
+    @property
+    def source(self) -> str:
+        """The host where the VM is."""
+        return self.decision.case.source.name
+
+    def plan(self) -> MigrationPlan:
+        """Return the plan of the run; raises PreflightBlocked with all blockers."""
+        report = self.decision.report
+        if report.blockers:
+            problems = tuple(f"{finding.rule}: {finding.message}" for finding in report.blockers)
+            text = f"vm {report.vm}: may not move to {report.dest}: {'; '.join(problems)}"
+            raise PreflightBlocked(text, problems=problems, vm=report.vm)
+        return make_plan(self.decision, self.request, self.snapshot, move_timeout_s=settings().move_timeout_s)
+
+
+def judge_move(request: MigrationRequest) -> Judged:
+    """Find the VM, look from its host at the destination, and ask all rules; nothing is changed.
+
+    Raises InvalidInput with every problem of the request at once.
+    """
+    snapshot = read_fleet()
+    arriving = arriving_of(request)
+    first = plan_vm(snapshot, request, arriving)
+    found = request.model_copy(update={"source": first.case.source.name})
+    pairs = read_pairs(first.case.source.name, [request.dest], [first.vm], moved_paths(first))
+    snapshot = snapshot.model_copy(update={"pairs": pairs})
+    return Judged(found, plan_vm(snapshot, found, arriving), snapshot)

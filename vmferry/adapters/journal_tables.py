@@ -1,0 +1,98 @@
+"""The journal's tables, and how its database is opened."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from sqlalchemy import (
+    Column,
+    DateTime,
+    Engine,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    create_engine,
+    event,
+    text,
+)
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.pool import StaticPool
+
+from vmferry.errors import PermanentError
+
+_metadata = MetaData()
+runs = Table(
+    "runs",
+    _metadata,
+    Column("run", String(64), primary_key=True),
+    Column("vm_uuid", String(36), nullable=False),
+    Column("plan", Text, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("outcome", Text),
+    Column("reason", Text, nullable=False, default=""),
+    Column("owner", String(255), nullable=False),
+    Column("opened_at", DateTime(timezone=True), nullable=False),
+    Column("closed_at", DateTime(timezone=True)),
+)
+_OPEN = text("state <> 'closed'")
+# One unsettled run per VM, enforced by the database: the only lock that survives every crash of ours.
+Index("one_open_run_per_vm", runs.c.vm_uuid, unique=True, sqlite_where=_OPEN, postgresql_where=_OPEN)
+rows = Table(
+    "rows",
+    _metadata,
+    Column("seq", Integer, primary_key=True, autoincrement=True),
+    Column("run", ForeignKey("runs.run"), nullable=False, index=True),
+    Column("step", String(64), nullable=False),
+    Column("mark", String(16), nullable=False),
+    Column("effect", Text),
+    Column("note", Text, nullable=False, default=""),
+    Column("at", DateTime(timezone=True), nullable=False),
+)
+cordons = Table(
+    "cordons",
+    _metadata,
+    Column("host", String(255), primary_key=True),
+    Column("owner", String(255), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("since", DateTime(timezone=True), nullable=False),
+)
+
+
+def open_engine(url: str) -> Engine:
+    """Open the database; a SQLite file gets its directory, WAL and full synchronisation."""
+    parsed = make_url(url)
+    if parsed.drivername == "postgresql":
+        parsed = parsed.set(drivername="postgresql+psycopg")  # the driver that is installed
+    if parsed.get_backend_name() != "sqlite":
+        return create_engine(parsed, pool_pre_ping=True)
+    if parsed.database in (None, "", ":memory:"):
+        engine = create_engine(url, poolclass=StaticPool, connect_args={"check_same_thread": False})
+    else:
+        Path(str(parsed.database)).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        engine = create_engine(url, connect_args={"timeout": 30})
+
+    @event.listens_for(engine, "connect")
+    def _durable(connection, _record) -> None:  # type: ignore[no-untyped-def]
+        # FULL: a row is on the platter when the call returns; the default of WAL loses the last ones.
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    return engine
+
+
+def create_tables(engine: Engine, tries: int = 5) -> None:
+    """Create missing tables; two processes may start on a new database at once."""
+    for attempt in range(tries):
+        try:
+            _metadata.create_all(engine)
+            return
+        except OperationalError as error:
+            if attempt == tries - 1:
+                raise PermanentError(f"journal {engine.url!r}: cannot be opened: {error.orig}") from error
+            time.sleep(0.2)
