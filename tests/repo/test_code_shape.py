@@ -16,8 +16,8 @@ FLOW_FILES = sorted(path for path in (ROOT / "flows").glob("*.py") if path.name 
 
 MAX_FILE_LINES = 300
 MAX_FUNCTION_LINES = 40
-# Longer than the limit, with the length that they may not pass: to be split, then removed from here.
-LONG_FILES = {"vmferry/adapters/journal.py": 320}
+# Tables may be longer: path → the length that they may not pass.
+LONG_TABLES: dict[str, int] = {}
 POLICIES = {"READ", "REPEATABLE", "ONCE"}
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
@@ -55,7 +55,7 @@ TASKS = [(path, function) for path in FILES for function in _functions(path) if 
 
 def test_no_file_is_longer_than_300_lines() -> None:
     lengths = {_name(path): len(path.read_text(encoding="utf-8").splitlines()) for path in FILES}
-    assert {n: length for n, length in lengths.items() if length > LONG_FILES.get(n, MAX_FILE_LINES)} == {}
+    assert {n: length for n, length in lengths.items() if length > LONG_TABLES.get(n, MAX_FILE_LINES)} == {}
 
 
 def test_no_function_is_longer_than_40_lines() -> None:
