@@ -220,6 +220,18 @@ def test_a_running_job_of_a_dead_process_is_adopted_and_its_vm_finished() -> Non
     assert voyage.fleet.incidents == ()
 
 
+def test_a_job_that_is_no_move_of_ours_is_never_aborted() -> None:
+    """A run that died before its move; meanwhile somebody backs the VM up at the source."""
+    voyage = Voyage(LIVE)
+    sail_until(voyage, StepName.DEFINITION)
+    domain = voyage.fleet.domain(SOURCE, voyage.uuid)
+    assert domain is not None
+    domain.job = "backup"
+    recover(voyage.run, voyage.process())
+    assert domain.job == "backup"
+    assert "abort_job" not in {operation.op for operation in voyage.fleet.operations()}
+
+
 # undo
 
 

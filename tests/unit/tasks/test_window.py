@@ -1,0 +1,289 @@
+"""The sliding window on threads: moves are let go by events, nothing is timed."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from contextvars import ContextVar
+from types import FrameType
+
+import pytest
+
+from tasks import _wiring
+from tasks.window import WindowResult, in_thread, run_window
+from tests.unit.builders import NOW
+from vmferry.adapters.journal import SqlJournal
+from vmferry.adapters.simulated import SimulatedFleet
+from vmferry.errors import PermanentError
+from vmferry.model.evacuation import Move
+from vmferry.model.host import Inventory, Limits
+from vmferry.model.migration import MigrationMode, MigrationOutcome, OutcomeKind
+
+WAIT_S = 20
+Kind = OutcomeKind
+
+
+@pytest.fixture(autouse=True)
+def world() -> Iterator[None]:
+    """Three hosts that may all take part in four moves at a time."""
+    hosts = SimulatedFleet.of("a", "b", "c").inventory.hosts
+    wide = Limits(outgoing=4, incoming=4)
+    fleet = SimulatedFleet(Inventory(hosts=tuple(host.model_copy(update={"limits": wide}) for host in hosts)))
+    with _wiring.use(fleet.world(journal=SqlJournal("sqlite://"))):
+        yield
+
+
+def build_moves(count: int) -> tuple[Move, ...]:
+    return tuple(
+        Move(
+            vm=f"vm-{number}",
+            uuid=f"uuid-{number}",
+            source="a",
+            dest="b" if number % 2 else "c",
+            mode=MigrationMode.LIVE,
+            mode_reason="",
+            dest_reason="",
+            order=number,
+            memory_kib=1,
+            vcpus=1,
+        )
+        for number in range(count)
+    )
+
+
+def outcome_of(move: Move, kind: Kind = Kind.MOVED) -> MigrationOutcome:
+    return MigrationOutcome(
+        run=move.uuid,
+        vm=move.vm,
+        source=move.source,
+        dest=move.dest,
+        mode=move.mode,
+        kind=kind,
+        started_at=NOW,
+        ended_at=NOW,
+    )
+
+
+class Road:
+    """A window on a thread of its own; the test sees which moves have begun and decides how each ends."""
+
+    def __init__(self, count: int, max_parallel: int) -> None:
+        self._begun = [threading.Event() for _ in range(count)]
+        self._ends: list[Future[MigrationOutcome]] = [Future() for _ in range(count)]
+        self.moves = build_moves(count)
+        self.running = self.most = 0
+        self._lock = threading.Lock()
+        self._result: Future[WindowResult] = Future()
+        self._thread = threading.Thread(target=self._run, args=(max_parallel,), daemon=True)
+        self._thread.start()
+
+    def _run(self, max_parallel: int) -> None:
+        self._result.set_result(run_window(self.moves, max_parallel, self._move))
+
+    def _move(self, move: Move) -> MigrationOutcome:
+        with self._lock:
+            self.running += 1
+            self.most = max(self.most, self.running)
+        self._begun[move.order].set()
+        try:
+            return self._ends[move.order].result(WAIT_S)
+        finally:
+            with self._lock:
+                self.running -= 1
+
+    def begun(self) -> set[int]:
+        return {number for number, event in enumerate(self._begun) if event.is_set()}
+
+    def wait_for(self, *numbers: int) -> None:
+        for number in numbers:
+            assert self._begun[number].wait(WAIT_S), f"move {number} does not begin"
+
+    def end(self, *numbers: int, kind: Kind = Kind.MOVED, error: Exception | None = None) -> None:
+        for number in numbers:
+            if error is not None:
+                self._ends[number].set_exception(error)
+            else:
+                self._ends[number].set_result(outcome_of(self.moves[number], kind))
+
+    def result(self) -> WindowResult:
+        return self._result.result(WAIT_S)
+
+
+def test_a_slow_move_never_holds_up_the_others() -> None:
+    road = Road(5, max_parallel=2)
+    road.wait_for(0, 1)
+    for number in (1, 2, 3, 4):  # move 0 takes as long as all others one after the other
+        road.wait_for(number)
+        road.end(number)
+    road.end(0)
+    assert [outcome.vm for outcome in road.result().outcomes][-1] == "vm-0"
+    assert road.most == 2
+    assert (road.result().failures, road.result().not_started) == ({}, ())
+
+
+def test_moves_begin_in_their_order_and_never_more_than_allowed() -> None:
+    road = Road(6, max_parallel=3)
+    road.wait_for(0, 1, 2)
+    assert road.begun() == {0, 1, 2}
+    road.end(1)
+    road.wait_for(3)
+    assert road.begun() == {0, 1, 2, 3}
+    road.end(0, 2, 3, 4, 5)
+    assert len(road.result().outcomes) == 6
+    assert road.most == 3
+
+
+@pytest.mark.parametrize("kind", [Kind.ROLLED_BACK, Kind.MOVED])
+def test_a_move_that_was_rolled_back_stops_no_other(kind: Kind) -> None:
+    road = Road(3, max_parallel=1)
+    road.wait_for(0)
+    road.end(0, kind=kind)
+    road.end(1, 2)
+    assert [outcome.kind for outcome in road.result().outcomes] == [kind, Kind.MOVED, Kind.MOVED]
+
+
+def test_a_move_that_could_not_begin_is_told_and_stops_no_other() -> None:
+    road = Road(3, max_parallel=1)
+    road.wait_for(0)
+    road.end(0, error=PermanentError("vm vm-0: another run holds it"))
+    road.end(1, 2)
+    result = road.result()
+    assert [outcome.vm for outcome in result.outcomes] == ["vm-1", "vm-2"]
+    assert result.failures == {"vm-0": "vm vm-0: another run holds it"}
+    assert result.not_started == ()
+
+
+def test_a_held_move_lets_the_running_ones_end_and_no_further_one_begin() -> None:
+    road = Road(5, max_parallel=2)
+    road.wait_for(0, 1)
+    road.end(0, kind=Kind.HELD)
+    road.end(1)
+    result = road.result()
+    assert {outcome.vm: outcome.kind for outcome in result.outcomes} == {"vm-0": Kind.HELD, "vm-1": Kind.MOVED}
+    assert result.not_started == ("vm-2", "vm-3", "vm-4")
+    assert road.begun() == {0, 1}
+
+
+def test_no_moves_are_no_work() -> None:
+    assert run_window((), 4, outcome_of) == WindowResult(outcomes=(), failures={}, not_started=())
+
+
+def test_a_host_takes_part_in_no_more_moves_than_its_limits_allow() -> None:
+    fleet = SimulatedFleet.of("a", "b", "c")  # two outgoing, two incoming
+    with _wiring.use(fleet.world(journal=SqlJournal("sqlite://"))):
+        road = Road(4, max_parallel=4)
+        road.wait_for(0, 1)
+        road.end(0, 1, 2, 3)
+        assert len(road.result().outcomes) == 4
+    assert road.most == 2
+
+
+# interrupts are for the main thread
+
+
+@contextmanager
+def interrupts_allowed() -> Iterator[Callable[[str], None]]:
+    """Yield what sends this main thread a SIGINT as soon as it waits in that function of concurrent.futures."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    main = threading.main_thread().ident
+    assert main is not None
+
+    def interrupt(function: str) -> None:
+        end = time.monotonic() + WAIT_S
+        while not is_inside(sys._current_frames()[main], function):
+            assert time.monotonic() < end, f"the main thread never waits in {function}"
+            time.sleep(0.001)
+        signal.pthread_kill(main, signal.SIGINT)
+
+    try:
+        yield interrupt
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def is_inside(frame: FrameType | None, function: str) -> bool:
+    while frame is not None:
+        code = frame.f_code
+        if code.co_name == function and code.co_filename.endswith("concurrent/futures/_base.py"):
+            return True
+        frame = frame.f_back
+    return False
+
+
+@contextmanager
+def told_by_log(heard: threading.Event) -> Iterator[None]:
+    """Set an event when the window says that it was interrupted."""
+
+    class Ear(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if "interrupted" in record.getMessage():
+                heard.set()
+
+    ear = Ear()
+    logger = logging.getLogger("vmferry.window")
+    logger.addHandler(ear)
+    try:
+        yield
+    finally:
+        logger.removeHandler(ear)
+
+
+def test_an_interrupt_lets_running_moves_end_and_no_further_one_begin() -> None:
+    both, heard = threading.Barrier(2), threading.Event()
+
+    with interrupts_allowed() as interrupt, told_by_log(heard):
+
+        def move(item: Move) -> MigrationOutcome:
+            both.wait(WAIT_S)
+            if item.order == 0:
+                interrupt("wait")
+            assert heard.wait(WAIT_S)  # the window has heard it while both still run
+            return outcome_of(item)
+
+        result = run_window(build_moves(5), 2, move)
+    assert sorted(outcome.vm for outcome in result.outcomes) == ["vm-0", "vm-1"]
+    assert result.not_started == ("vm-2", "vm-3", "vm-4")
+
+
+def test_an_interrupted_single_move_is_finished_first_and_its_result_kept() -> None:
+    heard = threading.Event()
+
+    with interrupts_allowed() as interrupt, told_by_log(heard):
+
+        def move(word: str) -> str:
+            interrupt("result")
+            assert heard.wait(WAIT_S)
+            return word.upper()
+
+        assert in_thread(move, "moved") == "MOVED"
+
+
+def test_the_error_of_a_single_move_is_passed_on() -> None:
+    def fail(_word: str) -> str:
+        raise PermanentError("vm web: it failed")
+
+    with pytest.raises(PermanentError, match="it failed"):
+        in_thread(fail, "x")
+
+
+def test_a_move_sees_the_context_of_its_flow_run() -> None:
+    flow: ContextVar[str] = ContextVar("flow", default="none")
+    token = flow.set("evacuate-host")
+    try:
+        seen: list[str] = []
+
+        def move(item: Move) -> MigrationOutcome:
+            seen.append(flow.get())
+            return outcome_of(item)
+
+        run_window(build_moves(3), 2, move)
+        seen.append(in_thread(lambda _: flow.get(), None))
+    finally:
+        flow.reset(token)
+    assert seen == ["evacuate-host"] * 4
