@@ -25,7 +25,7 @@ def recover_runs(inventory: str | None = None) -> list[MigrationOutcome]:
             if not world.journal.take_over(record.run):
                 get_run_logger().info("run %s of %s: %s works on it", record.run, record.plan.vm, record.owner)
                 continue
-            outcomes.append(settle_run(record.run, record.plan.vm, record.reason))
+            outcomes.append(settle_run(record.run, record.plan.vm, ""))
             publish_outcome(outcomes[-1])
     held = [outcome for outcome in outcomes if outcome.kind is OutcomeKind.HELD]
     if held:

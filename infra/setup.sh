@@ -41,5 +41,7 @@ if ! "$uv" sync --frozen --quiet --check 2>/dev/null; then
   say "making the virtual environment from uv.lock (libvirt-python is compiled)"
   # The system's Python: nothing but packages is downloaded.
   # Byte code is made now: without it every command would compile Prefect again (measured: 10 s each).
-  UV_PYTHON_DOWNLOADS=never "$uv" sync --frozen --compile-bytecode --python "$(command -v python3)"
+  # An environment that is there keeps its Python: another one would remove it while it may be in use.
+  [ -x .venv/bin/python ] || export UV_PYTHON="$(command -v python3)"
+  UV_PYTHON_DOWNLOADS=never "$uv" sync --frozen --compile-bytecode
 fi

@@ -5,7 +5,7 @@ from __future__ import annotations
 from prefect import task
 
 from tasks._policy import READ
-from vmferry.errors import PermanentError
+from vmferry.errors import PreflightBlocked
 from vmferry.model.evacuation import EvacuationPlan, EvacuationRequest
 from vmferry.model.host import FleetSnapshot
 from vmferry.planning.placement import plan_evacuation
@@ -18,7 +18,7 @@ def plan_host(snapshot: FleetSnapshot, request: EvacuationRequest) -> Evacuation
     """Plan on the snapshot; any problem that the independent replay finds stops the run."""
     plan = plan_evacuation(snapshot, request)
     if problems := replay(plan):
-        raise PermanentError(
+        raise PreflightBlocked(
             f"host {request.host}: the plan fails its check, nothing was touched: {'; '.join(problems)}; "
             "this is a defect of vmferry: report it with the saved plan"
         )

@@ -40,8 +40,8 @@ class Settings(BaseSettings):
     copy_timeout_s: float | None = Field(default=None, gt=0, description="copy of one disk, s; none: no limit")
     settle_patience_s: float = Field(default=45.0, ge=0, le=3600, description="waiting for a silent host to answer, s")
     progress_interval_s: float = Field(default=0.5, ge=0.05, le=60, description="between samples of a move, s")
-    keepalive_interval_s: int = Field(default=5, ge=1, le=300, description="between keep-alive messages, s")
-    keepalive_count: int = Field(default=5, ge=1, le=100, description="unanswered ones until a host is lost")
+    keepalive_interval_s: int = Field(default=2, ge=1, le=300, description="between keep-alive messages, s")
+    keepalive_count: int = Field(default=3, ge=1, le=100, description="unanswered ones until a host is lost")
     debug: bool = Field(default=False, description="tracebacks and Prefect's log on stderr")
 
     @model_validator(mode="before")

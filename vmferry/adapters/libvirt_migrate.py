@@ -104,9 +104,10 @@ class Migration:
         finally:
             self._unlisten(callbacks)
         if self._error is not None:
-            cause = f"{self._abort_reason}: " if self._abort_reason else ""
+            # What libvirt says of a job that we aborted ("Broken pipe", …) only hides the reason.
+            why = self._abort_reason or text_of(self._error)
             raise OutcomeUnknown(
-                f"vm {self._plan.vm}: {cause}{text_of(self._error)}", vm=self._plan.vm, host=self._plan.source
+                f"vm {self._plan.vm}: {why}", vm=self._plan.vm, host=self._plan.source
             ) from self._error
         final = self._completed or self._last
         return final.model_copy(update={"stopped_at_s": self._stopped_at_s})

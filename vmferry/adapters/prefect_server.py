@@ -16,7 +16,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from vmferry.errors import PermanentError
+from vmferry.errors import InvalidInput
 
 # What Prefect 3.8.8 gives its own temporary server (SubprocessASGIServer._run_uvicorn_command).
 _ENVIRONMENT = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
@@ -56,7 +56,7 @@ class EmbeddedServer:
             )
 
     def wait_ready(self, timeout_s: float) -> None:
-        """Wait until the server answers; raises PermanentError with the end of its log."""
+        """Wait until the server answers; raises InvalidInput with the end of its log."""
         assert self._process is not None
         deadline = time.monotonic() + timeout_s
         while self._process.poll() is None and time.monotonic() < deadline:
@@ -69,7 +69,7 @@ class EmbeddedServer:
         why = "ended" if self._process.poll() is not None else f"did not answer within {timeout_s:.0f} s"
         self.stop()
         tail = self._log.read_text(errors="replace").strip().splitlines()[-1:]
-        raise PermanentError(
+        raise InvalidInput(
             f"the embedded Prefect server {why}: {' '.join(tail) or 'it said nothing'}; see {self._log}, or set "
             "PREFECT_API_URL to a server of your own"
         )

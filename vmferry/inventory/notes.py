@@ -26,7 +26,9 @@ def _host_notes(host: Host) -> list[str]:
     if host.encryption is Encryption.TUNNELLED and urlsplit(host.peer_uri).scheme == "qemu+tcp":
         notes.append(f"host {host.name}: encryption: tunnelled goes through {host.peer_uri}, which is plain text")
     if not host.storage:
-        notes.append(f"host {host.name}: no storage is listed; only VMs without disks of their own can move here")
+        notes.append(
+            f"host {host.name}: no storage is listed; disks of VMs that are shut off have no place to be copied to"
+        )
     return notes
 
 

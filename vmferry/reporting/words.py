@@ -79,7 +79,8 @@ def next_commands(report: EvacuationReport) -> tuple[str, ...]:
             if outcome.kind is kind:
                 commands += outcome.next_commands
     if report.is_dry_run:
-        commands.append(f"vmferry evacuate {report.host}")
+        if len(report.stranded) < len(report.left):
+            commands.append(f"vmferry evacuate {report.host}")
     elif report.is_empty:
         commands.append(f"vmferry uncordon {report.host}   # when the host is ready again")
     else:
@@ -87,6 +88,7 @@ def next_commands(report: EvacuationReport) -> tuple[str, ...]:
             commands.append("vmferry recover")
         commands.append(f"vmferry vms {report.host}")
         commands.append(f"vmferry evacuate {report.host}   # again, when the reasons are gone")
+        commands.append(f"vmferry uncordon {report.host}   # if it is to receive VMs again")
     return tuple(dict.fromkeys(commands))
 
 

@@ -30,7 +30,7 @@ def not_shared(case: Case) -> Iterator[str]:
             yield (
                 f"vm {case.vm.name}: disk {disk.target} ({disk.source}) is not on storage shared by "
                 f"{case.source.name} and {case.dest.name}; {_NO_COPY[case.profile]}; shut the VM down for an "
-                "offline move, or move the disk to shared storage with share_storage"
+                "offline move, or move the disk to storage that both hosts share"
             )
 
 

@@ -24,6 +24,7 @@ logger = logging.getLogger("vmferry.steps")
 PATIENCE_S = 45.0
 _MAX_ROUNDS = 12
 _ABORT_S = 60.0
+_CAUSE = "cause: "  # begins the note that holds what made the run fail
 _SETTLE = "settle"  # the step name under which settlement's own notes stand
 
 
@@ -33,27 +34,35 @@ def recover(run: str, world: World, *, cause: str = "", patience_s: float = PATI
     Safe at any time and any number of times. `cause` is what made the run fail, for the report.
     """
     record = world.journal.find(run)
+    if cause:
+        _note(record.plan, world, f"{_CAUSE}{cause}")
     try:
-        return _settle(record, world, cause, patience_s)
+        return _settle(record, world, patience_s)
     except VmferryError as error:
-        return hold(record, world, f"{cause + '; ' if cause else ''}recovery failed: {error}")
+        return hold(record, world, f"{_cause(record, world)}; recovery failed: {error}")
 
 
-def _settle(record: RunRecord, world: World, cause: str, patience_s: float) -> MigrationOutcome:
+def _cause(record: RunRecord, world: World) -> str:
+    """Return what first made the run fail: each recovery of a held run tells it once, not all its looks."""
+    causes = [r.note.removeprefix(_CAUSE) for r in world.journal.rows(record.run) if r.note.startswith(_CAUSE)]
+    return causes[0] if causes else "its process ended before the move did"
+
+
+def _settle(record: RunRecord, world: World, patience_s: float) -> MigrationOutcome:
     plan = record.plan
     if _is_untouched(world.journal.rows(plan.run)):
-        return close(record, world, OutcomeKind.ROLLED_BACK, cause or "ended before anything was touched")
+        return close(record, world, OutcomeKind.ROLLED_BACK, f"{_cause(record, world)}; nothing was touched")
     pair = look_until_stable(plan, world, patience_s=patience_s)
     for _ in range(_MAX_ROUNDS):
         verdict = settle(pair.source, pair.dest, _facts(plan, world))
         _note(plan, world, f"{pair.words()} → {verdict.name}: {verdict}")
         match verdict:
             case Verdict.HOLD:
-                return hold(record, world, _held_reason(plan, pair, cause), pair)
+                return hold(record, world, f"{_cause(record, world)}; {_held_reason(plan, pair)}", pair)
             case Verdict.ROLL_BACK:
-                return _roll_back(record, world, cause, pair)
+                return _roll_back(record, world, pair)
             case Verdict.FORWARD:
-                return _go_forward(record, world, cause)
+                return _go_forward(record, world)
             case Verdict.WATCH:
                 _watch(plan, world)
             case _:
@@ -67,7 +76,7 @@ def _watch(plan: MigrationPlan, world: World) -> None:
     source = world.hypervisor(plan.source)
     if source.watch_job(plan.uuid, progress_of(plan), timeout_s=plan.deadline_s):
         return
-    _note(plan, world, f"aborted: its job did not end within {plan.deadline_s:.0f} s")
+    _note(plan, world, f"{_CAUSE}its job did not end within {plan.deadline_s:.0f} s and was aborted")
     source.abort_job(plan.uuid)
     source.watch_job(plan.uuid, progress_of(plan), timeout_s=_ABORT_S)
 
@@ -108,14 +117,14 @@ def _is_untouched(rows: tuple[Row, ...]) -> bool:
     return all(r.step in (StepName.RESERVE, _SETTLE) for r in rows)
 
 
-def _roll_back(record: RunRecord, world: World, cause: str, pair: Pair) -> MigrationOutcome:
+def _roll_back(record: RunRecord, world: World, pair: Pair) -> MigrationOutcome:
     problems = undo_all(record.plan, world)
     if problems:
-        return hold(record, world, f"{cause or 'rolled back'}; undo failed: {'; '.join(problems)}", pair)
-    return close(record, world, OutcomeKind.ROLLED_BACK, cause or "an earlier run ended before the move did")
+        return hold(record, world, f"{_cause(record, world)}; undo failed: {'; '.join(problems)}", pair)
+    return close(record, world, OutcomeKind.ROLLED_BACK, _cause(record, world))
 
 
-def _go_forward(record: RunRecord, world: World, cause: str) -> MigrationOutcome:
+def _go_forward(record: RunRecord, world: World) -> MigrationOutcome:
     """Finish a run whose VM is at the destination; the pivot's DONE row may be missing after a crash."""
     plan = record.plan
     if not _is_done(world.journal.rows(plan.run), StepName.MOVE):
@@ -123,7 +132,7 @@ def _go_forward(record: RunRecord, world: World, cause: str) -> MigrationOutcome
         world.journal.write(plan.run, StepName.MOVE, Mark.DONE, moved, note="found at the destination")
     run_step(plan.run, StepName.VERIFY, world)
     run_step(plan.run, StepName.FINISH, world)
-    return close(record, world, OutcomeKind.MOVED, f"recovered: {cause}" if cause else "")
+    return close(record, world, OutcomeKind.MOVED, f"recovered: {_cause(record, world)}")
 
 
 def close(record: RunRecord, world: World, kind: OutcomeKind, reason: str = "") -> MigrationOutcome:
@@ -178,15 +187,14 @@ def _note(plan: MigrationPlan, world: World, text: str) -> None:
     world.journal.write(plan.run, _SETTLE, Mark.NOTE, note=text)
 
 
-def _held_reason(plan: MigrationPlan, pair: Pair, cause: str) -> str:
-    before = f"{cause}; " if cause else ""
+def _held_reason(plan: MigrationPlan, pair: Pair) -> str:
     if not pair.is_known:
-        return f"{before}{pair.words()}: nothing is done while one side is unknown"
+        return f"{pair.words()}: nothing is done while one side is unknown"
     if pair.source.state.is_active and pair.dest.state.is_active:
-        return f"{before}TWO ACTIVE COPIES: {pair.words()}"
+        return f"TWO ACTIVE COPIES: {pair.words()}"
     if not pair.source.state.is_active and not pair.dest.state.is_active and plan.mode is not MigrationMode.OFFLINE:
-        return f"{before}the VM runs nowhere: {pair.words()}"
-    return f"{before}{pair.words()}: not a state that may be settled automatically"
+        return f"the VM runs nowhere: {pair.words()}"
+    return f"{pair.words()}: not a state that may be settled automatically"
 
 
 def _commands(plan: MigrationPlan, world: World, pair: Pair | None) -> tuple[str, ...]:

@@ -6,10 +6,9 @@ from collections.abc import Iterable
 from enum import IntEnum
 
 from vmferry.errors import (
-    AlreadyMoving,
-    InvalidInput,
-    NotFound,
-    TransientError,
+    CopyFailed,
+    LeftBehind,
+    MoveFailed,
     UnsafeError,
     VmferryError,
 )
@@ -50,10 +49,10 @@ def code_of_error(error: BaseException) -> ExitCode:
             return ExitCode.INTERRUPTED
         case UnsafeError():
             return ExitCode.HELD
-        case InvalidInput() | NotFound() | AlreadyMoving() | TransientError():
-            return ExitCode.REFUSED
-        case VmferryError():
+        case LeftBehind() | MoveFailed() | CopyFailed():
             return ExitCode.LEFT_BEHIND
+        case VmferryError():
+            return ExitCode.REFUSED
     return ExitCode.UNEXPECTED
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import importlib
 import os
+import secrets
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -79,6 +80,9 @@ def load_flow(name: str, settings: Settings, say: Callable[[str], None]) -> Call
 
 def _start_server() -> Any:
     """Start the embedded server and point Prefect to it; it ends with this process."""
+    # Local users must not meet the server without a password: it starts flows as the user of this process.
+    password = f"vmferry:{secrets.token_urlsafe(24)}"
+    os.environ["PREFECT_SERVER_API_AUTH_STRING"] = os.environ["PREFECT_API_AUTH_STRING"] = password
     wiring = importlib.import_module("tasks._wiring")
     server = wiring.embedded_server(Path(os.environ["PREFECT_HOME"]).expanduser() / "server.log")
     server.start()

@@ -69,10 +69,10 @@ class View(Protocol):
 
 
 def stats_words(stats: JobStats) -> str:
-    """`300 MiB of 1.0 GiB, 110 MiB/s`; bytes so far where the total is unknown."""
-    words = format_bytes(stats.data_processed_bytes)
+    """`300 MiB sent, 724 MiB left, 110 MiB/s`: a guest that writes makes both grow."""
+    words = f"{format_bytes(stats.data_processed_bytes)} sent"
     if stats.data_total_bytes:
-        words += f" of {format_bytes(stats.data_total_bytes)}"
+        words += f", {format_bytes(stats.data_remaining_bytes)} left"
     if stats.memory_bps:
         words += f", {format_bytes(stats.memory_bps)}/s"
     return f"{words}, round {stats.iteration}" if stats.iteration > 1 else words
