@@ -20,6 +20,7 @@ from vmferry.steps.forward import StepName, run_step
 from vmferry.steps.recover import close, recover
 
 SOURCE, DEST = "kvm1", "kvm2"
+TOUCHING = tuple(step for step in StepName if step is not StepName.RESERVE)
 _numbers = count(1)
 
 
@@ -269,6 +270,6 @@ def _rebooted(voyage: Voyage) -> Iterator[str]:
     state = voyage.state_on(SOURCE)
     if state is DomainState.RUNNING and not voyage.scenario.is_autostart:
         yield "rolled back, and something started it at the source"
-    is_untouched = not any(row.step != StepName.RESERVE for row in voyage.world.journal.rows(voyage.run))
+    is_untouched = not any(row.step in TOUCHING for row in voyage.world.journal.rows(voyage.run))
     if state is not DomainState.RUNNING and voyage.scenario.must_run and not is_untouched:
         yield f"rolled back, but {state} at the source"
