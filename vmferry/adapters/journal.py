@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 from pydantic import TypeAdapter
-from sqlalchemy import insert, select, update
+from sqlalchemy import Delete, Insert, Select, Update, delete, insert, select, update
 from sqlalchemy.engine import Row as SqlRow
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
@@ -41,12 +43,9 @@ class SqlJournal:
             "opened_at": datetime.now(UTC),
         }
         try:
-            with self._engine.begin() as connection:
-                connection.execute(insert(runs).values(**values))
+            self._change(insert(runs).values(**values), may_conflict=True)
         except IntegrityError as error:
             raise self._already_moving(plan) from error
-        except SQLAlchemyError as error:
-            raise _cannot_write(error) from error
 
     def _already_moving(self, plan: MigrationPlan) -> AlreadyMoving:
         """Say who holds the VM, and what to do."""
@@ -69,37 +68,28 @@ class SqlJournal:
             "note": note,
             "at": datetime.now(UTC),
         }
-        try:
-            with self._engine.begin() as connection:
-                connection.execute(insert(rows).values(**values))
-        except SQLAlchemyError as error:
-            raise _cannot_write(error) from error
+        self._change(insert(rows).values(**values))
 
     def rows(self, run: str) -> tuple[Row, ...]:
         """Return the rows of a run in the order of writing."""
-        with self._engine.connect() as connection:
-            found = connection.execute(select(rows).where(rows.c.run == run).order_by(rows.c.seq)).all()
-        return tuple(_row(r) for r in found)
+        return tuple(_row(r) for r in self._ask(select(rows).where(rows.c.run == run).order_by(rows.c.seq)))
 
     def find(self, run: str) -> RunRecord:
         """Return a run; raises NotFound."""
-        with self._engine.connect() as connection:
-            found = connection.execute(select(runs).where(runs.c.run == run)).first()
-        if found is None:
+        found = self._ask(select(runs).where(runs.c.run == run))
+        if not found:
             raise NotFound(f"run {run}: not in the journal; `vmferry runs` lists the runs")
-        return _record(found)
+        return _record(found[0])
 
     def unsettled(self) -> tuple[RunRecord, ...]:
         """Return open and held runs, oldest first."""
         query = select(runs).where(runs.c.state != RunState.CLOSED).order_by(runs.c.opened_at, runs.c.run)
-        with self._engine.connect() as connection:
-            return tuple(_record(r) for r in connection.execute(query).all())
+        return tuple(_record(r) for r in self._ask(query))
 
     def recent(self, limit: int) -> tuple[RunRecord, ...]:
         """Return the newest runs, newest first."""
         query = select(runs).order_by(runs.c.opened_at.desc(), runs.c.run).limit(limit)
-        with self._engine.connect() as connection:
-            return tuple(_record(r) for r in connection.execute(query).all())
+        return tuple(_record(r) for r in self._ask(query))
 
     def take_over(self, run: str) -> bool:
         """Become the owner of an unsettled run whose owner is dead; of two takers one wins."""
@@ -113,8 +103,7 @@ class SqlJournal:
             .where(runs.c.run == run, runs.c.owner == record.owner, runs.c.state != RunState.CLOSED)
             .values(owner=self._owner)
         )
-        with self._engine.begin() as connection:
-            return connection.execute(claim).rowcount == 1
+        return self._change(claim) == 1
 
     def hold(self, run: str, reason: str) -> None:
         """Mark a run as waiting for a human."""
@@ -131,32 +120,39 @@ class SqlJournal:
         )
 
     def _update(self, run: str, **values: object) -> None:
+        """Change a run that is not closed; a closed one stays as it is."""
+        self._change(update(runs).where(runs.c.run == run, runs.c.state != RunState.CLOSED).values(**values))
+
+    def _ask(self, query: Select[Any]) -> Sequence[SqlRow[Any]]:
+        try:
+            with self._engine.connect() as connection:
+                return connection.execute(query).all()
+        except SQLAlchemyError as error:
+            raise _failed("read", error) from error
+
+    def _change(self, statement: Insert | Update | Delete, *, may_conflict: bool = False) -> int:
+        """Execute in a transaction of its own; return the number of rows. A conflict is the caller's if it may be."""
         try:
             with self._engine.begin() as connection:
-                connection.execute(update(runs).where(runs.c.run == run).values(**values))
+                return connection.execute(statement).rowcount
         except SQLAlchemyError as error:
-            raise _cannot_write(error) from error
+            if may_conflict and isinstance(error, IntegrityError):
+                raise
+            raise _failed("written", error) from error
 
     def cordon(self, host: str, reason: str) -> None:
         """Close a host for arrivals; the first cordon of a host stays."""
         values = {"host": host, "owner": self._owner, "reason": reason, "since": datetime.now(UTC)}
-        try:
-            with self._engine.begin() as connection:
-                connection.execute(insert(cordons).values(**values))
-        except IntegrityError:
-            return
-        except SQLAlchemyError as error:
-            raise _cannot_write(error) from error
+        with contextlib.suppress(IntegrityError):
+            self._change(insert(cordons).values(**values), may_conflict=True)
 
     def uncordon(self, host: str) -> bool:
         """Open a host again; False when it was not cordoned."""
-        with self._engine.begin() as connection:
-            return connection.execute(cordons.delete().where(cordons.c.host == host)).rowcount == 1
+        return self._change(delete(cordons).where(cordons.c.host == host)) == 1
 
     def cordons(self) -> tuple[Cordon, ...]:
         """Return the cordoned hosts, by name."""
-        with self._engine.connect() as connection:
-            found = connection.execute(select(cordons).order_by(cordons.c.host)).all()
+        found = self._ask(select(cordons).order_by(cordons.c.host))
         return tuple(Cordon(host=r.host, owner=r.owner, reason=r.reason, since=_utc(r.since)) for r in found)
 
     def close(self) -> None:
@@ -164,10 +160,10 @@ class SqlJournal:
         self._engine.dispose()
 
 
-def _cannot_write(error: SQLAlchemyError) -> UnsafeError:
+def _failed(what: str, error: SQLAlchemyError) -> UnsafeError:
     cause = getattr(error, "orig", None) or error
     return UnsafeError(
-        f"journal: cannot be written ({cause}); nothing further is done without a record. "
+        f"journal: cannot be {what} ({cause}); nothing further is done without a record. "
         "Free space or repair the database, then run `vmferry recover`"
     )
 
@@ -177,7 +173,7 @@ def _utc(value: datetime) -> datetime:
     return value if value.tzinfo else value.replace(tzinfo=UTC)
 
 
-def _row(found: SqlRow[tuple[object, ...]]) -> Row:
+def _row(found: SqlRow[Any]) -> Row:
     effect = _EFFECT.validate_json(found.effect) if found.effect else None
     return Row(
         seq=found.seq,
@@ -190,7 +186,7 @@ def _row(found: SqlRow[tuple[object, ...]]) -> Row:
     )
 
 
-def _record(found: SqlRow[tuple[object, ...]]) -> RunRecord:
+def _record(found: SqlRow[Any]) -> RunRecord:
     outcome = MigrationOutcome.model_validate_json(found.outcome) if found.outcome else None
     return RunRecord(
         run=found.run,

@@ -20,16 +20,16 @@ from sqlalchemy import (
     event,
     text,
 )
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from sqlalchemy.pool import StaticPool
 
 from vmferry.errors import PermanentError
 
-_metadata = MetaData()
+metadata = MetaData()
 runs = Table(
     "runs",
-    _metadata,
+    metadata,
     Column("run", String(64), primary_key=True),
     Column("vm_uuid", String(36), nullable=False),
     Column("plan", Text, nullable=False),
@@ -45,7 +45,7 @@ _OPEN = text("state <> 'closed'")
 Index("one_open_run_per_vm", runs.c.vm_uuid, unique=True, sqlite_where=_OPEN, postgresql_where=_OPEN)
 rows = Table(
     "rows",
-    _metadata,
+    metadata,
     Column("seq", Integer, primary_key=True, autoincrement=True),
     Column("run", ForeignKey("runs.run"), nullable=False, index=True),
     Column("step", String(64), nullable=False),
@@ -56,7 +56,7 @@ rows = Table(
 )
 cordons = Table(
     "cordons",
-    _metadata,
+    metadata,
     Column("host", String(255), primary_key=True),
     Column("owner", String(255), nullable=False),
     Column("reason", Text, nullable=False),
@@ -74,7 +74,10 @@ def open_engine(url: str) -> Engine:
     if parsed.database in (None, "", ":memory:"):
         engine = create_engine(url, poolclass=StaticPool, connect_args={"check_same_thread": False})
     else:
-        Path(str(parsed.database)).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        try:
+            Path(str(parsed.database)).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as error:
+            raise cannot_open(parsed, error) from error
         engine = create_engine(url, connect_args={"timeout": 30})
 
     @event.listens_for(engine, "connect")
@@ -87,12 +90,20 @@ def open_engine(url: str) -> Engine:
 
 
 def create_tables(engine: Engine, tries: int = 5) -> None:
-    """Create missing tables; two processes may start on a new database at once."""
+    """Create missing tables; two processes may start on a new database at once. Raises PermanentError."""
     for attempt in range(tries):
         try:
-            _metadata.create_all(engine)
+            metadata.create_all(engine)
             return
         except OperationalError as error:
             if attempt == tries - 1:
-                raise PermanentError(f"journal {engine.url!r}: cannot be opened: {error.orig}") from error
+                raise cannot_open(engine.url, error) from error
             time.sleep(0.2)
+        except SQLAlchemyError as error:
+            raise cannot_open(engine.url, error) from error
+
+
+def cannot_open(url: URL, error: Exception) -> PermanentError:
+    """Return the error for a database that cannot be opened; the URL's password is not told."""
+    cause = getattr(error, "orig", None) or error
+    return PermanentError(f"journal {url!r}: cannot be opened: {cause}; set VMFERRY_JOURNAL_URL to another place")

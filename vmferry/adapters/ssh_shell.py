@@ -62,7 +62,7 @@ class SshShell:
 
         Raises HostUnreachable when the host does not answer, OutcomeUnknown when that happens to a write.
         """
-        command = shlex.join(["env", "LC_ALL=C", *argv])
+        command = shlex.join(["env", "LC_ALL=C.UTF-8", *argv]) + " </dev/null"
         connection = self._open()
         try:
             with self._sessions:

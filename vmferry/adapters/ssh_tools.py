@@ -27,6 +27,7 @@ rmdir --ignore-fail-on-non-empty -- "$(dirname -- "$1")"
 """
 _SET_ASIDE = """set -eu
 if [ ! -e "$1" ] && [ -e "$2" ]; then exit 0; fi
+if [ "$1" -ef "$2" ]; then rm -f -- "$1"; exit 0; fi
 ln -T -- "$1" "$2"
 rm -f -- "$1"
 """
@@ -163,6 +164,11 @@ class SshTools:
         if not paths:
             return []
         done = self._read(["stat", *options, "--", *paths])
+        wrong = [
+            x for x in done.stderr.splitlines() if not x.endswith(("No such file or directory", "Not a directory"))
+        ]
+        if done.exit_code > 1 or (wrong and not done.is_ok):
+            raise PermanentError(f"host {self.host}: {' '.join(wrong)}", host=self.host)
         return [record for record in done.stdout.split("\0") if record]
 
 

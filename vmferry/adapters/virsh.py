@@ -11,12 +11,12 @@ _STATES = sorted((str(s) for s in DomainState if s is not DomainState.ABSENT), k
 
 
 def parse_virsh_list(text: str) -> tuple[ListedDomain, ...]:
-    """Parse the table of `virsh list --all` (LC_ALL=C) in its order.
+    """Parse the table of `virsh list --all` (LC_ALL=C.UTF-8) in its order.
 
     The state is taken from the line's end and the id from its beginning, so names with blanks survive.
     Raises PermanentError for a line that is no domain.
     """
-    lines = text.splitlines()
+    lines = text.split("\n")  # splitlines() would split names at U+2028 too
     start = next((i + 1 for i, line in enumerate(lines) if line.strip() and set(line.strip()) == {"-"}), len(lines))
     return tuple(_parse_line(line) for line in lines[start:] if line.strip())
 

@@ -57,7 +57,8 @@ class Facts(Model):
 
 
 _DEAD_REASONS = {"crashed", "destroyed", "shutdown", "failed", "daemon"}
-_PAUSE_OF_A_MOVE = {"migrating", "starting up"}
+_PAUSE_OF_A_MOVE = {"migrating"}
+_MAY_HAVE_NEVER_RUN = {"user", "migrating"}
 
 
 def reduce_sighting(seen: Sighting) -> Seen:
@@ -90,6 +91,8 @@ def settle(source: Sighting, dest: Sighting, facts: Facts) -> Verdict:
         return Verdict.WATCH if source.has_job else Verdict.HOLD
     if source.has_job or dest.has_job:
         return Verdict.WATCH
+    if dest.state is DomainState.PAUSED and dest.reason not in _MAY_HAVE_NEVER_RUN:
+        return Verdict.HOLD  # an I/O error, a watchdog, a crash: that copy has run
     if facts.mode is MigrationMode.OFFLINE:
         return _settle_offline(pair, facts)
     return _settle_online(pair, facts)
@@ -145,6 +148,8 @@ def _settle_offline(pair: tuple[Seen, Seen], facts: Facts) -> Verdict:
     is_dest_off = dest in (Seen.SHUTOFF, Seen.MIGRATED, Seen.DIED)
     if source is Seen.ABSENT:
         return Verdict.FORWARD if is_dest_off or dest is Seen.RUNNING else Verdict.HOLD
+    if is_source_off and dest is Seen.RUNNING and facts.is_pivot_done:
+        return Verdict.FORWARD  # somebody has started it at its new host already
     if is_source_off and (is_dest_off or dest is Seen.ABSENT):
         return Verdict.FORWARD if facts.is_pivot_done and is_dest_off else Verdict.ROLL_BACK
     if source in (Seen.RUNNING, Seen.PAUSED) and (is_dest_off or dest is Seen.ABSENT):

@@ -9,8 +9,9 @@ import logging
 
 from vmferry.errors import VmferryError
 from vmferry.model.effects import DomainMoved
-from vmferry.model.journal import Mark, Row, RunRecord
+from vmferry.model.journal import Mark, Row, RunRecord, RunState
 from vmferry.model.migration import MigrationMode, MigrationOutcome, MigrationPlan, OutcomeKind
+from vmferry.model.vm import DomainState
 from vmferry.planning.settlement import Facts, Verdict, settle
 from vmferry.ports import World
 from vmferry.progress import MoveEnded, publish
@@ -34,9 +35,11 @@ def recover(run: str, world: World, *, cause: str = "", patience_s: float = PATI
     Safe at any time and any number of times. `cause` is what made the run fail, for the report.
     """
     record = world.journal.find(run)
-    if cause:
-        _note(record.plan, world, f"{_CAUSE}{cause}")
+    if record.state is RunState.CLOSED and record.outcome is not None:
+        return _outcome(record, world, record.outcome, record.reason)  # the VM may have moved on since
     try:
+        if cause:
+            _note(record.plan, world, f"{_CAUSE}{cause}")
         return _settle(record, world, patience_s)
     except VmferryError as error:
         return hold(record, world, f"{_cause(record, world)}; recovery failed: {error}")
@@ -64,11 +67,20 @@ def _settle(record: RunRecord, world: World, patience_s: float) -> MigrationOutc
             case Verdict.FORWARD:
                 return _go_forward(record, world)
             case Verdict.WATCH:
+                if not _is_our_move(pair):
+                    return hold(
+                        record, world, f"{_cause(record, world)}; a job that is no move runs: {pair.words()}", pair
+                    )
                 _watch(plan, world)
             case _:
                 _act(verdict, plan, world)
         pair = look_until_stable(plan, world, patience_s=patience_s)
     return hold(record, world, f"no end after {_MAX_ROUNDS} looks: {pair.words()}", pair)
+
+
+def _is_our_move(pair: Pair) -> bool:
+    """Whether the job is a migration to our destination: a backup or a snapshot at the source is not ours to abort."""
+    return pair.dest.has_job or pair.dest.state is DomainState.PAUSED
 
 
 def _watch(plan: MigrationPlan, world: World) -> None:
@@ -168,7 +180,7 @@ def _outcome(record: RunRecord, world: World, kind: OutcomeKind, reason: str) ->
         kind=kind,
         reason=reason,
         started_at=record.opened_at,
-        ended_at=world.clock.now(),
+        ended_at=record.closed_at or world.clock.now(),
         bytes_sent=moved.bytes_sent if moved else 0,
         downtime_ms=moved.downtime_ms if moved else None,
         notes=_notes(plan, kind),
@@ -204,5 +216,8 @@ def _commands(plan: MigrationPlan, world: World, pair: Pair | None) -> tuple[str
         f"virsh -c '{uris.get(host, host)}' domstate --reason '{plan.uuid}'" for host in (plan.source, plan.dest)
     )
     is_lost = pair is not None and pair.is_known and not (pair.source.state.is_active or pair.dest.state.is_active)
-    start = (f"virsh -c '{uris.get(plan.source, plan.source)}' start '{plan.uuid}'",) if is_lost else ()
-    return (*looks, *start, "vmferry recover")
+    defined = (
+        [s.host for s in (pair.source, pair.dest) if s.state is not DomainState.ABSENT] if pair and is_lost else []
+    )
+    starts = tuple(f"virsh -c '{uris.get(host, host)}' start '{plan.uuid}'" for host in defined)
+    return (*looks, *starts, "vmferry recover")

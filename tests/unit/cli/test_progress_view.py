@@ -66,13 +66,13 @@ def test_a_pipe_gets_a_line_per_event() -> None:
 def test_progress_in_a_pipe_is_not_repeated_every_second() -> None:
     view = PlainView(Screen(is_json=False))
     event = MoveProgress(run="r1", vm="a", stats=STATS)
-    assert view.line(event) == "a: 50 %, 1.0 GiB of 2.0 GiB, 100 MiB/s"
+    assert view.line(event) == "a: 50 %, 1.0 GiB sent, 1.0 GiB left, 100 MiB/s"
     assert view.line(event) == ""
     assert view.line(event.model_copy(update={"vm": "b"})) != ""
 
 
 def test_a_sample_without_a_total_tells_what_was_sent() -> None:
-    assert stats_words(JobStats(data_processed_bytes=5 << 20)) == "5.0 MiB"
+    assert stats_words(JobStats(data_processed_bytes=5 << 20)) == "5.0 MiB sent"
 
 
 def test_bars_come_and_go_with_the_moves() -> None:
