@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import contextvars
 import logging
-from collections.abc import Callable
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+import queue
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from types import FrameType
 from typing import TypeVar
 
 from tasks._wiring import world
@@ -18,8 +23,6 @@ logger = logging.getLogger("vmferry.window")
 A = TypeVar("A")
 R = TypeVar("R")
 
-_POLL_S = 3600.0  # the wait ends with an event; the limit only keeps signals deliverable
-
 
 class WindowResult(Model):
     """What a window did; `failures` maps a VM to the error that kept its move from starting."""
@@ -30,57 +33,89 @@ class WindowResult(Model):
 
 
 def run_window(moves: tuple[Move, ...], max_parallel: int, move: Callable[[Move], MigrationOutcome]) -> WindowResult:
-    """Run all moves; one that fails stops no other, one that is HELD lets no further one start."""
-    window = Window.open(moves, limits_of(world().inventory), max_parallel)
-    running: dict[Future[MigrationOutcome], Move] = {}
-    outcomes: list[MigrationOutcome] = []
-    failures: dict[str, str] = {}
-    not_started: list[Move] = []
-    with ThreadPoolExecutor(max_workers=max_parallel, thread_name_prefix="move") as pool:
-        while not window.is_finished:
-            started, window = window.take()
-            for item in started:
-                running[_submit(pool, move, item)] = item
-            try:
-                done, _ = wait(running, timeout=_POLL_S, return_when=FIRST_COMPLETED)
-            except KeyboardInterrupt:
-                logger.warning("interrupted: no further move starts, running moves are finished first")
-                left, window = window.stop()
-                not_started += left
-                continue
-            for future in done:
-                item = running.pop(future)
-                window = window.done(item.uuid)
-                _collect(future, item, outcomes, failures)
-            if any(outcome.kind is OutcomeKind.HELD for outcome in outcomes):
-                left, window = window.stop()
-                not_started += left
-    return WindowResult(outcomes=tuple(outcomes), failures=failures, not_started=tuple(item.vm for item in not_started))
+    """Run all moves; one that fails stops no other, one that is HELD lets no further one start.
+
+    An interrupt lets no further move start either; those that run are finished and reported.
+    """
+    run = _Run(Window.open(moves, limits_of(world().inventory), max_parallel), move)
+    return in_thread(run.all, max_parallel, on_interrupt=run.stop)
 
 
-def _collect(
-    future: Future[MigrationOutcome], item: Move, outcomes: list[MigrationOutcome], failures: dict[str, str]
-) -> None:
-    error = future.exception()
-    if error is None:
-        outcomes.append(future.result())
-    else:
-        logger.error("vm %s: not moved: %s", item.vm, error)
-        failures[item.vm] = str(error)
+class _Run:
+    """One pass of a window, driven by ends of moves and requests to stop, both of which arrive in one queue."""
+
+    def __init__(self, window: Window, move: Callable[[Move], MigrationOutcome]) -> None:
+        self._window = window
+        self._move = move
+        self._arrivals: queue.SimpleQueue[tuple[Move, Future[MigrationOutcome]] | None] = queue.SimpleQueue()
+        self._outcomes: list[MigrationOutcome] = []
+        self._failures: dict[str, str] = {}
+        self._not_started: list[str] = []
+
+    def stop(self) -> None:
+        """Let no further move start; safe to call from a signal handler."""
+        self._arrivals.put(None)
+
+    def all(self, max_parallel: int) -> WindowResult:
+        """Run to the end."""
+        with ThreadPoolExecutor(max_workers=max_parallel, thread_name_prefix="move") as pool:
+            while not self._window.is_finished:
+                started, self._window = self._window.take()
+                for item in started:
+                    self._start(pool, item)
+                arrival = self._arrivals.get()
+                if arrival is not None:
+                    self._collect(*arrival)
+                if arrival is None or any(outcome.kind is OutcomeKind.HELD for outcome in self._outcomes):
+                    left, self._window = self._window.stop()
+                    self._not_started += (item.vm for item in left)
+        return WindowResult(
+            outcomes=tuple(self._outcomes), failures=self._failures, not_started=tuple(self._not_started)
+        )
+
+    def _start(self, pool: ThreadPoolExecutor, item: Move) -> None:
+        future = _submit(pool, self._move, item)
+        future.add_done_callback(lambda ended: self._arrivals.put((item, ended)))
+
+    def _collect(self, item: Move, future: Future[MigrationOutcome]) -> None:
+        self._window = self._window.done(item.uuid)
+        error = future.exception()
+        if error is None:
+            self._outcomes.append(future.result())
+        else:
+            logger.error("vm %s: not moved: %s", item.vm, error)
+            self._failures[item.vm] = str(error)
 
 
-def in_thread(function: Callable[[A], R], argument: A) -> R:
-    """Run on a thread of its own and wait; an interrupt is heard, and the move is finished first.
+def in_thread(function: Callable[[A], R], argument: A, *, on_interrupt: Callable[[], None] = lambda: None) -> R:
+    """Run on a thread of its own and wait; Ctrl-C is heard, and what runs is finished first.
 
     A move must not run on the main thread: a signal would end it in the middle (prefect-facts 13 and 20).
     """
-    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="move") as pool:
-        future = _submit(pool, function, argument)
-        while True:
-            try:
-                return future.result()
-            except KeyboardInterrupt:
-                logger.warning("interrupted: the running move is finished first")
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="moves") as pool, _hearing(on_interrupt):
+        return _submit(pool, function, argument).result()
+
+
+@contextmanager
+def _hearing(on_interrupt: Callable[[], None]) -> Iterator[None]:
+    """Turn SIGINT into a call for the length of the block; what the handler before says is said, and no more."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGINT)
+
+    def hear(number: int, frame: FrameType | None) -> None:
+        logger.warning("interrupted: no further move starts, running moves are finished first")
+        on_interrupt()
+        if callable(before):
+            with suppress(KeyboardInterrupt):
+                before(number, frame)
+
+    signal.signal(signal.SIGINT, hear)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _submit(pool: ThreadPoolExecutor, function: Callable[[A], R], argument: A) -> Future[R]:

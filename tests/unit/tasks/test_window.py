@@ -242,7 +242,7 @@ def test_an_interrupt_lets_running_moves_end_and_no_further_one_begin() -> None:
         def move(item: Move) -> MigrationOutcome:
             both.wait(WAIT_S)
             if item.order == 0:
-                interrupt("wait")
+                interrupt("result")
             assert heard.wait(WAIT_S)  # the window has heard it while both still run
             return outcome_of(item)
 
