@@ -105,8 +105,8 @@ def _hearing(on_interrupt: Callable[[], None]) -> Iterator[None]:
     before = signal.getsignal(signal.SIGINT)
 
     def hear(number: int, frame: FrameType | None) -> None:
-        logger.warning("interrupted: no further move starts, running moves are finished first")
         on_interrupt()
+        logger.warning("interrupted: no further move starts, running moves are finished first")
         if callable(before):
             with suppress(KeyboardInterrupt):
                 before(number, frame)

@@ -104,6 +104,12 @@ class Road:
         for number in numbers:
             assert self._begun[number].wait(WAIT_S), f"move {number} does not begin"
 
+    def wait_until_running(self, count: int) -> None:
+        end = time.monotonic() + WAIT_S
+        while self.running != count:
+            assert time.monotonic() < end, f"{self.running} moves run, not {count}"
+            time.sleep(0.001)
+
     def end(self, *numbers: int, kind: Kind = Kind.MOVED, error: Exception | None = None) -> None:
         for number in numbers:
             if error is not None:
@@ -163,6 +169,8 @@ def test_a_held_move_lets_the_running_ones_end_and_no_further_one_begin() -> Non
     road = Road(5, max_parallel=2)
     road.wait_for(0, 1)
     road.end(0, kind=Kind.HELD)
+    road.wait_until_running(1)
+    time.sleep(0.2)  # the window takes note of the end just after the move has returned
     road.end(1)
     result = road.result()
     assert {outcome.vm: outcome.kind for outcome in result.outcomes} == {"vm-0": Kind.HELD, "vm-1": Kind.MOVED}
