@@ -19,6 +19,7 @@ from rich.rule import Rule
 from rich.table import Table
 
 from infra.lab.lab import Lab, need_root, take_down
+from infra.lab.proc import LabError
 from infra.lab.spec import DiskFormat, DiskKind, GuestSpec, GuestState, HostSpec, LabSpec
 from infra.lab.watch import Watch
 
@@ -64,6 +65,9 @@ def main() -> int:
         if keep:
             _say_how_to_play(lab)
         return 0 if is_good else 1
+    except LabError as error:
+        out.print(f"the lab did not come up: {error}", style="red", markup=False)
+        return 1
     finally:
         if not keep:
             take_down(name)
