@@ -94,9 +94,8 @@ class SshTools:
         return found
 
     def make_marker(self, directory: str, name: str) -> bool:
-        """Make an empty file; False when the directory is missing or cannot be written."""
-        path = posixpath.join(directory, name)
-        return self._shell.run(["touch", "--", path], timeout_s=self._settings.call_timeout_s, is_write=True).is_ok
+        """Make an empty file; False when the directory is missing or cannot be written. May be repeated."""
+        return self._read(["touch", "--", posixpath.join(directory, name)]).is_ok
 
     def checksum(self, path: str) -> str:
         """Return the BLAKE2b digest of a file's content (b2sum: 1.6 times as fast as SHA-256 here)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import posixpath
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
@@ -9,11 +10,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from vmferry.errors import NotFound, VmferryError
-from vmferry.model.host import FleetSnapshot, Host, HostFacts, PairFacts, Unreachable
+from vmferry.model.host import FleetSnapshot, Host, HostFacts, PairFacts, Reach, Unreachable
 from vmferry.model.vm import DiskKind, Vm
 from vmferry.ports import HostTools, World
 from vmferry.rules.case import vm_paths
 from vmferry.rules.sharing import files_to_stat
+
+logger = logging.getLogger("vmferry.steps")
 
 _MARKER = ".vmferry-marker-"
 _PARALLEL_READS = 32
@@ -139,6 +142,15 @@ def _entry(world: World, name: str) -> Host:
 
 
 def _read_pair(world: World, source: str, dest: str, question: _Question) -> PairFacts:
+    """Read one pair; a host that is lost meanwhile makes this pair unusable and no other."""
+    try:
+        return _ask_pair(world, source, dest, question)
+    except VmferryError as error:
+        lost = Reach(is_ok=False, detail=str(error))
+        return PairFacts(source=source, dest=dest, ping=lost, libvirt=lost)
+
+
+def _ask_pair(world: World, source: str, dest: str, question: _Question) -> PairFacts:
     entry = _entry(world, dest)
     here, there = world.tools(source), world.tools(dest)
     directories = dict.fromkeys((*_declared(_entry(world, source), entry), *question.directories))
@@ -170,5 +182,10 @@ def _prove_same_storage(here: HostTools, there: HostTools, directories: Iterable
         seen = there.stat_files([posixpath.join(there_, name) for _, there_ in made])
     finally:
         for directory, _ in made:
-            here.remove_file(posixpath.join(directory, name))
+            try:
+                here.remove_file(posixpath.join(directory, name))
+            except VmferryError as error:
+                logger.warning(
+                    "an empty marker file is left behind: %s/%s on %s: %s", directory, name, here.host, error
+                )
     return tuple(sorted({d for d, there_ in made if posixpath.join(there_, name) in seen}))
