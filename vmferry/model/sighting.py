@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from pydantic import model_validator
+
 from vmferry.model.base import Model
 from vmferry.model.vm import DomainState
 
 
 class Sighting(Model):
-    """State, reason and job of a domain on one host; `is_reachable` False means that nothing is known."""
+    """State, reason and job of a domain on one host; `is_reachable` False means that nothing is known.
+
+    The state of a host that did not answer is `no state`, which counts as active: never as absent.
+    """
 
     host: str
     is_reachable: bool = True
@@ -17,6 +24,11 @@ class Sighting(Model):
     has_job: bool = False
     is_persistent: bool = False
     detail: str = ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _nothing_is_known(cls, values: dict[str, Any]) -> dict[str, Any]:
+        return values if values.get("is_reachable", True) else {"state": DomainState.NOSTATE, **values}
 
     def words(self) -> str:
         """virsh's words: `paused (user)`."""

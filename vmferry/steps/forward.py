@@ -164,7 +164,8 @@ def _move(plan: MigrationPlan, world: World) -> Effect:
         _made(plan, world, StepName.MOVE, DomainDefined(host=plan.dest, uuid=plan.uuid))
     stats = world.hypervisor(plan.source).migrate(_with_xml(plan, world), progress_of(plan))
     pair = look_once(plan, world)
-    if pair.source.state.is_active or pair.dest.state is not DomainState.PAUSED or pair.dest.has_job:
+    is_handed_over = pair.is_known and not pair.source.state.is_active
+    if not is_handed_over or pair.dest.state is not DomainState.PAUSED or pair.dest.has_job:
         raise OutcomeUnknown(f"vm {plan.vm}: libvirt reports success, but {pair.words()}", vm=plan.vm)
     downtime_ms = stats.downtime_ms
     if plan.must_run_after:

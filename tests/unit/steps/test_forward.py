@@ -8,7 +8,15 @@ import pytest
 
 from tests.unit.steps.voyage import DEST, SCENARIOS, SOURCE, Scenario, Voyage
 from vmferry.adapters.simulated import Blow, Fault
-from vmferry.errors import AlreadyMoving, CopyFailed, PermanentError, TransientError, UnsafeError, VmferryError
+from vmferry.errors import (
+    AlreadyMoving,
+    CopyFailed,
+    OutcomeUnknown,
+    PermanentError,
+    TransientError,
+    UnsafeError,
+    VmferryError,
+)
 from vmferry.model.effects import AutostartCleared, DomainDefined, DomainMoved, FileMade, FileSetAside
 from vmferry.model.journal import Mark, RunState
 from vmferry.model.migration import OutcomeKind
@@ -221,3 +229,15 @@ def test_a_move_that_passes_its_deadline_leaves_the_vm_running_where_it_was() ->
     assert recover(voyage.run, voyage.world).kind is OutcomeKind.ROLLED_BACK
     assert voyage.fleet.running_on(voyage.uuid) == (SOURCE,)
     assert voyage.autostart_on(SOURCE)
+
+
+def test_an_arrived_vm_is_not_let_run_while_its_source_is_not_seen() -> None:
+    voyage = Voyage(LIVE)
+    at_the_switch_over = {"op": "look", "host": SOURCE, "nth": 2}
+    voyage.fleet.inject(Fault(does=Blow.ISOLATED, target=SOURCE, **at_the_switch_over))
+    with pytest.raises(OutcomeUnknown, match="unreachable"):
+        voyage.sail()
+    assert voyage.fleet.running_on(voyage.uuid) == ()
+    voyage.fleet.heal()
+    assert recover(voyage.run, voyage.world).kind is OutcomeKind.MOVED
+    assert voyage.fleet.running_on(voyage.uuid) == (DEST,)
