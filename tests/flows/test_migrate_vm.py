@@ -176,7 +176,8 @@ def test_a_proof_that_is_refused_is_settled_instead_of_tried_again(yard: Yard) -
     yard.break_at(Blow.PERMANENT, op="virsh_list", host="kvm2")
     state = migrate(yard)
     assert state.is_completed(), state.message
-    assert len(yard.rows("wanderer1", "settle", Mark.NOTE)) == 1
+    cause, look = yard.rows("wanderer1", "settle", Mark.NOTE)
+    assert cause.note.startswith("cause: ") and "FORWARD" in look.note
     assert len(yard.rows("wanderer1", "verify", Mark.INTENDED)) == 2  # the task's, and the settlement's
     assert yard.where(uuid) == ("kvm2",)
 
