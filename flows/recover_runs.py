@@ -10,6 +10,7 @@ from tasks.report import publish_outcome
 from tasks.rollback import settle_run
 from vmferry.errors import Held
 from vmferry.model.migration import MigrationOutcome, OutcomeKind
+from vmferry.progress import RunLeftAlone, publish
 
 
 @flow(name="recover-runs", flow_run_name="recover runs", validate_parameters=True)
@@ -24,6 +25,7 @@ def recover_runs(inventory: str | None = None) -> list[MigrationOutcome]:
         for record in world.journal.unsettled():
             if not world.journal.take_over(record.run):
                 get_run_logger().info("run %s of %s: %s works on it", record.run, record.plan.vm, record.owner)
+                publish(RunLeftAlone(run=record.run, vm=record.plan.vm, owner=record.owner))
                 continue
             outcomes.append(settle_run(record.run, record.plan.vm, ""))
             publish_outcome(outcomes[-1])

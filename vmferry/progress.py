@@ -50,13 +50,21 @@ class MoveEnded(Model):
     outcome: MigrationOutcome
 
 
+class RunLeftAlone(Model):
+    """Recovery did not touch a run because its owner lives, or cannot be asked."""
+
+    run: str
+    vm: str
+    owner: str
+
+
 class EvacuationEnded(Model):
     """An evacuation ended."""
 
     report: EvacuationReport
 
 
-Event = PlanMade | MoveStarted | StepStarted | MoveProgress | MoveEnded | EvacuationEnded
+Event = PlanMade | MoveStarted | StepStarted | MoveProgress | MoveEnded | RunLeftAlone | EvacuationEnded
 Listener = Callable[[Event], None]
 
 _DRAIN_S = 20.0

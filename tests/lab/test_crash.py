@@ -87,6 +87,9 @@ def test_a_second_move_of_the_same_vm_is_told_who_holds_it(fleet: Lab, world: Re
     second = start(fleet, "migrate", "twice", "--to", "kvm3")
     output = second.communicate(timeout=120)[0]
     assert is_moving(fleet, "twice"), "the first move was to be still running"
+    recovery = start(fleet, "recover")
+    assert "is left alone" in recovery.communicate(timeout=120)[0] and recovery.returncode == 0
+    assert is_moving(fleet, "twice"), "recovery touched a run that another process works on"
     fleet.hosts["kvm1"].cap_link(None)
     assert first.communicate(timeout=120) and first.returncode == 0
     assert second.returncode == 3 and "moves in run" in output, output

@@ -106,7 +106,9 @@ def end_recovery(current: Session, ended: Ended) -> NoReturn:
     error = ended.error
     outcomes: Sequence[MigrationOutcome] = ended.seen.outcomes if ended.result is None else ended.result
     _say_outcomes(current, ended, outcomes)
-    if not outcomes:
+    for alone in ended.seen.left_alone:
+        current.screen.say(f"{alone.vm}: run {alone.run} is left alone: {alone.owner} works on it (host:pid:start)")
+    if not outcomes and not ended.seen.left_alone:
         current.screen.say("no open runs: nothing to settle")
     code = _worst(code_of_outcomes(outcomes, is_recovery=True), error)
     problems = problems_of(error) if error is not None else []

@@ -27,6 +27,7 @@ from vmferry.progress import (
     MoveProgress,
     MoveStarted,
     PlanMade,
+    RunLeftAlone,
     StepStarted,
     listening,
 )
@@ -44,6 +45,7 @@ class Seen:
         self.plan: EvacuationPlan | None = None
         self.outcomes: list[MigrationOutcome] = []
         self.report: EvacuationReport | None = None
+        self.left_alone: list[RunLeftAlone] = []
 
     def __call__(self, event: Event) -> None:
         """Remember plan, outcomes and report."""
@@ -54,6 +56,8 @@ class Seen:
                 self.outcomes.append(event.outcome)
             case EvacuationEnded():
                 self.report = event.report
+            case RunLeftAlone():
+                self.left_alone.append(event)
             case MoveStarted() | StepStarted() | MoveProgress():
                 pass
             case _:
@@ -106,8 +110,8 @@ class PlainView:
                 return self.progress(event)
             case MoveEnded():
                 return outcome_line(event.outcome)
-            case EvacuationEnded():
-                return ""  # the command ends with the headline
+            case EvacuationEnded() | RunLeftAlone():
+                return ""  # the command says it at its end
         assert_never(event)
 
     def progress(self, event: MoveProgress) -> str:
@@ -147,8 +151,8 @@ class BarView:
                 self._update(event.run, stats_words(stats), stats.percent)
             case MoveEnded():
                 self._end(event.outcome)
-            case EvacuationEnded():
-                pass  # the command shows the report when the bars are gone
+            case EvacuationEnded() | RunLeftAlone():
+                pass  # the command says it when the bars are gone
             case _:
                 assert_never(event)
 
