@@ -6,9 +6,11 @@ from dataclasses import dataclass
 
 from tasks._wiring import settings
 from tasks.preflight import read_fleet, read_pairs
-from vmferry.errors import PreflightBlocked
+from vmferry.domxml.rewrite import check_same_vm
+from vmferry.errors import InvalidInput, PreflightBlocked
 from vmferry.model.host import FleetSnapshot
 from vmferry.model.migration import MigrationPlan, MigrationRequest
+from vmferry.model.vm import Vm
 from vmferry.planning.single import VmDecision, plan_vm
 from vmferry.steps.prepare import arriving_of, make_plan, moved_paths
 
@@ -44,7 +46,20 @@ def judge_move(request: MigrationRequest) -> Judged:
     snapshot = read_fleet()
     arriving = arriving_of(request)
     first = plan_vm(snapshot, request, arriving)
+    _check_persistent_xml(request, first.vm)
     found = request.model_copy(update={"source": first.case.source.name})
     pairs = read_pairs(first.case.source.name, [request.dest], [first.vm], moved_paths(first))
     snapshot = snapshot.model_copy(update={"pairs": pairs})
     return Judged(found, plan_vm(snapshot, found, arriving), snapshot)
+
+
+def _check_persistent_xml(request: MigrationRequest, vm: Vm) -> None:
+    """Refuse persistent XML of another VM: the rules see only the live XML that was given, libvirt compares neither."""
+    problems = check_same_vm(request.persistent_xml, vm.name, vm.uuid) if request.persistent_xml is not None else ()
+    if problems:
+        raise InvalidInput(
+            f"vm {vm.name}: the persistent XML cannot be its own: {'; '.join(problems)}; make it from "
+            f"`virsh dumpxml --inactive {vm.name}`",
+            problems=tuple(f"persistent XML: {problem}" for problem in problems),
+            vm=vm.name,
+        )

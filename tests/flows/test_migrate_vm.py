@@ -234,3 +234,14 @@ def test_progress_and_outcome_are_artifacts(yard: Yard, prefect: PrefectServer) 
     (outcome,) = [a for a in artifacts if a.key == "move-wanderer1"]
     assert [(a.description, a.data) for a in progress] == [("wanderer1: kvm1 → kvm2 (live)", 100.0)]
     assert "| wanderer1 | kvm1 → kvm2 | live | moved |" in str(outcome.data)
+
+
+@pytest.mark.parametrize("state", [DomainState.RUNNING, DomainState.SHUTOFF])
+def test_persistent_xml_of_another_vm_is_refused_before_anything_is_touched(yard: Yard, state: DomainState) -> None:
+    yard.add("wanderer1", state=state)
+    other = yard.add("other", state=DomainState.SHUTOFF)
+    domain = yard.fleet.domain("kvm1", other)
+    assert domain is not None and domain.persistent_xml is not None
+    result = migrate(yard, persistent_xml=domain.persistent_xml)
+    assert result.is_failed() and "persistent XML" in str(result.message) and "'other'" in str(result.message)
+    assert yard.names_on("kvm2") == set() and yard.runs() == ()
