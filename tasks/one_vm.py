@@ -12,7 +12,7 @@ from vmferry.model.migration import MigrationOutcome, MigrationPlan
 def move_one_vm(plan: MigrationPlan) -> MigrationOutcome:
     """Run the six steps; whatever fails, settle. Called inside a flow run, on any of its threads.
 
-    Raises only what `open_run` raises: from there on every way out is an outcome.
+    Raises what `open_run` raises; from there on a failure is an outcome, unless the journal itself fails.
     """
     open_run(plan)
     try:

@@ -36,7 +36,7 @@ class Settings(BaseSettings):
     report_dir: Path = Field(default=Path(), description="reports; in state_dir by default")
     connect_timeout_s: float = Field(default=10.0, gt=0, le=600, description="connecting to a host, s")
     call_timeout_s: float = Field(default=60.0, gt=0, le=3600, description="one call to a host, s")
-    move_timeout_s: float | None = Field(default=None, gt=0, description="one move, s; none: no limit")
+    move_timeout_s: float | None = Field(default=None, gt=0, description="one move, s; none: 120 + 150 per GiB")
     copy_timeout_s: float | None = Field(default=None, gt=0, description="copy of one disk, s; none: no limit")
     settle_patience_s: float = Field(default=45.0, ge=0, le=3600, description="waiting for a silent host to answer, s")
     progress_interval_s: float = Field(default=0.5, ge=0.05, le=60, description="between samples of a move, s")

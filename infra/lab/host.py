@@ -52,11 +52,6 @@ class LabHost:
         """Give the libvirt URI for the lab's other hosts."""
         return f"qemu+ssh://root@{self.name}/system"
 
-    @property
-    def socket_uri(self) -> str:
-        """Give a libvirt URI that needs no network at all; it works while links are down."""
-        return f"qemu+unix:///system?socket=/proc/{self.pid1}/root/run/libvirt/libvirt-sock"
-
     # -- the host itself
 
     def _identity(self) -> tuple[int, int] | None:

@@ -123,11 +123,6 @@ class Lab:
         return self.directory.path / "ssh_config"
 
     @property
-    def identity_file(self) -> Path:
-        """Give the private key that opens every host."""
-        return self.directory.ssh / "id_ed25519"
-
-    @property
     def known_hosts(self) -> Path:
         """Give the hosts' keys, by name and by address."""
         return self.directory.ssh / "known_hosts"

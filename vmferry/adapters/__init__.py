@@ -1,1 +1,1 @@
-"""See the modules."""
+"""The outside: libvirt, ssh, the journal's database, the embedded Prefect server, and the simulated fleet."""

@@ -152,7 +152,7 @@ class LibvirtHypervisor:
         self._on_domain("abort job", uuid, lambda d: d.abortJob(), is_write=True)
 
     def close(self) -> None:
-        """Close the control connection."""
+        """Close all connections to this host."""
         with self._lock:
             connections = [*self._idle, *([self._connection] if self._connection is not None else [])]
             self._idle, self._connection = [], None

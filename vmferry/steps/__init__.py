@@ -1,1 +1,1 @@
-"""See the modules."""
+"""Read, prepare, move, look, undo, recover: what touches hosts, on ports only."""

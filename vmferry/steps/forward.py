@@ -16,7 +16,7 @@ from enum import StrEnum
 from vmferry.domxml.rewrite import applicable, rewrite
 from vmferry.errors import CopyFailed, OutcomeUnknown, PermanentError, TransientError
 from vmferry.model.effects import AutostartCleared, DomainDefined, DomainMoved, Effect, FileMade, FileSetAside, Nothing
-from vmferry.model.journal import Mark
+from vmferry.model.journal import Mark, Row
 from vmferry.model.migration import FileCopy, JobStats, MigrationMode, MigrationPlan
 from vmferry.model.sighting import Sighting
 from vmferry.model.vm import DomainState
@@ -50,7 +50,7 @@ def run_step(run: str, name: StepName, world: World) -> None:
     A step that is DONE is not repeated.
     """
     plan = world.journal.find(run).plan
-    if any(r.step == name and r.mark is Mark.DONE for r in world.journal.rows(run)):
+    if is_done(world.journal.rows(run), name):
         return
     logger.info("run %s vm %s: %s begins (%s → %s)", run, plan.vm, name, plan.source, plan.dest)
     publish(StepStarted(run=run, vm=plan.vm, step=name))
@@ -58,6 +58,11 @@ def run_step(run: str, name: StepName, world: World) -> None:
     effect = _STEPS[name](plan, world)
     world.journal.write(run, name, Mark.DONE, effect)
     logger.info("run %s vm %s: %s done", run, plan.vm, name)
+
+
+def is_done(rows: tuple[Row, ...], step: StepName) -> bool:
+    """Whether the journal says that a step was done."""
+    return any(row.step == step and row.mark is Mark.DONE for row in rows)
 
 
 def _reserve(plan: MigrationPlan, world: World) -> Effect:
@@ -92,6 +97,11 @@ def staging_path(plan: MigrationPlan, copy: FileCopy) -> str:
     """Return where a copy lies until it is verified: a directory named after the run, beside its final place."""
     directory = posixpath.join(posixpath.dirname(copy.dest_path), f".vmferry-{plan.run}")
     return posixpath.join(directory, posixpath.basename(copy.source_path))
+
+
+def aside_path(plan: MigrationPlan, copy: FileCopy) -> str:
+    """Return where the source's image lies after its move."""
+    return f"{copy.source_path}.vmferry-moved-{plan.run}"
 
 
 def _copy_file(plan: MigrationPlan, copy: FileCopy, world: World) -> None:
@@ -255,7 +265,7 @@ def _finish(plan: MigrationPlan, world: World) -> Effect:
         world.hypervisor(plan.dest).set_autostart(plan.uuid, plan.is_autostart)
     world.hypervisor(plan.source).undefine(plan.uuid)
     for copy in plan.files:
-        aside = f"{copy.source_path}.vmferry-moved-{plan.run}"
+        aside = aside_path(plan, copy)
         _made(plan, world, StepName.FINISH, FileSetAside(host=plan.source, path=copy.source_path, aside=aside))
         world.tools(plan.source).set_aside(copy.source_path, aside)
     return Nothing()

@@ -15,7 +15,15 @@ from vmferry.model.vm import DomainState
 from vmferry.planning.settlement import Facts, Verdict, settle
 from vmferry.ports import World
 from vmferry.progress import MoveEnded, publish
-from vmferry.steps.forward import RESUME_INTENT, StepName, progress_of, resume_at_dest, run_step
+from vmferry.steps.forward import (
+    RESUME_INTENT,
+    StepName,
+    aside_path,
+    is_done,
+    progress_of,
+    resume_at_dest,
+    run_step,
+)
 from vmferry.steps.look import Pair, look_until_stable
 from vmferry.steps.undo import undo_all
 
@@ -116,12 +124,8 @@ def _facts(plan: MigrationPlan, world: World) -> Facts:
         mode=plan.mode,
         must_run=plan.must_run_after,
         may_dest_have_run=any(r.mark is Mark.NOTE and r.note == RESUME_INTENT for r in rows),
-        is_pivot_done=plan.mode is MigrationMode.OFFLINE and _is_done(rows, StepName.MOVE),
+        is_pivot_done=plan.mode is MigrationMode.OFFLINE and is_done(rows, StepName.MOVE),
     )
-
-
-def _is_done(rows: tuple[Row, ...], step: StepName) -> bool:
-    return any(r.step == step and r.mark is Mark.DONE for r in rows)
 
 
 def _is_untouched(rows: tuple[Row, ...]) -> bool:
@@ -139,7 +143,7 @@ def _roll_back(record: RunRecord, world: World, pair: Pair) -> MigrationOutcome:
 def _go_forward(record: RunRecord, world: World) -> MigrationOutcome:
     """Finish a run whose VM is at the destination; the pivot's DONE row may be missing after a crash."""
     plan = record.plan
-    if not _is_done(world.journal.rows(plan.run), StepName.MOVE):
+    if not is_done(world.journal.rows(plan.run), StepName.MOVE):
         moved = DomainMoved(host=plan.dest, uuid=plan.uuid)
         world.journal.write(plan.run, StepName.MOVE, Mark.DONE, moved, note="found at the destination")
     run_step(plan.run, StepName.VERIFY, world)
@@ -190,9 +194,7 @@ def _outcome(record: RunRecord, world: World, kind: OutcomeKind, reason: str) ->
 def _notes(plan: MigrationPlan, kind: OutcomeKind) -> tuple[str, ...]:
     if kind is not OutcomeKind.MOVED:
         return ()
-    return tuple(
-        f"source image kept as {plan.source}:{copy.source_path}.vmferry-moved-{plan.run}" for copy in plan.files
-    )
+    return tuple(f"source image kept as {plan.source}:{aside_path(plan, copy)}" for copy in plan.files)
 
 
 def _note(plan: MigrationPlan, world: World, text: str) -> None:

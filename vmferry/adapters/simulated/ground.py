@@ -124,11 +124,6 @@ class Ground:
                 if {flight.source.name, flight.dest.name} == {one, other}:
                     self._change(flight, Blow.LINK_DOWN, End.BOTH)
 
-    def heal_link(self, one: str, other: str = CLIENT) -> None:
-        """Let packets pass again."""
-        with self.lock:
-            self.links_down.discard(frozenset((one, other)))
-
     def kill_qemu(self, name: str, uuid: UUID) -> None:
         """Kill a VM's QEMU on one host."""
         with self.lock, self.watch.blaming(f"QEMU killed on {name}"):
