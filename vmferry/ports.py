@@ -8,7 +8,8 @@ from typing import Protocol
 from uuid import UUID
 
 from vmferry.model.effects import Effect
-from vmferry.model.host import Cordon, FileFacts, Host, HostFacts, Inventory, Reach
+from vmferry.model.facts import CpuVerdict, FileFacts, GuestCpu, Peer, PeerReach, StoredFile, SystemFacts
+from vmferry.model.host import Cordon, Host, HostFacts, Inventory
 from vmferry.model.journal import Mark, Row, RunRecord
 from vmferry.model.migration import JobStats, MigrationOutcome, MigrationPlan
 from vmferry.model.sighting import ListedDomain, Sighting
@@ -23,6 +24,10 @@ class Hypervisor(Protocol):
 
     def read_host(self) -> HostFacts:
         """Read the host and all of its domains; `bridges` and `storage_free_bytes` stay empty (HostTools)."""
+        ...
+
+    def compare_cpus(self, cpus: Sequence[GuestCpu]) -> dict[str, CpuVerdict]:
+        """Return, by `GuestCpu.key`, whether this host can run each guest CPU; a failed comparison is a verdict too."""
         ...
 
     def look(self, uuid: UUID) -> Sighting:
@@ -82,20 +87,16 @@ class HostTools(Protocol):
 
     host: str
 
-    def ping(self, address: str) -> Reach:
-        """Ping `address` from this host."""
+    def read_system(self) -> SystemFacts:
+        """Read system release, services, sshd limits, clock, network devices, mounts, migration ports: one command."""
         ...
 
-    def reach_libvirt(self, uri: str) -> Reach:
-        """Open `uri` from this host (virsh -c uri version)."""
+    def probe_peers(self, peers: Sequence[Peer]) -> dict[str, PeerReach]:
+        """Try every peer from this host, all at once, in one command; the answers by `Peer.host`."""
         ...
 
     def virsh_list(self) -> tuple[ListedDomain, ...]:
         """Return `virsh list --all` of this host."""
-        ...
-
-    def bridges(self) -> tuple[str, ...]:
-        """Return the names of the bridges of this host."""
         ...
 
     def free_bytes(self, paths: Sequence[str]) -> dict[str, int]:
@@ -106,8 +107,16 @@ class HostTools(Protocol):
         """Return the facts of those paths that exist."""
         ...
 
-    def make_marker(self, directory: str, name: str) -> bool:
-        """Make an empty file for a shared-storage proof; False when the directory is missing."""
+    def make_markers(self, directories: Sequence[str], name: str) -> tuple[str, ...]:
+        """Make an empty file in each directory, for shared-storage proofs; return where that was possible."""
+        ...
+
+    def remove_markers(self, directories: Sequence[str], name: str) -> None:
+        """Remove what `make_markers` made; no-op where it is gone."""
+        ...
+
+    def list_files(self, directories: Sequence[str]) -> tuple[StoredFile, ...]:
+        """Return the regular files below each directory that exists, on its own file system, sorted by path."""
         ...
 
     def checksum(self, path: str) -> str:

@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import NAMESPACE_DNS, UUID, uuid5
 
+from vmferry.model.facts import FileFacts, Reach
 from vmferry.model.host import (
     Cordon,
-    FileFacts,
     FleetSnapshot,
     Host,
     HostFacts,
@@ -17,7 +17,6 @@ from vmferry.model.host import (
     Machine,
     PairFacts,
     Profile,
-    Reach,
     Reserves,
     SshAddress,
     Storage,

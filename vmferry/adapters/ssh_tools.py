@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from vmferry.adapters.ssh_shell import Completed, SshShell
 from vmferry.adapters.virsh import parse_virsh_list
 from vmferry.errors import CopyFailed, HostUnreachable, PermanentError
-from vmferry.model.host import FileFacts, Host, Reach
+from vmferry.model.facts import FileFacts, Reach
+from vmferry.model.host import Host
 from vmferry.model.sighting import ListedDomain
 from vmferry.settings import Settings
 

@@ -14,9 +14,10 @@ from vmferry.inventory.entry import check_entry, check_name, fill_entry
 from vmferry.inventory.expected import entry_problems
 from vmferry.inventory.located import Json, Located, parse_located
 from vmferry.inventory.problems import Problem, did_you_mean
+from vmferry.inventory.severities import read_severities
 from vmferry.model.host import Host, Inventory
 
-_TOP = ("hosts", "ssh_config")
+_TOP = ("hosts", "rules", "ssh_config")
 _WRITE_HOSTS = "write `hosts:` and below it one entry per host, see deployments/inventory.example.yaml"
 
 
@@ -62,10 +63,11 @@ def _build(located: Located, file: Path) -> tuple[Inventory | None, list[Problem
             problems.append(Problem(path=(key,), text=f"unknown field; {did_you_mean(key, _TOP)}"))
     ssh_config, wrong = _ssh_config(top.get("ssh_config"), file)
     hosts, more = _hosts(top.get("hosts"), located)
-    problems += [p for p in wrong + more if p.path not in located.unreadable]
+    severities, bad = read_severities(top.get("rules"))
+    problems += [p for p in wrong + more + bad if p.path not in located.unreadable]
     if problems:
         return None, problems
-    return Inventory(hosts=tuple(hosts), ssh_config=ssh_config, path=str(file.absolute())), []
+    return Inventory(hosts=tuple(hosts), rules=severities, ssh_config=ssh_config, path=str(file.absolute())), []
 
 
 def _ssh_config(value: Json, file: Path) -> tuple[str | None, list[Problem]]:

@@ -20,6 +20,7 @@ class EvacuationRequest(Model):
     modes: dict[str, MigrationMode] = Field(default_factory=dict, description="vm → mode, where auto is not wanted")
     reason: str = "evacuation"
     max_parallel: int = Field(default=4, ge=1, le=64)
+    lift: tuple[str, ...] = Field(default=(), description="rules whose blocks only warn in this run")
 
 
 class Move(Model):
@@ -62,6 +63,7 @@ class EvacuationPlan(Model):
     moves: tuple[Move, ...]
     stranded: tuple[Stranded, ...]
     snapshot: FleetSnapshot
+    lifted: tuple[str, ...] = ()
 
 
 class EvacuationReport(Model):

@@ -22,6 +22,7 @@ class Finding(Model):
     severity: Severity
     message: str
     source: str  # reference chapter §, libvirt symbol, measurement
+    is_lifted: bool = False  # a block that the operator has lifted for this run: it only warns
 
 
 class PreflightReport(Model):
@@ -37,6 +38,11 @@ class PreflightReport(Model):
     def blockers(self) -> tuple[Finding, ...]:
         """The findings that forbid the move."""
         return tuple(f for f in self.findings if f.severity is Severity.BLOCK)
+
+    @property
+    def lifted(self) -> tuple[Finding, ...]:
+        """The blocks that were lifted for this run."""
+        return tuple(f for f in self.findings if f.is_lifted)
 
     @property
     def warnings(self) -> tuple[Finding, ...]:

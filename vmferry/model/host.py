@@ -9,6 +9,19 @@ from uuid import UUID
 from pydantic import Field
 
 from vmferry.model.base import Model
+from vmferry.model.facts import (
+    CpuVerdict,
+    FileFacts,
+    Firmware,
+    HostCpu,
+    HugePages,
+    PathMtu,
+    Pool,
+    Reach,
+    SameNetwork,
+    SystemFacts,
+)
+from vmferry.model.findings import Severity
 from vmferry.model.vm import Vm
 
 
@@ -85,6 +98,7 @@ class Inventory(Model):
     """All hosts that vmferry may touch, in the order of the file."""
 
     hosts: tuple[Host, ...]
+    rules: dict[str, Severity] = Field(default_factory=dict, description="rule → severity, where it is to differ")
     ssh_config: str | None = None
     path: str | None = None
 
@@ -123,29 +137,17 @@ class HostFacts(Model):
     networks: tuple[str, ...] = ()  # active libvirt networks
     bridges: tuple[str, ...] = ()
     storage_free_bytes: dict[str, int] = Field(default_factory=dict)  # inventory storage path → free
+    system: SystemFacts = SystemFacts()
+    pools: tuple[Pool, ...] = ()
+    hugepages: tuple[HugePages, ...] | None = None  # None: not read
+    firmware: Firmware | None = None
+    cpu: HostCpu | None = None
     vms: tuple[Vm, ...] = ()
     read_at: datetime
 
     def find_vm(self, name_or_uuid: str) -> Vm | None:
         """Return the domain with this name or UUID."""
         return next((vm for vm in self.vms if name_or_uuid in (vm.name, str(vm.uuid))), None)
-
-
-class FileFacts(Model):
-    """A file as seen on one host."""
-
-    path: str
-    size_bytes: int
-    allocated_bytes: int
-    is_block: bool = False
-    inode: int = 0
-
-
-class Reach(Model):
-    """Whether something answered, and what was said when it did not."""
-
-    is_ok: bool
-    detail: str = ""
 
 
 class PairFacts(Model):
@@ -155,6 +157,11 @@ class PairFacts(Model):
     dest: str
     ping: Reach
     libvirt: Reach
+    # The destination's migration ports; None where memory travels through the libvirt connection.
+    ports: Reach | None = None
+    path_mtu: PathMtu | None = None
+    networks: tuple[SameNetwork, ...] = ()  # for the bridges that guests of the source use
+    cpus: dict[str, CpuVerdict] = Field(default_factory=dict)  # GuestCpu.key → what the destination says
     # Directories whose content was proved to be the same on both hosts by a marker file.
     same_storage: tuple[str, ...] = ()
     # Files that exist at the paths which the source's VMs have, or would get, on the destination: path there → facts.
@@ -164,6 +171,15 @@ class PairFacts(Model):
     def is_same_storage(self, path: str) -> bool:
         """Whether `path` lies below a directory that was proved to be shared."""
         return any(path == d or path.startswith(d.rstrip("/") + "/") for d in self.same_storage)
+
+
+class Reservation(Model):
+    """What open runs will take of a host; none of it may be given to another VM."""
+
+    memory_kib: int = 0
+    vcpus: int = 0
+    hugepages_kib: int = 0
+    disk_bytes: dict[str, int] = Field(default_factory=dict)  # directory → bytes of copies under way
 
 
 class Unreachable(Model):
@@ -190,7 +206,7 @@ class FleetSnapshot(Model):
     pairs: tuple[PairFacts, ...] = ()
     unreachable: tuple[Unreachable, ...] = ()
     cordons: tuple[Cordon, ...] = ()
-    reserved_kib: dict[str, int] = Field(default_factory=dict)  # memory promised by open runs, per host
+    reserved: dict[str, Reservation] = Field(default_factory=dict)  # promised to open runs, per host
     open_runs: dict[str, str] = Field(default_factory=dict)  # vm uuid → run id
     taken_at: datetime
 

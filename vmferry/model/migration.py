@@ -48,6 +48,7 @@ class MigrationRequest(Model):
     xml: str | None = Field(default=None, description="the destination's domain XML (virsh migrate --xml)")
     persistent_xml: str | None = Field(default=None, description="its persistent XML (--persistent-xml)")
     bandwidth_mib_s: int | None = Field(default=None, ge=1)
+    lift: tuple[str, ...] = Field(default=(), description="rules whose blocks only warn in this run")
 
 
 class FileCopy(Model):
@@ -75,6 +76,8 @@ class MigrationPlan(Model):
     memory_kib: int
     # What the VM takes on the destination from the start of its run, QEMU's overhead included; 0 when it is shut off.
     reserved_kib: int
+    reserved_vcpus: int = 0
+    reserved_hugepages_kib: int = 0
     changes: DomainChanges = DomainChanges()
     given_xml: str | None = None  # virsh migrate --xml
     given_persistent_xml: str | None = None  # virsh migrate --persistent-xml

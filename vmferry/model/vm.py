@@ -104,10 +104,13 @@ class Vm(Model):
     memory_kib: int = 0  # current allocation
     max_memory_kib: int = 0  # what the guest may balloon or hotplug to
     hugepages: bool = False
+    hugepage_kib: int | None = None  # page size asked for; None: the host's default size
     vcpus: int = 1
+    max_vcpus: int = 0  # what may be plugged in; 0: no more than `vcpus`
     arch: str = "x86_64"
     machine: str | None = None
     cpu_mode: str | None = None
+    cpu_xml: str | None = None  # `<cpu>` of the live migratable XML, else of the persistent one
     emulator: str | None = None
     nvram: str | None = None
     firmware: str | None = None  # loader path, or "efi" for automatic selection
@@ -115,6 +118,8 @@ class Vm(Model):
     disks: tuple[Disk, ...] = ()
     nics: tuple[Nic, ...] = ()
     devices: tuple[Device, ...] = ()
+    has_agent_channel: bool = False  # org.qemu.guest_agent.0
+    is_agent_connected: bool = False
     launch_security: str | None = None
     problems: tuple[str, ...] = ()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from vmferry.model.host import Reservation
 from vmferry.planning.candidates import Candidate, Demand
 from vmferry.rules.case import Fleet
 from vmferry.rules.room import memory_free_kib, vcpus_free
@@ -53,15 +54,15 @@ class Board:
     """All destinations and who is placed where."""
 
     def __init__(self, fleet: Fleet, dests: tuple[str, ...]) -> None:
-        reserved = fleet.snapshot.reserved_kib
+        reserved = fleet.snapshot.reserved
         self.dest_of: dict[str, str] = {}
         self.rooms: dict[str, Room] = {}
         for name in dests:
             side = fleet.side(name)
             self.rooms[name] = Room(
-                memory_kib=memory_free_kib(side, reserved.get(name, 0)),
+                memory_kib=memory_free_kib(side, reserved.get(name, Reservation())),
                 total_kib=max(1, side.facts.memory_total_kib),
-                vcpus=vcpus_free(side),
+                vcpus=vcpus_free(side, reserved.get(name, Reservation())),
                 disk=dict(side.facts.storage_free_bytes),
             )
 

@@ -10,8 +10,8 @@ from vmferry.model.findings import PreflightReport
 from vmferry.model.migration import MigrationMode
 from vmferry.model.vm import Vm
 from vmferry.planning.mode import choose_mode
-from vmferry.rules.case import Case, Fleet
-from vmferry.rules.check import check_move
+from vmferry.rules.case import Case
+from vmferry.rules.judge import Judge
 from vmferry.rules.room import memory_needed_kib
 from vmferry.rules.sharing import copies
 
@@ -63,14 +63,14 @@ class Candidate:
         return (len(self.demands), -most.memory_kib, -most.vcpus, -most.copy_bytes, self.vm.name, self.key)
 
 
-def judge(fleet: Fleet, vm: Vm, source: str, dests: Sequence[str], asked: MigrationMode | None) -> Candidate:
+def judge(rules: Judge, vm: Vm, source: str, dests: Sequence[str], asked: MigrationMode | None) -> Candidate:
     """Judge all destinations for one VM."""
     mode, reason = choose_mode(vm, asked)
     reports: dict[str, PreflightReport] = {}
     demands: dict[str, Demand] = {}
     for dest in dests:
-        case = fleet.case(vm, source, dest, mode)
-        reports[dest] = check_move(case)
+        case = rules.fleet.case(vm, source, dest, mode)
+        reports[dest] = rules.check(case)
         if not reports[dest].blockers:
             demands[dest] = demand_of(case)
     return Candidate(vm, mode, reason, reports, demands)

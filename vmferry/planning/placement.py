@@ -11,6 +11,8 @@ from vmferry.planning.candidates import Candidate, judge
 from vmferry.planning.order import order_moves
 from vmferry.planning.repair import Budget, make_room
 from vmferry.rules.case import Fleet
+from vmferry.rules.judge import Judge
+from vmferry.rules.policy import check_lifted
 
 _PLANNER = "vmferry.planning.placement"
 _NAMES_SHOWN = 5
@@ -24,7 +26,7 @@ def plan_evacuation(snapshot: FleetSnapshot, request: EvacuationRequest) -> Evac
     """
     fleet = Fleet(snapshot)
     _check_request(fleet, request)
-    candidates = _judge_all(fleet, request)
+    candidates = _judge_all(Judge(fleet, request.lift), request)
     board = Board(fleet, _dests(fleet, request))
     reasons = _place_all(fleet, board, sorted(candidates, key=lambda c: c.hardness), request.host)
     by_key = {c.key: c for c in candidates}
@@ -34,7 +36,7 @@ def plan_evacuation(snapshot: FleetSnapshot, request: EvacuationRequest) -> Evac
     )
     stuck = sorted((c for c in candidates if c.key not in board.dest_of), key=lambda c: (c.vm.name, c.key))
     stranded = tuple(_stranded(fleet, board, candidate, request) for candidate in stuck)
-    return EvacuationPlan(host=request.host, moves=moves, stranded=stranded, snapshot=snapshot)
+    return EvacuationPlan(host=request.host, moves=moves, stranded=stranded, snapshot=snapshot, lifted=request.lift)
 
 
 def destinations(snapshot: FleetSnapshot, request: EvacuationRequest) -> tuple[str, ...]:
@@ -71,6 +73,7 @@ def _check_request(fleet: Fleet, request: EvacuationRequest) -> None:
     else:
         vms = [vm for vm in request.modes if side.facts.find_vm(vm) is None]
         problems += [f"modes: no VM {vm} on {request.host}; see `virsh list --all` there" for vm in vms]
+    problems += [f"lift: {problem}" for problem in check_lifted(request.lift)]
     if problems:
         raise InvalidInput(
             f"evacuation of {request.host}: " + "; ".join(problems),
@@ -79,11 +82,11 @@ def _check_request(fleet: Fleet, request: EvacuationRequest) -> None:
         )
 
 
-def _judge_all(fleet: Fleet, request: EvacuationRequest) -> list[Candidate]:
-    dests = _dests(fleet, request)
-    vms = sorted(fleet.side(request.host).facts.vms, key=lambda vm: (vm.name, str(vm.uuid)))
+def _judge_all(rules: Judge, request: EvacuationRequest) -> list[Candidate]:
+    dests = _dests(rules.fleet, request)
+    vms = sorted(rules.fleet.side(request.host).facts.vms, key=lambda vm: (vm.name, str(vm.uuid)))
     modes = request.modes
-    return [judge(fleet, vm, request.host, dests, modes.get(vm.name) or modes.get(str(vm.uuid))) for vm in vms]
+    return [judge(rules, vm, request.host, dests, modes.get(vm.name) or modes.get(str(vm.uuid))) for vm in vms]
 
 
 def _place_all(fleet: Fleet, board: Board, candidates: list[Candidate], source: str) -> dict[str, str]:

@@ -9,11 +9,12 @@ from collections import Counter
 from collections.abc import Iterator
 
 from vmferry.model.evacuation import EvacuationPlan, Move
-from vmferry.model.host import FleetSnapshot, Host, HostFacts
+from vmferry.model.host import FleetSnapshot, Host, HostFacts, Reservation
 from vmferry.model.migration import MigrationMode
 from vmferry.model.vm import Vm
 from vmferry.rules.case import Fleet
 from vmferry.rules.check import check_move
+from vmferry.rules.policy import Policy
 
 _QEMU_KIB, _QEMU_SHARE = 65536, 0.02  # as reasoned in vmferry.rules.room; spelled again on purpose
 
@@ -109,11 +110,12 @@ def _check_facts(plan: EvacuationPlan) -> Iterator[str]:
 def _check_rules(plan: EvacuationPlan) -> Iterator[str]:
     """No rule blocks a move."""
     fleet, vms = Fleet(plan.snapshot), _vms(plan)
+    policy = Policy.of(plan.snapshot.inventory.rules, plan.lifted)
     for move in plan.moves:
         vm = vms.get(move.uuid)
         if vm is None or move.source not in fleet.sides or move.dest not in fleet.sides:
             continue
-        for finding in check_move(fleet.case(vm, move.source, move.dest, move.mode)).blockers:
+        for finding in check_move(fleet.case(vm, move.source, move.dest, move.mode), policy).blockers:
             yield f"vm {move.vm} to {move.dest}: rule {finding.rule} blocks: {finding.message}"
 
 
@@ -128,7 +130,7 @@ def _arrivals(plan: EvacuationPlan) -> Iterator[tuple[Host, HostFacts, list[tupl
 
 def _check_memory(plan: EvacuationPlan) -> Iterator[str]:
     for host, facts, moves in _arrivals(plan):
-        kept = host.reserves.memory_mib * 1024 + plan.snapshot.reserved_kib.get(host.name, 0)
+        kept = host.reserves.memory_mib * 1024 + plan.snapshot.reserved.get(host.name, Reservation()).memory_kib
         free, taken = facts.memory_available_kib - kept, sum(_needs_kib(m, vm) for m, vm in moves)
         if taken > max(0, free):
             yield (f"{host.name} is over-committed: {taken // 1024} MiB of memory arrive, {free // 1024} MiB are free")
@@ -137,6 +139,7 @@ def _check_memory(plan: EvacuationPlan) -> Iterator[str]:
 def _check_vcpus(plan: EvacuationPlan) -> Iterator[str]:
     for host, facts, moves in _arrivals(plan):
         there = sum(vm.vcpus for vm in facts.vms if vm.is_active)
+        there += plan.snapshot.reserved.get(host.name, Reservation()).vcpus
         arriving = sum(vm.vcpus for m, vm in moves if m.mode is not MigrationMode.OFFLINE)
         allowed = facts.cpus * host.reserves.vcpu_ratio
         if arriving and there + arriving > allowed:

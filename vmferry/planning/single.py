@@ -11,7 +11,8 @@ from vmferry.model.migration import MigrationMode, MigrationRequest
 from vmferry.model.vm import DomainState, Vm
 from vmferry.planning.mode import choose_mode
 from vmferry.rules.case import Case, Fleet, apply_changes
-from vmferry.rules.check import check_move
+from vmferry.rules.judge import Judge
+from vmferry.rules.policy import check_lifted
 
 
 @dataclass(frozen=True)
@@ -46,12 +47,13 @@ def plan_vm(snapshot: FleetSnapshot, request: MigrationRequest, arriving: Vm | N
     problems += more
     if source is not None and source == request.dest:
         problems.append(f"dest: vm {request.vm} is on {source} already; name another host")
+    problems += [f"lift: {problem}" for problem in check_lifted(request.lift)]
     if problems or source is None:
         raise InvalidInput(f"vm {request.vm}: " + "; ".join(problems), problems=tuple(problems), vm=request.vm)
     vm = found[source]
     mode, reason = choose_mode(vm, request.mode)
     case = fleet.case(vm, source, request.dest, mode, arriving or apply_changes(vm, request.changes))
-    return VmDecision(case, mode, reason, check_move(case))
+    return VmDecision(case, mode, reason, Judge(fleet, request.lift).check(case))
 
 
 def _find(fleet: Fleet, vm: str) -> Found:

@@ -8,9 +8,11 @@ from functools import cached_property
 from uuid import UUID
 
 from vmferry.errors import NotFound
-from vmferry.model.host import Cordon, FleetSnapshot, Host, HostFacts, PairFacts, Profile
+from vmferry.model.host import Cordon, FleetSnapshot, Host, HostFacts, PairFacts, Profile, Reservation
 from vmferry.model.migration import DomainChanges, MigrationMode
 from vmferry.model.vm import Disk, Vm
+
+_NOTHING = Reservation()
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ class Case:
     dest: Side
     mode: MigrationMode
     pair: PairFacts | None
-    reserved_kib: int
+    reserved: Reservation
     cordon: Cordon | None
     open_run: str | None
     copies: tuple[str, ...]
@@ -156,7 +158,7 @@ class Fleet:
             dest=self.side(dest),
             mode=mode,
             pair=self._pairs.get((source, dest)),
-            reserved_kib=self.snapshot.reserved_kib.get(dest, 0),
+            reserved=self.snapshot.reserved.get(dest, _NOTHING),
             cordon=self._cordons.get(dest),
             open_run=self.snapshot.open_runs.get(str(vm.uuid)),
             copies=tuple(name for name in self.active_on(vm.uuid) if name not in (source, dest)),

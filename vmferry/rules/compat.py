@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from vmferry.model.findings import Severity
 from vmferry.rules.case import Case
+from vmferry.rules.rule import Rule, always, running
 
 _SAME_BINARY = {"i686": "x86_64"}  # an i686 guest runs on x86_64 KVM
 
@@ -81,3 +83,18 @@ def cpu_not_compared(case: Case) -> Iterator[str]:
             f"vm {case.vm.name} has CPU mode {case.vm.cpu_mode}: safe only when both hosts have the same CPU "
             f"model and microcode; compare `virsh capabilities` of {case.source.name} and {case.dest.name}"
         )
+
+
+RULES: tuple[Rule, ...] = (
+    Rule("architecture", architecture, always(Severity.BLOCK), "reference 9.5: supported hosts", is_final=True),
+    Rule("machine-type", machine_type, always(Severity.BLOCK), "reference 9.6, Table 9.2; failure mode 29"),
+    Rule("max-vcpus", max_vcpus, always(Severity.BLOCK), "libvirt capabilities: machine maxCpus"),
+    Rule(
+        "qemu-older",
+        qemu_older,
+        running(Severity.BLOCK, upstream=Severity.WARN, offline=Severity.WARN),
+        "reference 9.6, Table 9.2; failure mode 29",
+    ),
+    Rule("libvirt-older", libvirt_older, always(Severity.WARN), "reference 9.6, Table 9.2; failure mode 29"),
+    Rule("cpu-not-compared", cpu_not_compared, running(Severity.WARN), "failure mode 27; libvirt virCPUCompare"),
+)

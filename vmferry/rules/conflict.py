@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from vmferry.model.findings import Severity
 from vmferry.rules.case import Case
+from vmferry.rules.rule import Rule, always
+from vmferry.rules.sources import FACTS
 
 
 def two_copies(case: Case) -> Iterator[str]:
@@ -52,3 +55,11 @@ def name_taken(case: Case) -> Iterator[str]:
             f"{case.dest.name} has another domain named {case.vm.name} (UUID {there.uuid}, {there.state}; "
             f"this one is {case.vm.uuid}); choose another host or rename one with `virsh domrename`"
         )
+
+
+RULES: tuple[Rule, ...] = (
+    Rule("two-copies", two_copies, always(Severity.BLOCK), "failure mode 1", is_final=True),
+    Rule("stale-definition", stale_definition, always(Severity.BLOCK), f"{FACTS}: replaced; failure mode 24"),
+    Rule("uuid-taken", uuid_taken, always(Severity.BLOCK), f"{FACTS}: ERR 9", is_final=True),
+    Rule("name-taken", name_taken, always(Severity.BLOCK), f"{FACTS}: ERR 9", is_final=True),
+)

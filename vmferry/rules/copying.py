@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 
+from vmferry.model.findings import Severity
 from vmferry.rules.case import Case
+from vmferry.rules.rule import Rule, offline_only
 from vmferry.rules.sharing import copies
 
 _MIB = 1 << 20
@@ -104,3 +106,14 @@ def unread(case: Case) -> Iterator[str]:
             f"vm {case.vm.name}: {len(files)} files are to be copied to {case.dest.name}, but neither their "
             "sizes nor the destination's files were read; preflight reads them before the move"
         )
+
+
+RULES: tuple[Rule, ...] = (
+    Rule("copy-target-exists", target_exists, offline_only(Severity.BLOCK), "failure mode 17", is_final=True),
+    Rule("copy-directory", directory, offline_only(Severity.BLOCK), "failure mode 18", is_final=True),
+    Rule("copy-source-missing", source_missing, offline_only(Severity.BLOCK), "failure mode 18", is_final=True),
+    Rule("copy-block-device", block_source, offline_only(Severity.BLOCK), "failure mode 15", is_final=True),
+    Rule("copy-space", space, offline_only(Severity.BLOCK), "failure mode 19", is_final=True),
+    Rule("copy-file-in-use", file_in_use, offline_only(Severity.BLOCK), "failure mode 23", is_final=True),
+    Rule("copy-unread", unread, offline_only(Severity.WARN), "failure mode 17"),
+)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from vmferry.model.findings import Severity
 from vmferry.model.vm import Device
 from vmferry.rules.case import Case
+from vmferry.rules.rule import DEVICE, Rule, Scope, always, offline_only
+from vmferry.rules.sources import ALLOWED, FACTS
 
 
 def _of_kind(case: Case, *kinds: str) -> Iterator[Device]:
@@ -59,7 +62,7 @@ def numa_pinning(case: Case) -> Iterator[str]:
     if case.vm.numa_pinned:
         yield (
             f"vm {case.vm.name} is pinned by {', '.join(case.vm.numa_pinned)}: CPU and node numbers of "
-            f"{case.source.name} mean something else on {case.dest.name}; remove them with `virsh edit "
+            f"{case.source.name} mean something else on another host; remove them with `virsh edit "
             f"{case.vm.name}` and restart the VM, or move it offline and adapt them there"
         )
 
@@ -137,3 +140,38 @@ def tpm_passthrough(case: Case) -> Iterator[str]:
                 f"({device.detail}); its keys cannot move; use an emulated TPM or remove it with `virsh edit "
                 f"{case.vm.name}`"
             )
+
+
+RULES: tuple[Rule, ...] = (
+    Rule("nic-passthrough", card_passthrough, DEVICE, "reference 9.3: SR-IOV device assignment", scope=Scope.VM),
+    Rule("passthrough", passthrough, DEVICE, "reference 9.3: device passthrough", scope=Scope.VM),
+    Rule("mediated-device", mediated, DEVICE, "reference 9.3: mediated devices", scope=Scope.VM),
+    Rule("numa-pinning", numa_pinning, DEVICE, "reference 9.3: NUMA pinning", scope=Scope.VM),
+    Rule("filesystem", filesystem, DEVICE, f"{ALLOWED}: virtiofs; {FACTS}: 9p is not refused", scope=Scope.VM),
+    Rule("shmem", shmem, DEVICE, f"{ALLOWED}: shmem", scope=Scope.VM),
+    Rule("vdpa", vdpa, DEVICE, f"{ALLOWED}: vDPA", scope=Scope.VM),
+    Rule(
+        "persistent-memory",
+        nvdimm,
+        always(Severity.BLOCK),
+        "failure mode 30; content stays on the source",
+        scope=Scope.VM,
+        is_final=True,
+    ),
+    Rule(
+        "launch-security",
+        launch_security,
+        DEVICE,
+        "failure mode 30; QEMU migration blocker of SEV, TDX",
+        scope=Scope.VM,
+    ),
+    Rule(
+        "tpm-state",
+        tpm_state,
+        offline_only(Severity.BLOCK),
+        f"{FACTS}: OFFLINE deletes the vTPM state",
+        scope=Scope.VM,
+        is_final=True,
+    ),
+    Rule("tpm-passthrough", tpm_passthrough, DEVICE, "reference 9.3: device passthrough", scope=Scope.VM),
+)

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 
+from vmferry.model.findings import Severity
 from vmferry.model.vm import Device
 from vmferry.rules.case import Case
+from vmferry.rules.rule import Rule, Scope, always, running
 from vmferry.rules.sharing import host_files, is_shared
+from vmferry.rules.sources import ALLOWED
 
 _CHARACTER = ("serial", "parallel", "console", "channel", "redirdev", "rng", "smartcard")
 _EVERYWHERE = ("", "0.0.0.0", "::", "[::]", "127.0.0.1", "::1", "localhost")
@@ -118,3 +121,38 @@ def host_file_missing(case: Case) -> Iterator[str]:
                 f"it (`rpm -qf {path}` or `dpkg -S {path}` on {case.source.name}), or give an XML with "
                 "another path"
             )
+
+
+RULES: tuple[Rule, ...] = (
+    Rule("block-job", block_job, running(Severity.BLOCK), f"{ALLOWED}: block job; failure mode 41", scope=Scope.VM),
+    Rule(
+        "invariant-tsc", invariant_tsc, running(Severity.BLOCK), f"{ALLOWED}: invtsc; failure mode 28", scope=Scope.VM
+    ),
+    Rule(
+        "accelerated-video",
+        accelerated_video,
+        running(Severity.BLOCK),
+        "QEMU: virgl is not yet migratable",
+        scope=Scope.VM,
+    ),
+    Rule(
+        "graphics-address",
+        graphics_address,
+        always(Severity.WARN),
+        "libvirt domain XML: graphics listen address",
+    ),
+    Rule("character-path", character_path, always(Severity.WARN), "failure mode 37: paths of the host"),
+    Rule("tied-device", tied_device, always(Severity.WARN), "failure mode 30"),
+    Rule(
+        "raw-arguments",
+        raw_arguments,
+        always(Severity.WARN),
+        "libvirt qemu:commandline: no compatibility promise",
+    ),
+    Rule(
+        "host-file-missing",
+        host_file_missing,
+        always(Severity.BLOCK),
+        "failure mode 18; VIR_ERR_CONFIG_UNSUPPORTED",
+    ),
+)

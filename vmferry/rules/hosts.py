@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
+from vmferry.model.findings import Severity
 from vmferry.rules.case import Case
+from vmferry.rules.rule import Rule, Scope, always
+from vmferry.rules.sources import FACTS
 
 
 def hypervisor(case: Case) -> Iterator[str]:
@@ -65,3 +68,33 @@ def already_moving(case: Case) -> Iterator[str]:
             f"vm {case.vm.name} is already moving in run {case.open_run}; wait for it, or run `vmferry "
             "recover` when its worker is dead"
         )
+
+
+RULES: tuple[Rule, ...] = (
+    Rule(
+        "already-moving",
+        already_moving,
+        always(Severity.BLOCK),
+        f"{FACTS}: ERR 55; failure mode 47",
+        scope=Scope.VM,
+        is_final=True,
+    ),
+    Rule(
+        "same-machine",
+        same_machine,
+        always(Severity.BLOCK),
+        f"{FACTS}: same host; failure mode 45",
+        scope=Scope.HOSTS,
+        is_final=True,
+    ),
+    Rule("hypervisor", hypervisor, always(Severity.BLOCK), "reference 9.5: both hosts use KVM"),
+    Rule(
+        "user-session",
+        user_session,
+        always(Severity.BLOCK),
+        "reference 9.3: user session",
+        scope=Scope.HOSTS,
+        is_final=True,
+    ),
+    Rule("cordoned", cordoned, always(Severity.BLOCK), "failure mode 48", scope=Scope.HOSTS),
+)

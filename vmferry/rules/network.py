@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from vmferry.model.findings import Severity
 from vmferry.rules.case import Case
+from vmferry.rules.rule import DEVICE, Rule, Scope, always
+from vmferry.rules.sources import ALLOWED
 
 
 def bridge_missing(case: Case) -> Iterator[str]:
@@ -64,3 +67,22 @@ def nic_other(case: Case) -> Iterator[str]:
                 f"({nic.source or 'no source'}); vmferry cannot tell whether {case.dest.name} has its other "
                 "end; open connections may be cut"
             )
+
+
+RULES: tuple[Rule, ...] = (
+    Rule(
+        "bridge-missing",
+        bridge_missing,
+        always(Severity.BLOCK),
+        "reference 9.5: public bridge; failure mode 32",
+    ),
+    Rule(
+        "network-missing",
+        network_missing,
+        always(Severity.BLOCK),
+        "libvirt VIR_ERR_NO_NETWORK; failure mode 32",
+    ),
+    Rule("nic-direct", nic_direct, always(Severity.WARN), "reference 9.5: same network; failure mode 33"),
+    Rule("nic-vdpa", nic_vdpa, DEVICE, f"{ALLOWED}: vDPA", scope=Scope.VM),
+    Rule("nic-other", nic_other, always(Severity.WARN), f"{ALLOWED}: slirp; failure mode 33"),
+)

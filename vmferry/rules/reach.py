@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from vmferry.model.findings import Severity
 from vmferry.rules.case import Case
+from vmferry.rules.rule import Rule, Scope, always
 
 
 def ping(case: Case) -> Iterator[str]:
@@ -25,3 +27,9 @@ def libvirt(case: Case) -> Iterator[str]:
             f"{case.pair.libvirt.detail or 'no answer'}; try `virsh -c {case.dest.host.peer_uri} version` as "
             f"root on {case.source.name}"
         )
+
+
+RULES: tuple[Rule, ...] = (
+    Rule("ping", ping, always(Severity.BLOCK), "reference 9.5: reach each other, ping", scope=Scope.HOSTS),
+    Rule("libvirt-reach", libvirt, always(Severity.BLOCK), "reference 9.5; failure mode 43", scope=Scope.HOSTS),
+)

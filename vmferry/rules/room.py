@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from vmferry.model.findings import Severity
+from vmferry.model.host import Reservation
 from vmferry.model.vm import Vm
 from vmferry.rules.case import Case, Side
+from vmferry.rules.rule import Rule, offline_only, running
 
 # What a QEMU process takes besides guest memory: code, heap, I/O buffers and video memory, and page tables,
 # which grow with the guest. An allowance, not a measurement: to be replaced by one (resident set minus guest
@@ -20,25 +23,25 @@ def memory_needed_kib(vm: Vm) -> int:
     return guest + OVERHEAD_KIB + guest * OVERHEAD_PERCENT // 100
 
 
-def memory_free_kib(side: Side, reserved_kib: int) -> int:
+def memory_free_kib(side: Side, reserved: Reservation) -> int:
     """Return what arrivals may take: available minus reserve and promises to open runs; KiB."""
-    return side.facts.memory_available_kib - side.host.reserves.memory_mib * 1024 - reserved_kib
+    return side.facts.memory_available_kib - side.host.reserves.memory_mib * 1024 - reserved.memory_kib
 
 
-def vcpus_free(side: Side) -> float:
+def vcpus_free(side: Side, reserved: Reservation) -> float:
     """Return how many more vCPUs the host may run; below 0 when it is over-committed already."""
-    return side.facts.cpus * side.host.reserves.vcpu_ratio - side.active_vcpus
+    return side.facts.cpus * side.host.reserves.vcpu_ratio - side.active_vcpus - reserved.vcpus
 
 
 def memory(case: Case) -> Iterator[str]:
     """The destination has room for the guest's memory and QEMU's overhead."""
-    needed, free = memory_needed_kib(case.vm), memory_free_kib(case.dest, case.reserved_kib)
+    needed, free = memory_needed_kib(case.vm), memory_free_kib(case.dest, case.reserved)
     if needed > free:
         reserve = case.dest.host.reserves.memory_mib
         yield (
             f"vm {case.vm.name}: {case.dest.name} has {free // 1024} MiB free, needs {-(-needed // 1024)} "
             f"MiB (available {case.dest.facts.memory_available_kib // 1024} MiB, of which {reserve} MiB stay "
-            f"reserved for the host and {case.reserved_kib // 1024} MiB are promised to open runs); choose "
+            f"reserved for the host and {case.reserved.memory_kib // 1024} MiB are promised to open runs); choose "
             "another host or free memory"
         )
 
@@ -65,10 +68,24 @@ def hugepages(case: Case) -> Iterator[str]:
 
 def vcpu_ratio(case: Case) -> Iterator[str]:
     """The destination stays below its ratio of vCPUs to CPUs."""
-    if case.vm.vcpus > vcpus_free(case.dest):
+    if case.vm.vcpus > vcpus_free(case.dest, case.reserved):
         ratio, cpus = case.dest.host.reserves.vcpu_ratio, case.dest.facts.cpus
         yield (
             f"vm {case.vm.name} has {case.vm.vcpus} vCPUs; {case.dest.name} runs {case.dest.active_vcpus} on "
             f"{cpus} CPUs and may run {ratio * cpus:g} (vcpu_ratio {ratio:g}); choose another host or raise "
             "the ratio"
         )
+
+
+RULES: tuple[Rule, ...] = (
+    Rule("memory", memory, running(Severity.BLOCK), "failure mode 46", is_final=True),
+    Rule("memory-total", memory_total, offline_only(Severity.WARN), "failure mode 46"),
+    Rule("hugepages", hugepages, running(Severity.WARN), "failure mode 46: hugepages"),
+    Rule(
+        "vcpu-ratio",
+        vcpu_ratio,
+        running(Severity.BLOCK),
+        "inventory reserves; features G: CPU ratio as constraint",
+        is_final=True,
+    ),
+)

@@ -1,9 +1,10 @@
-"""What a row of the rule table is: id, check, severities, source."""
+"""What a row of the rule table is: id, check, severities, scope, source."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 
 from vmferry.model.findings import Finding, Severity
 from vmferry.model.host import Profile
@@ -16,36 +17,50 @@ Weights = Mapping[tuple[Profile, MigrationMode], Severity]
 RUNNING_MODES = (MigrationMode.LIVE, MigrationMode.NON_LIVE)
 
 
+class Scope(StrEnum):
+    """What a rule's answer depends on besides mode and profile: it is asked again only when that changes."""
+
+    VM = "vm"  # the VM and its source: also judged by `vmferry inspect`, from the XML alone
+    HOSTS = "hosts"  # the two hosts and what they see of each other
+    MOVE = "move"  # all of it
+
+
 @dataclass(frozen=True)
 class Rule:
     """One row: `check` yields a message per problem, `weights` say what such a message does to the move.
 
-    A pair of profile and mode that `weights` lack is not judged. `is_final`: no option may ever lift it.
+    A pair of profile and mode that `weights` lack is never judged; one that they give as IGNORE is judged only where
+    the inventory's policy says so. `is_final`: neither policy nor operator may lift it, as it guards against two
+    copies or lost data.
     """
 
     id: str
     check: Check
     weights: Weights
     source: str
+    scope: Scope = Scope.MOVE
     is_final: bool = False
 
     def severity(self, profile: Profile, mode: MigrationMode) -> Severity:
-        """Return what a message of this rule does; IGNORE means that the rule is not asked."""
+        """Return what a message of this rule does when no policy says otherwise."""
         return self.weights.get((profile, mode), Severity.IGNORE)
 
-    def judge(self, case: Case, severity: Severity) -> list[Finding]:
+    def judge(self, case: Case, severity: Severity, *, is_lifted: bool = False) -> list[Finding]:
         """Return the rule's findings; a rule that raises is a bug and blocks, it never passes silently."""
         try:
             messages = list(self.check(case))
         except Exception as error:
-            severity = Severity.BLOCK
+            severity, is_lifted = Severity.BLOCK, False
             messages = [
                 f"rule {self.id} failed: {error!r} (vm {case.vm.name}, {case.source.name} → {case.dest.name}); "
                 "this is a bug in vmferry, report it with the saved plan"
             ]
-        if not messages:  # the common case, some ten thousand times in a large plan
+        if not messages:  # the common case, some million times in a large fleet
             return []
-        return [Finding(rule=self.id, severity=severity, message=m, source=self.source) for m in messages]
+        return [
+            Finding(rule=self.id, severity=severity, message=m, source=self.source, is_lifted=is_lifted)
+            for m in messages
+        ]
 
 
 def _grid(modes: tuple[MigrationMode, ...], rhel8: Severity, upstream: Severity) -> Weights:
@@ -67,3 +82,7 @@ def running(severity: Severity, *, upstream: Severity | None = None, offline: Se
 def offline_only(severity: Severity) -> Weights:
     """Weigh offline moves only."""
     return _grid((MigrationMode.OFFLINE,), severity, severity)
+
+
+# What ties a running guest to the source: offline, the definition can move and be adapted on the destination.
+DEVICE = running(Severity.BLOCK, offline=Severity.WARN)

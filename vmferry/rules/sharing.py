@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from vmferry.model.host import Host
+from vmferry.model.host import Host, HostFacts
 from vmferry.model.vm import Disk, DiskKind, Vm
 from vmferry.rules.case import Case, vm_paths
 
@@ -18,13 +18,28 @@ def host_files(vm: Vm) -> tuple[str, ...]:
     return tuple(p for p in (vm.emulator, vm.firmware, *boot) if p and p.startswith("/"))
 
 
-def files_to_stat(vm: Vm) -> tuple[str, ...]:
+def files_to_stat(vm: Vm, facts: HostFacts) -> tuple[str, ...]:
     """Return the paths that the reader of a pair should look for on both hosts; each once.
 
     Disks, backing files, NVRAM (judged by the copy rules) and `host_files`. Remapped paths of the destination
-    are the caller's to add.
+    are the caller's to add. `facts` of the VM's host tell where the volumes of its pools lie.
     """
-    return tuple(dict.fromkeys((*vm_paths(vm), *host_files(vm))))
+    volumes = (path for disk in vm.disks if (path := volume_path(facts, disk)))
+    return tuple(dict.fromkeys((*vm_paths(vm), *volumes, *host_files(vm))))
+
+
+# Pools whose volumes are files or device nodes below the pool's target (libvirt storage drivers).
+_POOLS_WITH_PATHS = ("dir", "fs", "netfs", "logical")
+
+
+def volume_path(facts: HostFacts, disk: Disk) -> str | None:
+    """Return the path that a volume disk has on a host; None for other disks and where the pool has no paths there."""
+    if disk.kind is not DiskKind.VOLUME or not disk.pool or not disk.source:
+        return None
+    pool = next((p for p in facts.pools if p.name == disk.pool and p.is_active), None)
+    if pool is None or pool.kind not in _POOLS_WITH_PATHS or not pool.target:
+        return None
+    return f"{pool.target.rstrip('/')}/{disk.source.removeprefix(disk.pool + '/')}"
 
 
 def is_media(disk: Disk) -> bool:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from vmferry.model.findings import Severity
 from vmferry.model.vm import DomainState
 from vmferry.rules.case import Case
+from vmferry.rules.rule import Rule, Scope, always, offline_only
+from vmferry.rules.sources import ALLOWED, FACTS, IMAGES
 
 _MOVABLE = (DomainState.RUNNING, DomainState.BLOCKED, DomainState.PAUSED)
 # Reasons (virsh domstate --reason) for which a paused VM is simply at rest; every other means that libvirt,
@@ -123,3 +126,63 @@ def transient_offline(case: Case) -> Iterator[str]:
             f"vm {case.vm.name} is transient: it has no definition to move offline; move it live, or define "
             f"it first: `virsh dumpxml {case.vm.name} >x.xml; virsh define x.xml`"
         )
+
+
+RULES: tuple[Rule, ...] = (
+    Rule(
+        "xml-unreadable",
+        xml_unreadable,
+        always(Severity.BLOCK),
+        "vmferry.domxml: what is not understood is not moved",
+        scope=Scope.VM,
+        is_final=True,
+    ),
+    Rule(
+        "xml-other-vm",
+        other_vm,
+        always(Severity.BLOCK),
+        "reference 9.5: --xml adjusts the VM's own XML",
+        scope=Scope.VM,
+        is_final=True,
+    ),
+    Rule(
+        "mode-state",
+        mode_state,
+        always(Severity.BLOCK),
+        f"{IMAGES}; {FACTS}: OFFLINE on a running domain",
+        scope=Scope.VM,
+        is_final=True,
+    ),
+    Rule(
+        "state-unmovable",
+        state_unmovable,
+        always(Severity.BLOCK),
+        f"{ALLOWED}; failure modes 3, 20",
+        scope=Scope.VM,
+        is_final=True,
+    ),
+    Rule("active-job", active_job, always(Severity.BLOCK), f"{ALLOWED}: block job; failure mode 41", scope=Scope.VM),
+    Rule("snapshots", snapshots, always(Severity.BLOCK), f"{ALLOWED}: snapshots; failure mode 35", scope=Scope.VM),
+    Rule(
+        "checkpoints",
+        checkpoints,
+        always(Severity.BLOCK, upstream=Severity.WARN),
+        f"{FACTS}: checkpoint metadata is lost",
+        scope=Scope.VM,
+    ),
+    Rule(
+        "managed-save",
+        managed_save,
+        always(Severity.BLOCK),
+        f"{FACTS}: managed save restored over the newer disk",
+        scope=Scope.VM,
+        is_final=True,
+    ),
+    Rule(
+        "transient-offline",
+        transient_offline,
+        offline_only(Severity.BLOCK),
+        "virDomainMigrate3: VIR_MIGRATE_OFFLINE",
+        scope=Scope.VM,
+    ),
+)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from vmferry.model.findings import Severity
 from vmferry.model.host import Profile
 from vmferry.model.vm import DiskKind
 from vmferry.rules.case import Case
 from vmferry.rules.compat import version_text
+from vmferry.rules.rule import Rule, Scope, always, running
 from vmferry.rules.sharing import is_declared_shared, is_media, is_shared
+from vmferry.rules.sources import ALLOWED, IMAGES, SAFE
 
 _UNKNOWN_KINDS = (DiskKind.DIR, DiskKind.NVME, DiskKind.VHOSTUSER, DiskKind.VHOSTVDPA, DiskKind.OTHER)
 _NO_COPY = {
@@ -143,3 +146,44 @@ def transient_disk(case: Case) -> Iterator[str]:
                 f"vm {case.vm.name}: disk {disk.target} is transient; libvirt refuses to migrate it; shut "
                 "the VM down and move it offline"
             )
+
+
+RULES: tuple[Rule, ...] = (
+    Rule(
+        "storage-not-shared",
+        not_shared,
+        running(Severity.BLOCK),
+        f"{IMAGES}; reference 9.3: live storage migration",
+        is_final=True,
+    ),
+    Rule("storage-not-proved", not_proved, always(Severity.BLOCK), "failure mode 14", is_final=True),
+    Rule(
+        "block-device",
+        block_device,
+        always(Severity.BLOCK),
+        f"{SAFE} lets block devices through; failure mode 15",
+        is_final=True,
+    ),
+    Rule("backing-chain", backing_chain, always(Severity.BLOCK), f"{IMAGES}; failure mode 36", is_final=True),
+    Rule("local-media", local_media, always(Severity.BLOCK), "failure mode 37"),
+    Rule(
+        "cache-mode",
+        cache_mode,
+        running(Severity.BLOCK),
+        f"{SAFE}, QEMU_CAPS_MIGRATION_FILE_DROP_CACHE; failure mode 16",
+        scope=Scope.VM,
+        is_final=True,
+    ),
+    Rule("volume-disk", volume, always(Severity.BLOCK), f"{IMAGES}; failure mode 18", is_final=True),
+    Rule(
+        "disk-kind", unsupported_kind, always(Severity.BLOCK), f"{SAFE}: NVMe; {IMAGES}", scope=Scope.VM, is_final=True
+    ),
+    Rule(
+        "transient-disk",
+        transient_disk,
+        running(Severity.BLOCK),
+        f"{ALLOWED}: transient disk",
+        scope=Scope.VM,
+        is_final=True,
+    ),
+)

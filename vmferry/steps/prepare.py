@@ -57,6 +57,8 @@ def make_plan(
         is_autostart=vm.is_autostart,
         memory_kib=vm.memory_kib,
         reserved_kib=memory_needed_kib(vm) if vm.is_active else 0,
+        reserved_vcpus=vm.vcpus if vm.is_active else 0,
+        reserved_hugepages_kib=vm.memory_kib if vm.is_active and vm.hugepages else 0,
         changes=request.changes,
         given_xml=request.xml,
         given_persistent_xml=request.persistent_xml,

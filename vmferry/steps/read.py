@@ -5,12 +5,15 @@ from __future__ import annotations
 import logging
 import posixpath
 import uuid
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from vmferry.errors import NotFound, VmferryError
-from vmferry.model.host import FleetSnapshot, Host, HostFacts, PairFacts, Reach, Unreachable
+from vmferry.model.facts import Reach
+from vmferry.model.host import FleetSnapshot, Host, HostFacts, PairFacts, Reservation, Unreachable
+from vmferry.model.migration import MigrationPlan
 from vmferry.model.vm import DiskKind, Vm
 from vmferry.ports import HostTools, World
 from vmferry.rules.case import vm_paths
@@ -32,18 +35,32 @@ def read_fleet(world: World, hosts: Iterable[str] | None = None) -> FleetSnapsho
     with ThreadPoolExecutor(max_workers=_PARALLEL_READS, thread_name_prefix="read") as pool:
         results = list(pool.map(lambda entry: _read_host(world, entry), entries))
     unsettled = world.journal.unsettled()
-    reserved: dict[str, int] = {}
-    for record in unsettled:
-        reserved[record.plan.dest] = reserved.get(record.plan.dest, 0) + record.plan.reserved_kib
     return FleetSnapshot(
         inventory=world.inventory,
         hosts=tuple(r for r in results if isinstance(r, HostFacts)),
         unreachable=tuple(r for r in results if isinstance(r, Unreachable)),
         cordons=world.journal.cordons(),
-        reserved_kib=reserved,
+        reserved=_reserved([record.plan for record in unsettled]),
         open_runs={str(record.plan.uuid): record.run for record in unsettled},
         taken_at=world.clock.now(),
     )
+
+
+def _reserved(plans: Iterable[MigrationPlan]) -> dict[str, Reservation]:
+    """Return what open runs will take, by destination."""
+    found: dict[str, Reservation] = {}
+    for plan in plans:
+        before = found.get(plan.dest, Reservation())
+        disk = Counter(before.disk_bytes)
+        for copy in plan.files:
+            disk[posixpath.dirname(copy.dest_path)] += copy.allocated_bytes
+        found[plan.dest] = Reservation(
+            memory_kib=before.memory_kib + plan.reserved_kib,
+            vcpus=before.vcpus + plan.reserved_vcpus,
+            hugepages_kib=before.hugepages_kib + plan.reserved_hugepages_kib,
+            disk_bytes=dict(disk),
+        )
+    return found
 
 
 def _read_host(world: World, entry: Host) -> HostFacts | Unreachable:

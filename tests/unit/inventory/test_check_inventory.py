@@ -9,6 +9,7 @@ from uuid import UUID
 import pytest
 
 from vmferry.inventory import check_inventory
+from vmferry.model.facts import Reach
 from vmferry.model.findings import Severity
 from vmferry.model.host import (
     FleetSnapshot,
@@ -16,7 +17,6 @@ from vmferry.model.host import (
     HostFacts,
     Inventory,
     PairFacts,
-    Reach,
     Reserves,
     SshAddress,
     Storage,

@@ -21,7 +21,7 @@ from tests.unit.builders import (
     build_uuid,
     build_vm,
 )
-from vmferry.model.host import FleetSnapshot, Host, HostFacts, Reserves, Unreachable
+from vmferry.model.host import FleetSnapshot, Host, HostFacts, Reservation, Reserves, Unreachable
 from vmferry.model.vm import DomainState, Nic, Vm
 
 SOURCE = "source-example"
@@ -65,8 +65,8 @@ def fleets(draw: st.DrawFn) -> FleetSnapshot:
     lost = [Unreachable(host=h.name, reason="no route") for h, facts in hosts if facts is None]
     closed = [build_cordon(name) for name in names if draw(st.integers(0, 5)) == 0]
     runs = {str(vm.uuid): "run-1" for vm in vms if draw(st.integers(0, 9)) == 0}
-    reserved = {name: draw(st.integers(0, 4)) * GIB_KIB for name in names}
-    return build_snapshot(hosts, pairs=pairs, unreachable=lost, cordons=closed, open_runs=runs, reserved_kib=reserved)
+    reserved = {name: Reservation(memory_kib=draw(st.integers(0, 4)) * GIB_KIB) for name in names}
+    return build_snapshot(hosts, pairs=pairs, unreachable=lost, cordons=closed, open_runs=runs, reserved=reserved)
 
 
 def _files(vms: tuple[Vm, ...], size: int) -> dict[str, Any]:

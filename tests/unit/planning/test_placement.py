@@ -28,7 +28,7 @@ from tests.unit.builders import (
 from tests.unit.planning.fleets import SOURCE, fleets
 from vmferry.errors import InvalidInput
 from vmferry.model.evacuation import EvacuationPlan, EvacuationRequest
-from vmferry.model.host import FleetSnapshot, Unreachable
+from vmferry.model.host import FleetSnapshot, Reservation, Unreachable
 from vmferry.model.migration import MigrationMode
 from vmferry.model.vm import Nic
 from vmferry.planning.placement import plan_evacuation
@@ -72,7 +72,7 @@ def test_no_host_is_over_committed(snapshot: FleetSnapshot) -> None:
     made = plan_evacuation(snapshot, ASK)
     for facts in snapshot.hosts:
         moves = [move for move in made.moves if move.dest == facts.name]
-        reserved = snapshot.reserved_kib.get(facts.name, 0)
+        reserved = snapshot.reserved.get(facts.name, Reservation()).memory_kib
         assert sum(m.memory_kib for m in moves) <= max(0, facts.memory_available_kib - reserved)
         assert sum(m.copy_bytes for m in moves) <= facts.storage_free_bytes[LOCAL]
 
@@ -93,8 +93,8 @@ def _shuffled(snapshot: FleetSnapshot, shuffle: random.Random) -> FleetSnapshot:
         return tuple(shuffle.sample(values, len(values)))
 
     hosts = tuple(facts.model_copy(update={"vms": mixed(facts.vms)}) for facts in mixed(snapshot.hosts))
-    reserved = dict(mixed(tuple(snapshot.reserved_kib.items())))
-    return snapshot.model_copy(update={"hosts": hosts, "pairs": mixed(snapshot.pairs), "reserved_kib": reserved})
+    reserved = dict(mixed(tuple(snapshot.reserved.items())))
+    return snapshot.model_copy(update={"hosts": hosts, "pairs": mixed(snapshot.pairs), "reserved": reserved})
 
 
 @given(fleets())

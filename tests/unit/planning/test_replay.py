@@ -10,7 +10,7 @@ import pytest
 from tests.unit.builders import GIB_KIB, IMAGES, build_cordon, build_fleet, build_off_vm, build_uuid, build_vm
 from tests.unit.planning.fleets import SOURCE
 from vmferry.model.evacuation import EvacuationPlan, EvacuationRequest, Move
-from vmferry.model.host import FleetSnapshot, HostFacts, Unreachable
+from vmferry.model.host import FleetSnapshot, HostFacts, Reservation, Unreachable
 from vmferry.model.migration import MigrationMode
 from vmferry.planning import replay as replay_module
 from vmferry.planning.placement import plan_evacuation
@@ -106,7 +106,7 @@ DEFECTS: dict[str, tuple[Defect, str]] = {
     "too many vCPUs on one host": (few_cpus, "vCPUs, 0 are allowed"),
     "too much disk on one host": (all_copies_on_one, "bytes arrive in /srv/local"),
     "reserved memory ignored": (
-        lambda p: with_snapshot(p, reserved_kib={"dest-1": 63 * GIB_KIB, "dest-2": 63 * GIB_KIB}),
+        lambda p: with_snapshot(p, reserved={f"dest-{n}": Reservation(memory_kib=63 * GIB_KIB) for n in (1, 2)}),
         "of memory arrive, 1024 MiB are free",
     ),
     "a rule blocks": (lambda p: with_facts(p, bridges=()), "rule bridge-missing blocks"),

@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.unit.builders import build_disk, build_off_vm, build_pair, build_vm
-from tests.unit.rules.cases import DEST, LOCAL, RHEL8, SOURCE, make
+from tests.unit.builders import LOCAL, build_disk, build_off_vm, build_pair, build_vm
+from tests.unit.rules.cases.making import DEST, RHEL8, SOURCE, make
+from vmferry.model.facts import Reach
 from vmferry.model.findings import Severity
-from vmferry.model.host import Profile, Reach
+from vmferry.model.host import Profile
 from vmferry.model.migration import MigrationMode
 from vmferry.model.vm import Device, Nic, Vm
 from vmferry.rules import check as check_module

@@ -9,7 +9,8 @@ from typing import TypeVar
 from vmferry.adapters.simulated.port import CALL_S, SimulatedPort
 from vmferry.adapters.simulated.state import SimFile, SimHost, copy_of
 from vmferry.errors import CopyFailed, HostUnreachable, NotFound, PermanentError, TransientError
-from vmferry.model.host import FileFacts, Host, Reach
+from vmferry.model.facts import FileFacts, Reach
+from vmferry.model.host import Host
 from vmferry.model.sighting import ListedDomain
 
 T = TypeVar("T")

@@ -1,0 +1,25 @@
+"""Per rule: moves that it refuses or warns of, and moves that pass; every rule has one of each. A file per subject."""
+
+from __future__ import annotations
+
+from tests.unit.rules.cases import (
+    compat,
+    conflict,
+    copying,
+    devices,
+    hostbound,
+    hosts,
+    network,
+    reach,
+    room,
+    state,
+    storage,
+)
+from tests.unit.rules.cases.making import Makers
+
+_SUBJECTS = (hosts, reach, state, conflict, compat, room, storage, copying, network, devices, hostbound)
+
+# rule → (cases with a finding, cases without)
+CASES: dict[str, tuple[Makers, Makers]] = {
+    rule: cases for subject in _SUBJECTS for rule, cases in subject.CASES.items()
+}

@@ -1,0 +1,79 @@
+"""Cases of the rules in vmferry/rules/copying.py."""
+
+from __future__ import annotations
+
+from tests.unit.builders import (
+    GIB,
+    LOCAL,
+    build_disk,
+    build_off_vm,
+    build_vm,
+)
+from tests.unit.rules.cases.making import DISK4, THERE, Makers, make, off, off_pair
+from vmferry.model.facts import FileFacts
+
+# rule → (cases with a finding, cases without)
+CASES: dict[str, tuple[Makers, Makers]] = {
+    "copy-target-exists": (
+        (lambda: make(build_off_vm(), pair=off_pair(dest_files={DISK4: THERE})),),
+        (
+            off,
+            lambda: make(build_off_vm(), pair=None),
+            # shared: the file seen there is the VM's own
+            lambda: make(build_off_vm(), pair=off_pair(same_storage=(LOCAL,), dest_files={DISK4: THERE})),
+        ),
+    ),
+    "copy-directory": (
+        (
+            lambda: off(disks=(build_disk("/elsewhere/a.qcow2"),)),
+            lambda: make(build_off_vm(), dest={"storage_free_bytes": {}}),
+            lambda: off(nvram="/elsewhere/vars.fd"),
+        ),
+        (off, lambda: off(nvram="/var/lib/libvirt/qemu/nvram/wanderer4_VARS.fd"), lambda: off(disks=())),
+    ),
+    "copy-source-missing": (
+        (lambda: make(build_off_vm(), pair=off_pair(source_files={})),),
+        (off, lambda: make(build_off_vm(), pair=None)),
+    ),
+    "copy-block-device": (
+        (
+            lambda: make(
+                build_off_vm(),
+                pair=off_pair(
+                    source_files={DISK4: FileFacts(path=DISK4, size_bytes=1, allocated_bytes=1, is_block=True)}
+                ),
+            ),
+        ),
+        (off,),
+    ),
+    "copy-space": (
+        (
+            lambda: make(build_off_vm(), dest={"storage_free_bytes": {LOCAL: GIB - 1}}),
+            lambda: make(
+                build_off_vm(disks=(build_disk(DISK4), build_disk(f"{LOCAL}/b.qcow2", "vdb"))),
+                dest={"storage_free_bytes": {LOCAL: 2 * GIB - 1}},
+            ),
+            # two directories of one file system
+            lambda: make(
+                build_off_vm(disks=(build_disk(DISK4), build_disk("/srv/b/b.qcow2", "vdb"))),
+                dest={"storage_free_bytes": {LOCAL: GIB, "/srv/b": GIB}},
+            ),
+        ),
+        (
+            off,
+            lambda: make(build_off_vm(), dest={"storage_free_bytes": {LOCAL: GIB}}),
+            lambda: make(
+                build_off_vm(disks=(build_disk(DISK4), build_disk("/srv/b/b.qcow2", "vdb"))),
+                dest={"storage_free_bytes": {LOCAL: GIB, "/srv/b": GIB + 1}},
+            ),
+        ),
+    ),
+    "copy-file-in-use": (
+        (
+            lambda: make(build_off_vm(), others=(build_off_vm("clone", disks=(build_disk(DISK4),)),)),
+            lambda: make(build_off_vm(), others=(build_vm("clone", disks=(build_disk(backing=(DISK4,)),)),)),
+        ),
+        (off, lambda: make(build_off_vm(), others=(build_off_vm("wanderer5"),))),
+    ),
+    "copy-unread": ((lambda: make(build_off_vm(), pair=None),), (off,)),
+}

@@ -1,0 +1,30 @@
+"""Many moves of one fleet, judged with one policy: what was asked once is not asked again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from vmferry.errors import InvalidInput
+from vmferry.model.findings import PreflightReport
+from vmferry.rules.case import Case, Fleet
+from vmferry.rules.check import Memo, check_move
+from vmferry.rules.policy import Policy, check_lifted
+
+
+class Judge:
+    """Judges moves of `fleet`; `lifted` are the rules whose blocks only warn. Raises InvalidInput for impossible ones.
+
+    Shared by threads it may ask a rule twice, never wrongly.
+    """
+
+    def __init__(self, fleet: Fleet, lifted: Iterable[str] = ()) -> None:
+        wanted = tuple(lifted)
+        if problems := check_lifted(wanted):
+            raise InvalidInput("lift: " + "; ".join(problems), problems=tuple(f"lift: {p}" for p in problems))
+        self.fleet = fleet
+        self.policy = Policy.of(fleet.snapshot.inventory.rules, wanted)
+        self._memo = Memo()
+
+    def check(self, case: Case) -> PreflightReport:
+        """Return all findings of one move."""
+        return check_move(case, self.policy, self._memo)
