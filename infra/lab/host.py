@@ -16,6 +16,16 @@ from infra.lab.proc import LabError, kill, lab_env, run, start, start_time, wait
 from infra.lab.spec import HostSpec
 from infra.lab.state import LabDir, LabState
 
+_FIREWALL = """
+table inet vmferry_lab
+delete table inet vmferry_lab
+table inet vmferry_lab {{
+    chain input {{
+        type filter hook input priority 0
+        tcp dport {first}-{last} drop
+    }}
+}}
+"""
 _LISTED = re.compile(r"^\s*(?:\d+|-)\s+(\S+)\s+(\S.*?)\s*$")
 
 
@@ -97,8 +107,8 @@ class LabHost:
 
     def _add_bridges(self) -> None:
         for bridge in self.spec.bridges:
-            self.run(["ip", "link", "add", bridge, "type", "bridge"], check=False)
-            self.run(["ip", "link", "set", bridge, "addrgenmode", "none", "up"])
+            which = self._state.spec.guest_bridges.index(bridge)
+            net.make_guest_bridge(self._state.index, self.number, self._state.token, self.pid1, which, bridge)
 
     def power_on(self) -> None:
         """Start a host that has no power, with the persistent domains and local disks it had."""
@@ -117,6 +127,9 @@ class LabHost:
             kill(*identity)
             wait_gone(*identity)
         net.remove_device(net.link_name(self._state.index, self.number), net.mac(self._state.token, self.number))
+        for which in range(len(self._state.spec.guest_bridges)):
+            uplink = net.uplink_name(self._state.index, self.number, which)
+            net.remove_device(uplink, net.mac(self._state.token, self.number, which))
         (self.files / "pid1").unlink(missing_ok=True)
 
     # -- commands
@@ -202,6 +215,24 @@ class LabHost:
     def link_up(self) -> None:
         """Plug the cable in again."""
         net.set_link(self._state.index, self.number, up=True)
+
+    def unplug_bridge(self, bridge: str) -> None:
+        """Take a guest bridge off its network: it stays up, but the other hosts' bridges of that name are elsewhere."""
+        which = self._state.spec.guest_bridges.index(bridge)
+        net.set_uplink(self._state.index, self.number, which, up=False)
+
+    def plug_bridge(self, bridge: str) -> None:
+        """Put a guest bridge back on its network."""
+        which = self._state.spec.guest_bridges.index(bridge)
+        net.set_uplink(self._state.index, self.number, which, up=True)
+
+    def close_ports(self, first: int, last: int) -> None:
+        """Let the host's firewall drop what arrives on these TCP ports, until open_ports."""
+        self.run(["nft", "-f", "-"], input=_FIREWALL.format(first=first, last=last))
+
+    def open_ports(self) -> None:
+        """Take the firewall away."""
+        self.run(["nft", "delete", "table", "inet", "vmferry_lab"], check=False)
 
     def cap_link(self, mib_s: float | None) -> None:
         """Limit the link to so many MiB/s in each direction; None lifts the limit."""

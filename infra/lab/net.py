@@ -9,6 +9,7 @@ from infra.lab.proc import LabError, run
 
 MAX_LABS = 200
 MAX_HOSTS = 40
+MAX_GUEST_BRIDGES = 8
 
 
 def bridge_name(index: int) -> str:
@@ -21,19 +22,31 @@ def link_name(index: int, number: int) -> str:
     return f"vf{index}h{number}"
 
 
+def guest_bridge_name(index: int, which: int) -> str:
+    """Name the switch outside that joins the hosts' guest bridges number `which` to one layer-2 network."""
+    return f"vf{index}g{which}"
+
+
+def uplink_name(index: int, number: int, which: int) -> str:
+    """Name the outer end of the cable between guest bridge `which` of host `number` and its switch."""
+    return f"vf{index}h{number}g{which}"
+
+
 def address(index: int, number: int) -> str:
     """Give the address of host `number`, counted from 1: 10.77.<index>.11, .12, …"""
     return f"10.77.{index}.{10 + number}"
 
 
-def mac(token: str, number: int) -> str:
-    """Derive an interface's hardware address from the lab's token.
+def mac(token: str, number: int, which: int | None = None) -> str:
+    """Derive an interface's hardware address from the lab's token; `which` for those of a guest bridge.
 
     It is set in the very call that makes the interface, so an interface of ours is known as ours from its
     first moment, even when `up` is killed right after.
     """
     parts = (token[0:2], token[2:4], token[4:6], token[6:8], f"{number:02x}")
-    return ":".join(("02", *parts))
+    # Every first byte with these two last bits is a local, single address: one for each kind of interface.
+    first = 0x02 if which is None else 0x06 + 4 * which
+    return ":".join((f"{first:02x}", *parts))
 
 
 def read_mac(device: str) -> str | None:
@@ -78,6 +91,34 @@ def make_link(index: int, number: int, token: str, pid1: int) -> None:
     run(["nsenter", "-t", str(pid1), "-n", "sh", "-ec", inside])
 
 
+def make_guest_bridge(index: int, number: int, token: str, pid1: int, which: int, bridge: str) -> None:
+    """Make a guest bridge inside a host and plug it into the switch of all hosts' bridges of that name.
+
+    Its address is fixed: a bridge would take the lowest of its ports', and a guest's port comes and goes. It has an
+    IPv6 link-local address, as bridges have where nobody turned it off.
+    """
+    switch, name = guest_bridge_name(index, which), uplink_name(index, number, which)
+    if read_mac(switch) is None:
+        run(["ip", "link", "add", switch, "address", mac(token, 0, which), "type", "bridge", "mcast_snooping", "0"])
+        run(["ip", "link", "set", switch, "addrgenmode", "none", "up"])
+    remove_device(name, mac(token, number, which))
+    up, inner = f"up{which}", mac(token, 100 + number, which)
+    peer = ["peer", "name", up, "address", inner, "netns", str(pid1)]
+    run(["ip", "link", "add", name, "address", mac(token, number, which), "type", "veth", *peer])
+    run(["ip", "link", "set", name, "addrgenmode", "none", "master", switch, "up"])
+    inside = (
+        f"ip link add {bridge} address {mac(token, 150 + number, which)} type bridge mcast_snooping 0;"
+        f"echo 0 >/proc/sys/net/ipv6/conf/{bridge}/accept_dad;"
+        f"ip link set {up} addrgenmode none master {bridge} up; ip link set {bridge} addrgenmode eui64 up"
+    )
+    run(["nsenter", "-t", str(pid1), "-n", "sh", "-ec", inside])
+
+
+def set_uplink(index: int, number: int, which: int, *, up: bool) -> None:
+    """Plug or unplug the cable of a host's guest bridge."""
+    run(["ip", "link", "set", uplink_name(index, number, which), "up" if up else "down"])
+
+
 def set_link(index: int, number: int, *, up: bool) -> None:
     """Plug or unplug a host's cable."""
     run(["ip", "link", "set", link_name(index, number), "up" if up else "down"])
@@ -110,4 +151,8 @@ def remove_all(index: int, token: str) -> None:
     """Delete the lab's bridge and links, those that are there."""
     for number in range(1, MAX_HOSTS + 1):
         remove_device(link_name(index, number), mac(token, number))
+        for which in range(MAX_GUEST_BRIDGES):
+            remove_device(uplink_name(index, number, which), mac(token, number, which))
     remove_device(bridge_name(index), mac(token, 0))
+    for which in range(MAX_GUEST_BRIDGES):
+        remove_device(guest_bridge_name(index, which), mac(token, 0, which))

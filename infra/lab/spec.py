@@ -7,6 +7,8 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from infra.lab.net import MAX_GUEST_BRIDGES
+
 PAGES_PER_MIB = 256
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,39}$")]
 
@@ -53,7 +55,8 @@ class HostSpec(_Spec):
     name: Name
     local_size_mib: int | None = Field(default=None, gt=0)  # None: as large as the machine's disk
     link_mib_s: float | None = Field(default=None, gt=0)  # None: uncapped
-    bridges: tuple[Name, ...] = ()  # bridges inside the host that guests may attach to
+    # Bridges inside the host that guests may attach to; those with one name are one network on all hosts.
+    bridges: tuple[Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,14}$")], ...] = ()
 
 
 class GuestSpec(_Spec):
@@ -115,9 +118,16 @@ class LabSpec(_Spec):
         guests = [guest.name for guest in self.guests]
         if len(set(guests)) != len(guests):
             raise ValueError("two guests have the same name")
+        if len(self.guest_bridges) > MAX_GUEST_BRIDGES:
+            raise ValueError(f"{len(self.guest_bridges)} guest bridges; a lab has at most {MAX_GUEST_BRIDGES}")
         if unknown := {guest.host for guest in self.guests} - set(names):
             raise ValueError(f"guests on hosts that are not there: {', '.join(sorted(unknown))}")
         return self
+
+    @property
+    def guest_bridges(self) -> tuple[str, ...]:
+        """Give the names of all hosts' guest bridges, each once."""
+        return tuple(dict.fromkeys(bridge for host in self.hosts for bridge in host.bridges))
 
     @classmethod
     def of(cls, name: str, *, hosts: int = 2, guests: int = 0, **rest: object) -> Self:
