@@ -80,6 +80,7 @@ def domain_xml(guest: GuestSpec, *, kvm: bool) -> str:
     <cmdline>{command_line(guest)}</cmdline>
   </os>
   <features><acpi/></features>
+  {_cpu(guest)}
   <on_poweroff>destroy</on_poweroff>
   <on_reboot>restart</on_reboot>
   <on_crash>destroy</on_crash>
@@ -87,6 +88,7 @@ def domain_xml(guest: GuestSpec, *, kvm: bool) -> str:
     <emulator>/usr/bin/qemu-system-x86_64</emulator>
     {_disk(guest)}
     {_interface(guest)}
+    {guest.devices}
     <controller type='usb' model='none'/>
     <serial type='file'><source path='{BEATS}/{guest.name}.log'/><target port='0'/></serial>
     <memballoon model='none'/>
@@ -100,6 +102,12 @@ _PINNED = "<cputune><vcpupin vcpu='0' cpuset='0'/></cputune><numatune><memory mo
 
 def _element(name: str, text: str) -> str:
     return f"<{name}>{escape(text)}</{name}>" if text else ""
+
+
+def _cpu(guest: GuestSpec) -> str:
+    if guest.cpu is None:
+        return ""
+    return f"<cpu mode='custom' match='exact' check='none'><model fallback='forbid'>{guest.cpu}</model></cpu>"
 
 
 def _disk(guest: GuestSpec) -> str:

@@ -16,16 +16,6 @@ from infra.lab.proc import LabError, kill, lab_env, run, start, start_time, wait
 from infra.lab.spec import HostSpec
 from infra.lab.state import LabDir, LabState
 
-_FIREWALL = """
-table inet vmferry_lab
-delete table inet vmferry_lab
-table inet vmferry_lab {{
-    chain input {{
-        type filter hook input priority 0
-        tcp dport {first}-{last} drop
-    }}
-}}
-"""
 _LISTED = re.compile(r"^\s*(?:\d+|-)\s+(\S+)\s+(\S.*?)\s*$")
 
 
@@ -175,6 +165,11 @@ class LabHost:
         if self._pid_inside("/run/sshd.pid") is None:
             self.run(["/usr/sbin/sshd", "-E", "/var/log/libvirt/sshd.log"])
 
+    def restart_sshd(self) -> None:
+        """Stop sshd and start it again, with the keys and the configuration it finds then."""
+        self.stop_sshd()
+        self.start_sshd()
+
     def stop_sshd(self) -> None:
         """Stop accepting ssh connections; those that are open live on, as with systemd."""
         self._signal("/run/sshd.pid", signal.SIGTERM, wait=True)
@@ -225,14 +220,6 @@ class LabHost:
         """Put a guest bridge back on its network."""
         which = self._state.spec.guest_bridges.index(bridge)
         net.set_uplink(self._state.index, self.number, which, up=True)
-
-    def close_ports(self, first: int, last: int) -> None:
-        """Let the host's firewall drop what arrives on these TCP ports, until open_ports."""
-        self.run(["nft", "-f", "-"], input=_FIREWALL.format(first=first, last=last))
-
-    def open_ports(self) -> None:
-        """Take the firewall away."""
-        self.run(["nft", "delete", "table", "inet", "vmferry_lab"], check=False)
 
     def cap_link(self, mib_s: float | None) -> None:
         """Limit the link to so many MiB/s in each direction; None lifts the limit."""

@@ -81,6 +81,8 @@ class GuestSpec(_Spec):
     description: str = ""
     metadata: str = ""  # XML elements with namespaces of their own
     network: Name | None = None  # a bridge of HostSpec.bridges
+    cpu: Name | None = None  # CPU model; QEMU's default when None
+    devices: str = ""  # XML of further devices
     uuid: str | None = None
 
     @model_validator(mode="after")
