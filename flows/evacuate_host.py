@@ -29,6 +29,7 @@ def evacuate_host(
     max_parallel: Annotated[int, Field(ge=1, le=64)] = 4,
     reason: str = "evacuation",
     dry_run: bool = False,
+    lift: list[str] | None = None,
     inventory: str | None = None,
 ) -> EvacuationReport:
     """Move every VM off a host, each by the right kind of migration.
@@ -40,10 +41,16 @@ def evacuate_host(
         max_parallel: Moves at once; the hosts' own limits hold besides.
         reason: Why, for the cordon and the report.
         dry_run: Plan and check only; nothing is touched.
+        lift: Ids of rules whose blocks only warn in this run; recorded in the report, impossible for final rules.
         inventory: Path of the inventory file; VMFERRY_INVENTORY when empty.
     """
     request = EvacuationRequest(
-        host=host, dests=tuple(dests or ()), modes=modes or {}, max_parallel=max_parallel, reason=reason
+        host=host,
+        dests=tuple(dests or ()),
+        modes=modes or {},
+        max_parallel=max_parallel,
+        reason=reason,
+        lift=tuple(lift or ()),
     )
     with _wiring.wired(inventory) as world:
         label_run(f"host:{host}")
@@ -59,7 +66,7 @@ def evacuate_host(
         if dry_run:
             return make_report(plan, started_at, None)
         with progress_artifacts(f"evacuate {host}", len(plan.moves)):
-            result = run_window(plan.moves, max_parallel, lambda move: move_by_plan(move, plan.snapshot))
+            result = run_window(plan.moves, max_parallel, lambda move: move_by_plan(move, plan))
         report = make_report(plan, started_at, result, names_left(plan, result))
         publish(EvacuationEnded(report=report))
         publish_report(report, plan)

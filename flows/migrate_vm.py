@@ -34,6 +34,7 @@ def migrate_vm(
     persistent_xml: str | None = None,
     bandwidth_mib_s: Annotated[int, Field(ge=1)] | None = None,
     dry_run: bool = False,
+    lift: list[str] | None = None,
     inventory: str | None = None,
 ) -> MigrationOutcome | PreflightReport:
     """Move one VM to another host and prove on both that it runs exactly once.
@@ -48,6 +49,7 @@ def migrate_vm(
         persistent_xml: The destination's own persistent XML (virsh migrate --persistent-xml).
         bandwidth_mib_s: Cap for this move in MiB/s.
         dry_run: Preflight only; nothing is touched.
+        lift: Ids of rules whose blocks only warn in this run; recorded in the outcome, impossible for final rules.
         inventory: Path of the inventory file; VMFERRY_INVENTORY when empty.
     """
     request = MigrationRequest(
@@ -59,6 +61,7 @@ def migrate_vm(
         xml=xml,
         persistent_xml=persistent_xml,
         bandwidth_mib_s=bandwidth_mib_s,
+        lift=tuple(lift or ()),
     )
     with _wiring.wired(inventory):
         judged = judge_move(request)

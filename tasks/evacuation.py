@@ -12,7 +12,6 @@ from tasks.one_vm import move_one_vm
 from tasks.window import WindowResult
 from vmferry.errors import TransientError
 from vmferry.model.evacuation import EvacuationPlan, EvacuationReport, Move
-from vmferry.model.host import FleetSnapshot
 from vmferry.model.migration import MigrationOutcome, MigrationRequest, OutcomeKind
 from vmferry.planning.single import plan_vm
 from vmferry.steps.prepare import make_plan
@@ -40,12 +39,12 @@ def names_left(plan: EvacuationPlan, result: WindowResult) -> tuple[str, ...]:
         return tuple(vm.name for vm in (facts.vms if facts else ()) if vm.name not in moved)
 
 
-def move_by_plan(move: Move, snapshot: FleetSnapshot) -> MigrationOutcome:
+def move_by_plan(move: Move, plan: EvacuationPlan) -> MigrationOutcome:
     """Run one planned move; the destination was judged on the plan's snapshot and is looked at again at the start."""
-    request = MigrationRequest(vm=move.uuid, source=move.source, dest=move.dest, mode=move.mode)
-    decision = plan_vm(snapshot, request)
-    plan = make_plan(decision, request, snapshot, move_timeout_s=settings().move_timeout_s)
-    return move_one_vm(plan.model_copy(update={"mode_reason": move.mode_reason}))
+    request = MigrationRequest(vm=move.uuid, source=move.source, dest=move.dest, mode=move.mode, lift=plan.lifted)
+    decision = plan_vm(plan.snapshot, request)
+    made = make_plan(decision, request, plan.snapshot, move_timeout_s=settings().move_timeout_s)
+    return move_one_vm(made.model_copy(update={"mode_reason": move.mode_reason}))
 
 
 def make_report(

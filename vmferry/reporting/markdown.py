@@ -9,7 +9,14 @@ from vmferry.model.evacuation import EvacuationPlan, EvacuationReport, Stranded
 from vmferry.model.migration import MigrationOutcome
 from vmferry.reporting.timeline import timeline_text
 from vmferry.reporting.units import format_bytes, format_kib
-from vmferry.reporting.words import OUTCOME_HEAD, next_commands, outcome_cells, plan_headline, report_headline
+from vmferry.reporting.words import (
+    OUTCOME_HEAD,
+    lifted_words,
+    next_commands,
+    outcome_cells,
+    plan_headline,
+    report_headline,
+)
 
 
 def escape(text: str) -> str:
@@ -27,7 +34,7 @@ def markdown_report(report: EvacuationReport, plan: EvacuationPlan | None) -> st
         _outcomes(report.outcomes),
     ]
     if report.is_dry_run and plan is not None:
-        parts += ["## Plan", _moves(plan)]
+        parts += ["## Plan", *_lifted(plan), _moves(plan)]
     parts += _stranded(report.stranded)
     if report.not_started:
         parts += ["## Not started", _bullets(report.not_started)]
@@ -42,9 +49,10 @@ def markdown_report(report: EvacuationReport, plan: EvacuationPlan | None) -> st
 
 def markdown_plan(plan: EvacuationPlan) -> str:
     """Return the plan: who goes where and why, in the order of starting, and who cannot go."""
-    parts = [f"# {escape(plan_headline(plan))}", _moves(plan)]
+    parts = [f"# {escape(plan_headline(plan))}", *_lifted(plan), _moves(plan)]
     warnings = [
-        f"- **{escape(move.vm)}** → {escape(move.dest)}: {escape(finding.message)} ({escape(finding.rule)})"
+        f"- **{escape(move.vm)}** → {escape(move.dest)}: {escape(finding.message)} "
+        f"({escape(finding.rule)}{lifted_words(finding)})"
         for move in plan.moves
         for finding in move.warnings
     ]
@@ -99,6 +107,10 @@ def _moves(plan: EvacuationPlan) -> str:
             for move in sorted(plan.moves, key=lambda move: move.order)
         ),
     )
+
+
+def _lifted(plan: EvacuationPlan) -> list[str]:
+    return [f"Lifted by the operator: {', '.join(f'`{rule}`' for rule in plan.lifted)}."] if plan.lifted else []
 
 
 def _stranded(stranded: Sequence[Stranded]) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from vmferry.model.evacuation import EvacuationPlan, EvacuationReport
+from vmferry.model.findings import Finding
 from vmferry.model.migration import MigrationOutcome, OutcomeKind
 from vmferry.reporting.units import format_bytes, format_ms, format_seconds
 
@@ -52,6 +53,16 @@ def outcome_line(outcome: MigrationOutcome) -> str:
     if outcome.kind is OutcomeKind.MOVED:
         line += f", downtime {format_ms(outcome.downtime_ms)}, {format_bytes(outcome.bytes_sent)} sent"
     return f"{line}; {outcome.reason}" if outcome.reason else line
+
+
+def lifted_words(finding: Finding) -> str:
+    """Say behind a finding that it would block and why it does not; empty for every other finding."""
+    return ", lifted by the operator" if finding.is_lifted else ""
+
+
+def lifted_note(finding: Finding) -> str:
+    """One line for the outcome of a run in which the finding did not block."""
+    return f"{finding.rule} was lifted by the operator: {finding.message}"
 
 
 OUTCOME_HEAD = ("VM", "from → to", "mode", "result", "time", "downtime", "sent", "reason")

@@ -15,6 +15,7 @@ from vmferry.model.vm import DomainState
 from vmferry.planning.settlement import Facts, Verdict, settle
 from vmferry.ports import World
 from vmferry.progress import MoveEnded, publish
+from vmferry.reporting.words import lifted_note
 from vmferry.steps.forward import (
     RESUME_INTENT,
     StepName,
@@ -192,9 +193,12 @@ def _outcome(record: RunRecord, world: World, kind: OutcomeKind, reason: str) ->
 
 
 def _notes(plan: MigrationPlan, kind: OutcomeKind) -> tuple[str, ...]:
+    """Say what was lifted for this run, whatever its end, and which images an operator may remove one day."""
+    lifted = tuple(lifted_note(finding) for finding in plan.warnings if finding.is_lifted)
     if kind is not OutcomeKind.MOVED:
-        return ()
-    return tuple(f"source image kept as {plan.source}:{aside_path(plan, copy)}" for copy in plan.files)
+        return lifted
+    kept = (f"source image kept as {plan.source}:{aside_path(plan, copy)}" for copy in plan.files)
+    return (*lifted, *kept)
 
 
 def _note(plan: MigrationPlan, world: World, text: str) -> None:

@@ -11,7 +11,7 @@ from vmferry.model.host import FleetSnapshot, HostFacts
 from vmferry.model.journal import RunRecord
 from vmferry.model.migration import MigrationOutcome
 from vmferry.reporting import format_kib
-from vmferry.reporting.words import OUTCOME_HEAD, outcome_cells
+from vmferry.reporting.words import OUTCOME_HEAD, lifted_words, outcome_cells
 from vmferry.terminal.screen import Screen
 
 Rows = list[list[str]]
@@ -89,7 +89,8 @@ def show_plan(screen: Screen, plan: EvacuationPlan) -> None:
         screen.table(("#", "VM", "to", "mode", "memory", "why"), rows, title=f"Plan for {plan.host}")
     for move in plan.moves:
         for finding in move.warnings:
-            screen.say(f"warning: {move.vm} → {move.dest}: {finding.message} ({finding.rule})", style="yellow")
+            rule = f"{finding.rule}{lifted_words(finding)}"
+            screen.say(f"warning: {move.vm} → {move.dest}: {finding.message} ({rule})", style="yellow")
 
 
 def show_outcomes(screen: Screen, outcomes: Sequence[MigrationOutcome]) -> None:
@@ -102,8 +103,8 @@ def show_outcomes(screen: Screen, outcomes: Sequence[MigrationOutcome]) -> None:
 
 
 def finding_line(finding: Finding) -> str:
-    """`block numa-pinning: … (reference 9.3)`."""
-    return f"{finding.severity} {finding.rule}: {finding.message} ({finding.source})"
+    """`block numa-pinning: … (reference 9.3)`; a block that was lifted says so."""
+    return f"{finding.severity} {finding.rule}: {finding.message} ({finding.source}{lifted_words(finding)})"
 
 
 def show_preflight(screen: Screen, report: PreflightReport) -> None:
