@@ -11,9 +11,18 @@ from vmferry.errors import InvalidInput
 # The largest of libvirt's own test domains has 60 KiB; a VM with a thousand disks has less than 1 MiB.
 MAX_BYTES = 8 * 1024 * 1024
 MAX_ELEMENTS = 100_000
+# Start and end tags, comments and the like: seen before parsing, as a tree of 8 MiB of tags takes 300 MiB.
+_MAX_TAGS = 4 * MAX_ELEMENTS
 LEADING = "\ufeff \t\r\n"
 
 _SHOWN = 60
+# libvirt's other documents, some of which hold a <domain> in a form that is not for moving.
+_OTHERS = {
+    "domstatus": "libvirt's own status of a running domain; `virsh dumpxml NAME` prints the domain",
+    "domainsnapshot": "a snapshot; `virsh dumpxml NAME` prints the domain",
+    "domaincheckpoint": "a checkpoint; `virsh dumpxml NAME` prints the domain",
+    "domains": "several domains; give each its own file",
+}
 
 
 def parse_domain(xml: str | bytes) -> etree._Element:
@@ -31,13 +40,17 @@ def parse_domain(xml: str | bytes) -> etree._Element:
         raise InvalidInput(f"domain XML has {len(data)} bytes, more than the {MAX_BYTES} bytes that are read")
     if not data.strip():
         raise InvalidInput("domain XML is empty; `virsh dumpxml NAME` prints it")
+    if (tags := data.count(b"<")) > _MAX_TAGS:
+        raise InvalidInput(f"domain XML has {tags} tags, more than the {_MAX_TAGS} that are read")
     root = _parse(data, "utf-8" if isinstance(xml, str) else None)
     if root.getroottree().docinfo.internalDTD is not None:
         raise InvalidInput("domain XML has a <!DOCTYPE …>: libvirt writes none, and it may hide entities")
     if (count := int(str(root.xpath("string(count(//*))")))) > MAX_ELEMENTS:
         raise InvalidInput(f"domain XML has {count} elements, more than the {MAX_ELEMENTS} that are read")
     if root.tag != "domain":
-        raise InvalidInput(f"not a libvirt domain: the root is <{shown(str(root.tag))}>, not <domain>")
+        what = _OTHERS.get(str(root.tag))
+        known = f" ({what})" if what else ""
+        raise InvalidInput(f"not a libvirt domain: the root is <{shown(str(root.tag))}>{known}, not <domain>")
     return root
 
 
