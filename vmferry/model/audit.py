@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 from enum import StrEnum
 
+from pydantic import Field
+
 from vmferry.model.base import Model
 from vmferry.model.evacuation import Stranded
 from vmferry.model.facts import StoredFile
@@ -38,8 +40,8 @@ class VmRow(Model):
     mode_reason: str
     memory_kib: int
     free: tuple[str, ...] = ()
-    warned: dict[str, tuple[str, ...]] = {}  # host → rules that warn
-    blocked: dict[str, tuple[Finding, ...]] = {}  # host → what blocks
+    warned: dict[str, tuple[str, ...]] = Field(default_factory=dict)  # host → rules that warn
+    blocked: dict[str, tuple[Finding, ...]] = Field(default_factory=dict)  # host → what blocks
 
     @property
     def movable_to(self) -> tuple[str, ...]:

@@ -31,7 +31,8 @@ class Rule:
 
     A pair of profile and mode that `weights` lack is never judged; one that they give as IGNORE is judged only where
     the inventory's policy says so. `is_final`: neither policy nor operator may lift it, as it guards against two
-    copies or lost data.
+    copies or lost data. `after_loss`: what a message does when the source is dead and its VM is to be started on the
+    destination; None: it does not matter then (vmferry.rules.loss).
     """
 
     id: str
@@ -40,6 +41,7 @@ class Rule:
     source: str
     scope: Scope = Scope.MOVE
     is_final: bool = False
+    after_loss: Severity | None = None
 
     def severity(self, profile: Profile, mode: MigrationMode) -> Severity:
         """Return what a message of this rule does when no policy says otherwise."""
@@ -50,17 +52,20 @@ class Rule:
         try:
             messages = list(self.check(case))
         except Exception as error:
-            severity, is_lifted = Severity.BLOCK, False
-            messages = [
-                f"rule {self.id} failed: {error!r} (vm {case.vm.name}, {case.source.name} → {case.dest.name}); "
-                "this is a bug in vmferry, report it with the saved plan"
-            ]
-        if not messages:  # the common case, some million times in a large fleet
-            return []
-        return [
-            Finding(rule=self.id, severity=severity, message=m, source=self.source, is_lifted=is_lifted)
-            for m in messages
-        ]
+            return [self.failed(case, error)]
+        return [self.finding(message, severity, is_lifted=is_lifted) for message in messages]
+
+    def finding(self, message: str, severity: Severity, *, is_lifted: bool = False) -> Finding:
+        """Return one finding of this rule."""
+        return Finding(rule=self.id, severity=severity, message=message, source=self.source, is_lifted=is_lifted)
+
+    def failed(self, case: Case, error: Exception) -> Finding:
+        """Return the finding of a rule that raised; nothing lifts it."""
+        message = (
+            f"rule {self.id} failed: {error!r} (vm {case.vm.name}, {case.source.name} → {case.dest.name}); "
+            "this is a bug in vmferry, report it with the saved plan"
+        )
+        return self.finding(message, Severity.BLOCK)
 
 
 def _grid(modes: tuple[MigrationMode, ...], rhel8: Severity, upstream: Severity) -> Weights:
