@@ -14,12 +14,14 @@ from vmferry.model.migration import MigrationMode
 from vmferry.terminal import exit_codes, show
 from vmferry.terminal.endings import end_evacuation, end_migration, end_recovery
 from vmferry.terminal.exit_codes import ExitCode
+from vmferry.terminal.inspect_command import inspect
 from vmferry.terminal.inventory_commands import app as inventory_app
 from vmferry.terminal.options import (
     DryRunOption,
     FileOption,
     InventoryOption,
     JsonOption,
+    LiftOption,
     PairsOption,
     TextOption,
     parse_changes,
@@ -72,6 +74,7 @@ def evacuate(
     ] = None,
     parallel: Annotated[int, typer.Option(min=1, max=64, help="Moves at once, at most.")] = 4,
     reason: Annotated[str, typer.Option(help="Kept with the cordon and in the report.")] = "evacuation",
+    lift: LiftOption = None,
     inventory: InventoryOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -79,7 +82,7 @@ def evacuate(
     modes = parse_modes(mode or ())
     dests = tuple(to or ())
     with session(ctx, inventory, as_json) as current:
-        current.require_hosts(host, dests)
+        current.require_hosts(host, dests, lift or ())
         ended = current.run_flow(
             "evacuate_host",
             host=host,
@@ -88,6 +91,7 @@ def evacuate(
             max_parallel=parallel,
             reason=reason,
             dry_run=dry_run,
+            lift=lift,
         )
         end_evacuation(current, ended)
 
@@ -107,6 +111,7 @@ def migrate(
     title: TextOption = None,
     description: TextOption = None,
     bandwidth: Annotated[int | None, typer.Option(metavar="MIB_S", min=1, help="Cap, MiB/s.")] = None,
+    lift: LiftOption = None,
     dry_run: DryRunOption = False,
     inventory: InventoryOption = None,
     as_json: JsonOption = False,
@@ -119,7 +124,7 @@ def migrate(
     changes = parse_changes(disk, bridge, network)
     changes = changes.model_copy(update={"title": title, "description": description})
     with session(ctx, inventory, as_json) as current:
-        current.require_hosts(source, (to,))
+        current.require_hosts(source, (to,), lift or ())
         ended = current.run_flow(
             "migrate_vm",
             vm=vm,
@@ -131,6 +136,7 @@ def migrate(
             persistent_xml=_read_xml(persistent_xml),
             bandwidth_mib_s=bandwidth,
             dry_run=dry_run,
+            lift=lift,
         )
         end_migration(current, ended)
 
@@ -147,6 +153,9 @@ def recover(ctx: typer.Context, inventory: InventoryOption = None, as_json: Json
     """Settle every open run by looking at both hosts; safe at any time, any number of times."""
     with session(ctx, inventory, as_json) as current:
         end_recovery(current, current.run_flow("recover_runs"))
+
+
+app.command()(inspect)
 
 
 @app.command()

@@ -11,6 +11,7 @@ from vmferry.rules import (
     conflict,
     copying,
     devices,
+    guest,
     hostbound,
     hosts,
     network,
@@ -25,6 +26,7 @@ from vmferry.rules.rule import Rule
 SUBJECTS: Mapping[str, tuple[Rule, ...]] = {
     "hosts": hosts.RULES,
     "the way between them": reach.RULES,
+    "the guest": guest.RULES,
     "the VM's state": state.RULES,
     "names": conflict.RULES,
     "compatibility": compat.RULES,

@@ -19,6 +19,10 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON documen
 PairsOption = Annotated[list[str] | None, typer.Option(metavar="HERE=THERE", help="May be repeated.")]
 TextOption = Annotated[str | None, typer.Option(metavar="TEXT")]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Judge and plan; touch nothing.")]
+LiftOption = Annotated[
+    list[str] | None,
+    typer.Option("--lift", metavar="RULE", help="This rule only warns in this run; is recorded. Repeat it."),
+]
 FileOption = Annotated[Path | None, typer.Option(metavar="FILE", exists=True, dir_okay=False, readable=True)]
 
 

@@ -65,9 +65,10 @@ class Session:
             self._inventory = load_inventory(self.inventory_path)
         return self._inventory
 
-    def require_hosts(self, source: str | None, dests: Sequence[str]) -> None:
-        """Refuse unknown, equal and repeated hosts, all at once, before anything is started."""
+    def require_hosts(self, source: str | None, dests: Sequence[str], lift: Sequence[str] = ()) -> None:
+        """Refuse unknown, equal and repeated hosts, and rules that cannot be lifted, before anything is started."""
         from vmferry.inventory.problems import did_you_mean
+        from vmferry.rules.policy import check_lifted
 
         names = self.read_inventory().names()
         wanted = [*([source] if source is not None else []), *dests]
@@ -79,6 +80,7 @@ class Session:
         if source is not None and source in dests:
             problems.append(f"host {source} is both source and destination; choose another destination")
         problems += [f"host {n} is given twice by --to" for n in dict.fromkeys(dests) if dests.count(n) > 1]
+        problems += [f"--lift: {problem}" for problem in check_lifted(dict.fromkeys(lift))]
         if problems:
             raise InvalidInput("; ".join(problems), problems=tuple(problems))
 

@@ -7,6 +7,7 @@ from tests.unit.rules.cases import (
     conflict,
     copying,
     devices,
+    guest,
     hostbound,
     hosts,
     network,
@@ -17,7 +18,7 @@ from tests.unit.rules.cases import (
 )
 from tests.unit.rules.cases.making import Makers
 
-_SUBJECTS = (hosts, reach, state, conflict, compat, room, storage, copying, network, devices, hostbound)
+_SUBJECTS = (hosts, reach, guest, state, conflict, compat, room, storage, copying, network, devices, hostbound)
 
 # rule → (cases with a finding, cases without)
 CASES: dict[str, tuple[Makers, Makers]] = {
