@@ -12,6 +12,7 @@ from vmferry.model.findings import Finding, PreflightReport, Severity
 from vmferry.model.host import Profile
 from vmferry.model.migration import MigrationMode
 from vmferry.rules.case import Case
+from vmferry.rules.loss import RULES as LOSS_RULES
 from vmferry.rules.policy import Policy
 from vmferry.rules.rule import Check, Rule, Scope
 from vmferry.rules.table import RULES
@@ -38,10 +39,10 @@ Questions = Mapping[Scope, tuple[Asked, ...]]
 def _asked(profile: Profile, mode: MigrationMode, policy: Policy) -> Questions:
     """Return the rules asked in this mode, by scope."""
     weighed = ((rule, rule.weights.get((profile, mode))) for rule in RULES)
-    return questions(weighed, policy)
+    return _questions(weighed, policy)
 
 
-def questions(weighed: Iterable[tuple[Rule, Severity | None]], policy: Policy) -> Questions:
+def _questions(weighed: Iterable[tuple[Rule, Severity | None]], policy: Policy) -> Questions:
     """Return the rules to be asked by scope, from (rule, what a finding usually does); None: it is not asked."""
     asked: dict[Scope, list[Asked]] = {scope: [] for scope in Scope}
     for place, (rule, usual) in enumerate(weighed):
@@ -66,10 +67,24 @@ def check_move(case: Case, policy: Policy = _USUAL, memo: Memo | None = None) ->
 
     Pure and total: a rule that raises becomes a blocking finding. `memo` belongs to one fleet and one policy.
     """
-    return ask(case, _asked(case.profile, case.mode, policy), memo)
+    return _ask(case, _asked(case.profile, case.mode, policy), memo)
 
 
-def ask(case: Case, asked: Questions, memo: Memo | None) -> PreflightReport:
+@cache
+def _asked_after_loss(policy: Policy) -> Questions:
+    return _questions(((rule, rule.after_loss) for rule in (*RULES, *LOSS_RULES)), policy)
+
+
+def check_loss(case: Case, policy: Policy = _USUAL, memo: Memo | None = None) -> PreflightReport:
+    """Return what would keep `case.vm` from being started on `case.dest` if `case.source` were dead. Pure and total.
+
+    The case's mode is a live one: an offline move would copy what a dead host cannot give any more. `memo` is for
+    these questions alone.
+    """
+    return _ask(case, _asked_after_loss(policy), memo)
+
+
+def _ask(case: Case, asked: Questions, memo: Memo | None) -> PreflightReport:
     """Return what these rules find, in their order; `memo` belongs to one fleet and to rules chosen in one way."""
     found = (*_of_vm(case, asked, memo), *_of_hosts(case, asked, memo), *_judge(case, asked[Scope.MOVE]))
     if len(found) > 1:
