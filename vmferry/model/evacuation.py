@@ -34,7 +34,8 @@ class Move(Model):
     mode_reason: str
     dest_reason: str
     order: int
-    memory_kib: int  # taken on the destination from the start; 0 for a VM that is shut off
+    memory_kib: int  # taken on the destination from the start, huge pages included; 0 for a VM that is shut off
+    hugepages_kib: int = 0  # what of it are huge pages
     vcpus: int
     copy_bytes: int = 0  # disk bytes allocated that an offline move copies
     warnings: tuple[Finding, ...] = ()

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 from vmferry.model.host import Reservation
 from vmferry.planning.candidates import Candidate, Demand
-from vmferry.rules.case import Fleet
-from vmferry.rules.room import memory_free_kib, vcpus_free
+from vmferry.rules.case import Fleet, Side
+from vmferry.rules.room import disk_free_bytes, hugepages_free_kib, memory_free_kib, vcpus_free
 
 _MIB = 1 << 20
 
@@ -20,11 +20,14 @@ class Room:
     total_kib: int
     vcpus: float
     disk: dict[str, int]
+    hugepages: dict[int, int]  # page size → free KiB; empty where the pools were not read
     placed: dict[str, Candidate] = field(default_factory=dict)  # by UUID, in the order of placing
 
     def fits(self, demand: Demand) -> bool:
         """Whether the demand fits beside what is placed; a resource that is not asked for is never short."""
         if demand.memory_kib > max(0, self.memory_kib) or demand.vcpus > max(0.0, self.vcpus):
+            return False
+        if demand.page_kib is not None and demand.hugepages_kib > self.hugepages.get(demand.page_kib, 0):
             return False
         return all(size <= max(0, self.disk.get(path, 0)) for path, size in demand.disk)
 
@@ -32,6 +35,8 @@ class Room:
         """Take (`sign` 1) or give back (-1) a demand."""
         self.memory_kib -= sign * demand.memory_kib
         self.vcpus -= sign * demand.vcpus
+        if demand.page_kib is not None:
+            self.hugepages[demand.page_kib] = self.hugepages.get(demand.page_kib, 0) - sign * demand.hugepages_kib
         for path, size in demand.disk:
             self.disk[path] = self.disk.get(path, 0) - sign * size
 
@@ -41,6 +46,9 @@ class Room:
         if demand.memory_kib > max(0, self.memory_kib):
             free, needed = self.memory_kib // 1024, -(-demand.memory_kib // 1024)
             short.append(f"has {free} MiB of memory, needs {needed} MiB")
+        if demand.page_kib is not None and demand.hugepages_kib > self.hugepages.get(demand.page_kib, 0):
+            free, needed = self.hugepages.get(demand.page_kib, 0), demand.hugepages_kib
+            short.append(f"has {free // 1024} MiB of {demand.page_kib} KiB pages, needs {-(-needed // 1024)} MiB")
         if demand.vcpus > max(0.0, self.vcpus):
             short.append(f"may run {self.vcpus:g} more vCPUs, needs {demand.vcpus}")
         for path, size in demand.disk:
@@ -48,6 +56,16 @@ class Room:
                 free = self.disk.get(path, 0) // _MIB
                 short.append(f"has {free} MiB in {path}, needs {-(-size // _MIB)} MiB")
         return "; ".join(short)
+
+
+def _room(side: Side, reserved: Reservation) -> Room:
+    return Room(
+        memory_kib=memory_free_kib(side, reserved),
+        total_kib=max(1, side.facts.memory_total_kib),
+        vcpus=vcpus_free(side, reserved),
+        disk={path: disk_free_bytes(side, reserved, path) for path in side.facts.storage_free_bytes},
+        hugepages={pool.size_kib: hugepages_free_kib(pool, reserved) for pool in side.facts.hugepages or ()},
+    )
 
 
 class Board:
@@ -58,13 +76,7 @@ class Board:
         self.dest_of: dict[str, str] = {}
         self.rooms: dict[str, Room] = {}
         for name in dests:
-            side = fleet.side(name)
-            self.rooms[name] = Room(
-                memory_kib=memory_free_kib(side, reserved.get(name, Reservation())),
-                total_kib=max(1, side.facts.memory_total_kib),
-                vcpus=vcpus_free(side, reserved.get(name, Reservation())),
-                disk=dict(side.facts.storage_free_bytes),
-            )
+            self.rooms[name] = _room(fleet.side(name), reserved.get(name, Reservation()))
 
     def fits(self, candidate: Candidate, dest: str) -> bool:
         """Whether `dest` is feasible for the VM and has room beside what is placed."""
@@ -85,8 +97,10 @@ class Board:
         return dest
 
     def free_share(self, candidate: Candidate, dest: str) -> float:
-        """Return the smallest share of memory and disk that stays free if the VM is put there; 0 to 1."""
+        """Return the smallest share of memory, huge pages and disk that stays free if the VM is put there; 0 to 1."""
         room, demand = self.rooms[dest], candidate.demands[dest]
         shares = [(room.memory_kib - demand.memory_kib) / room.total_kib]
+        if demand.page_kib is not None and (pages := room.hugepages.get(demand.page_kib, 0)) > 0:
+            shares.append(1 - demand.hugepages_kib / pages)
         shares += [1 - size / room.disk[path] for path, size in demand.disk if room.disk.get(path, 0) > 0]
         return min(shares)

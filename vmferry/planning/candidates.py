@@ -12,18 +12,29 @@ from vmferry.model.vm import Vm
 from vmferry.planning.mode import choose_mode
 from vmferry.rules.case import Case
 from vmferry.rules.judge import Judge
-from vmferry.rules.room import memory_needed_kib
+from vmferry.rules.room import hugepage_pool, hugepages_needed_kib, memory_needed_kib
 from vmferry.rules.sharing import copies
 
 
 @dataclass(frozen=True)
 class Demand:
-    """What a VM takes on one destination from the start of its move; `disk` is (file system, bytes)."""
+    """What a VM takes on one destination from the start of its move; `disk` is (file system, bytes).
+
+    `memory_kib` is ordinary memory, `hugepages_kib` comes from the pool of pages of `page_kib`; that is None where the
+    destination's pools were not read, so nobody can say whether there is room (rule `hugepages-unread`).
+    """
 
     memory_kib: int
     vcpus: int
     copy_bytes: int
     disk: tuple[tuple[str, int], ...]
+    hugepages_kib: int = 0
+    page_kib: int | None = None
+
+    @property
+    def all_memory_kib(self) -> int:
+        """Ordinary memory and huge pages together."""
+        return self.memory_kib + self.hugepages_kib
 
 
 def demand_of(case: Case) -> Demand:
@@ -33,11 +44,17 @@ def demand_of(case: Case) -> Demand:
     for copy in files:
         if copy.filesystem is not None:
             disk[copy.filesystem] = disk.get(copy.filesystem, 0) + (copy.allocated_bytes or 0)
+    copy_bytes = sum(copy.allocated_bytes or 0 for copy in files)
+    if case.is_offline:
+        return Demand(0, 0, copy_bytes, tuple(sorted(disk.items())))
+    pool = hugepage_pool(case.dest.facts, case.vm) if case.vm.hugepages else None
     return Demand(
-        memory_kib=0 if case.is_offline else memory_needed_kib(case.vm),
-        vcpus=0 if case.is_offline else case.vm.vcpus,
-        copy_bytes=sum(copy.allocated_bytes or 0 for copy in files),
+        memory_kib=memory_needed_kib(case.vm),
+        vcpus=case.vm.vcpus,
+        copy_bytes=copy_bytes,
         disk=tuple(sorted(disk.items())),
+        hugepages_kib=hugepages_needed_kib(case.vm, case.dest.facts),
+        page_kib=pool.size_kib if pool is not None else None,
     )
 
 
@@ -60,7 +77,7 @@ class Candidate:
     def hardness(self) -> tuple[int, int, int, int, str, str]:
         """Sort key, hardest first: fewest feasible hosts, then most memory, vCPUs and bytes; then by name."""
         most = max(self.demands.values(), key=lambda d: d.copy_bytes, default=Demand(0, 0, 0, ()))
-        return (len(self.demands), -most.memory_kib, -most.vcpus, -most.copy_bytes, self.vm.name, self.key)
+        return (len(self.demands), -most.all_memory_kib, -most.vcpus, -most.copy_bytes, self.vm.name, self.key)
 
 
 def judge(rules: Judge, vm: Vm, source: str, dests: Sequence[str], asked: MigrationMode | None) -> Candidate:

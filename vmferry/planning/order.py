@@ -12,7 +12,7 @@ Placed = tuple[Candidate, str]
 def expected_bytes(candidate: Candidate, dest: str) -> int:
     """Return what the move sends, in bytes: the stand-in for its duration until moves are forecast."""
     demand = candidate.demands[dest]
-    return demand.memory_kib * 1024 + demand.copy_bytes
+    return demand.all_memory_kib * 1024 + demand.copy_bytes
 
 
 def order_moves(placed: Sequence[Placed]) -> tuple[Placed, ...]:

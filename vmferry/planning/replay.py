@@ -26,7 +26,7 @@ def replay(plan: EvacuationPlan) -> tuple[str, ...]:
     end, so what a plan puts on a host must fit at once.
     """
     checks = (_check_all_once, _check_order, _check_places, _check_facts, _check_rules, _check_memory,
-              _check_vcpus, _check_disk)  # fmt: skip
+              _check_hugepages, _check_vcpus, _check_disk)  # fmt: skip
     return tuple(problem for check in checks for problem in check(plan))
 
 
@@ -86,22 +86,41 @@ def _check_places(plan: EvacuationPlan) -> Iterator[str]:
             yield f"vm {move.vm} already moves in run {snapshot.open_runs[move.uuid]}"
 
 
+def _guest_kib(vm: Vm) -> int:
+    return vm.max_memory_kib if vm.max_memory_kib > vm.memory_kib else vm.memory_kib
+
+
 def _needs_kib(move: Move, vm: Vm) -> int:
+    """Return the ordinary memory that the move takes: all of it, or what QEMU takes beside huge pages."""
     if move.mode is MigrationMode.OFFLINE:
         return 0
-    guest = max(vm.memory_kib, vm.max_memory_kib)
-    return guest + _QEMU_KIB + int(guest * _QEMU_SHARE)
+    guest = _guest_kib(vm)
+    return (0 if vm.hugepages else guest) + _QEMU_KIB + int(guest * _QEMU_SHARE)
+
+
+def _needs_pages(move: Move, vm: Vm, facts: HostFacts) -> tuple[int, int]:
+    """Return (page size in KiB, pages); size 1 stands for pools that were not read and a guest that names no size."""
+    if move.mode is MigrationMode.OFFLINE or not vm.hugepages:
+        return 1, 0
+    sizes = {pool.size_kib: pool.free * pool.size_kib for pool in facts.hugepages or ()}
+    size = vm.hugepage_kib or max(sizes, key=lambda s: (sizes[s], s), default=1)
+    return size, (_guest_kib(vm) + size - 1) // size
 
 
 def _check_facts(plan: EvacuationPlan) -> Iterator[str]:
     """What a move says it takes is what its VM takes."""
     vms = _vms(plan)
     for move in plan.moves:
-        vm = vms.get(move.uuid)
-        if vm is None:
+        vm, facts = vms.get(move.uuid), plan.snapshot.facts(move.dest)
+        if vm is None or facts is None:
             continue
-        if abs(move.memory_kib - _needs_kib(move, vm)) > 1:
-            yield (f"vm {move.vm} takes {_needs_kib(move, vm)} KiB on {move.dest}, the plan says {move.memory_kib}")
+        size, pages = _needs_pages(move, vm, facts)
+        if move.hugepages_kib != size * pages:
+            yield (f"vm {move.vm} takes {size * pages} KiB of huge pages on {move.dest}, the plan says "
+                   f"{move.hugepages_kib}")  # fmt: skip
+        needed = _needs_kib(move, vm) + size * pages
+        if abs(move.memory_kib - needed) > 1:
+            yield f"vm {move.vm} takes {needed} KiB on {move.dest}, the plan says {move.memory_kib}"
         vcpus = 0 if move.mode is MigrationMode.OFFLINE else vm.vcpus
         if move.vcpus != vcpus:
             yield f"vm {move.vm} takes {vcpus} vCPUs on {move.dest}, the plan says {move.vcpus}"
@@ -136,6 +155,23 @@ def _check_memory(plan: EvacuationPlan) -> Iterator[str]:
             yield (f"{host.name} is over-committed: {taken // 1024} MiB of memory arrive, {free // 1024} MiB are free")
 
 
+def _check_hugepages(plan: EvacuationPlan) -> Iterator[str]:
+    """All guests on huge pages fit into the pools at once, where these were read."""
+    for host, facts, moves in _arrivals(plan):
+        if facts.hugepages is None:
+            continue
+        promised = plan.snapshot.reserved.get(host.name, Reservation()).hugepages_kib
+        free = {pool.size_kib: pool.free for pool in facts.hugepages}
+        taken: Counter[int] = Counter()
+        for move, vm in moves:
+            size, pages = _needs_pages(move, vm, facts)
+            taken[size] += pages
+        for size, pages in taken.items():
+            if pages and pages * size + promised > free.get(size, 0) * size:
+                yield (f"{host.name} is over-committed: {pages} pages of {size} KiB arrive, {free.get(size, 0)} are "
+                       f"free, {promised} KiB are promised")  # fmt: skip
+
+
 def _check_vcpus(plan: EvacuationPlan) -> Iterator[str]:
     for host, facts, moves in _arrivals(plan):
         there = sum(vm.vcpus for vm in facts.vms if vm.is_active)
@@ -158,10 +194,26 @@ def _check_disk(plan: EvacuationPlan) -> Iterator[str]:
             for directory, size in needed.items():
                 if directory:
                     taken[facts.storage_free_bytes[directory]] += size
+        promised = plan.snapshot.reserved.get(host.name, Reservation()).disk_bytes
         for free, size in taken.items():
-            if size > free:
-                where = ", ".join(sorted(d for d, f in facts.storage_free_bytes.items() if f == free))
-                yield f"{host.name} is over-committed: {size} bytes arrive in {where}, {free} are free"
+            there = sorted(d for d, f in facts.storage_free_bytes.items() if f == free)
+            kept = _promised(facts, promised, there)
+            if size and size + kept > free:
+                yield (f"{host.name} is over-committed: {size} bytes arrive in {', '.join(there)}, {free} are free, "
+                       f"{kept} promised")  # fmt: skip
+
+
+def _promised(facts: HostFacts, promised: dict[str, int], there: list[str]) -> int:
+    """Return the bytes that open runs may still write on the file system of the directories `there`.
+
+    A promise to a place below no directory that was read may lie on any file system.
+    """
+    kept, known = 0, {d.rstrip("/"): d for d in facts.storage_free_bytes}
+    for place, size in promised.items():
+        above = [place.rsplit("/", n)[0] for n in range(place.count("/") + 1)]
+        nearest = next((known[d] for d in above if d in known), None)
+        kept += size if nearest is None or nearest in there else 0
+    return kept
 
 
 def _copied(snapshot: FleetSnapshot, move: Move, vm: Vm) -> Counter[str]:

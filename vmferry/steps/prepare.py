@@ -6,16 +6,13 @@ import uuid
 from datetime import datetime
 
 from vmferry.domxml.read import parse_vm
+from vmferry.model.deadline import default_deadline_s
 from vmferry.model.host import Encryption, FleetSnapshot, Host
 from vmferry.model.migration import FileCopy, MigrationPlan, MigrationRequest
 from vmferry.model.vm import Vm
 from vmferry.planning.single import VmDecision
-from vmferry.rules.room import memory_needed_kib
+from vmferry.rules.room import hugepages_needed_kib, memory_needed_kib
 from vmferry.rules.sharing import copies
-
-# KubeVirt's completion timeout is 150 s per GiB; the base covers the handshakes of small VMs.
-_DEADLINE_BASE_S = 120.0
-_DEADLINE_S_PER_GIB = 150.0
 
 
 def new_run_id(now: datetime) -> str:
@@ -43,7 +40,7 @@ def make_plan(
     """Return the plan of one run; the decision's report must hold no blocker."""
     case, vm = decision.case, decision.vm
     source, dest = case.source.host, case.dest.host
-    deadline_s = move_timeout_s or _DEADLINE_BASE_S + _DEADLINE_S_PER_GIB * vm.memory_kib / 2**20
+    deadline_s = move_timeout_s or default_deadline_s(vm.memory_kib)
     return MigrationPlan(
         run=new_run_id(snapshot.taken_at),
         vm=vm.name,
@@ -58,7 +55,7 @@ def make_plan(
         memory_kib=vm.memory_kib,
         reserved_kib=memory_needed_kib(vm) if vm.is_active else 0,
         reserved_vcpus=vm.vcpus if vm.is_active else 0,
-        reserved_hugepages_kib=vm.memory_kib if vm.is_active and vm.hugepages else 0,
+        reserved_hugepages_kib=hugepages_needed_kib(vm, case.dest.facts) if vm.is_active else 0,
         changes=request.changes,
         given_xml=request.xml,
         given_persistent_xml=request.persistent_xml,

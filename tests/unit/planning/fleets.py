@@ -21,10 +21,12 @@ from tests.unit.builders import (
     build_uuid,
     build_vm,
 )
+from vmferry.model.facts import HugePages
 from vmferry.model.host import FleetSnapshot, Host, HostFacts, Reservation, Reserves, Unreachable
 from vmferry.model.vm import DomainState, Nic, Vm
 
 SOURCE = "source-example"
+PAGE_SIZES = (2048, 1 << 20)  # KiB
 
 
 @st.composite
@@ -36,6 +38,8 @@ def source_vms(draw: st.DrawFn, most: int = 10) -> tuple[Vm, ...]:
         size = draw(st.integers(1, 12)) * GIB_KIB // 2
         nics = (Nic(kind="bridge", source=draw(st.sampled_from(["br0", "br0", "br1"]))),)
         fields: dict[str, Any] = {"memory_kib": size, "vcpus": draw(st.integers(1, 6)), "nics": nics}
+        if draw(st.integers(0, 2)) == 0:
+            fields |= {"hugepages": True, "hugepage_kib": draw(st.sampled_from([None, *PAGE_SIZES]))}
         match draw(st.sampled_from(["running", "running", "paused", "off", "off-shared", "transient", "local"])):
             case "paused":
                 vms.append(build_vm(name, state=DomainState.PAUSED, state_reason="user", **fields))
@@ -65,8 +69,30 @@ def fleets(draw: st.DrawFn) -> FleetSnapshot:
     lost = [Unreachable(host=h.name, reason="no route") for h, facts in hosts if facts is None]
     closed = [build_cordon(name) for name in names if draw(st.integers(0, 5)) == 0]
     runs = {str(vm.uuid): "run-1" for vm in vms if draw(st.integers(0, 9)) == 0}
-    reserved = {name: Reservation(memory_kib=draw(st.integers(0, 4)) * GIB_KIB) for name in names}
+    reserved = {name: draw(_reservation()) for name in names}
     return build_snapshot(hosts, pairs=pairs, unreachable=lost, cordons=closed, open_runs=runs, reserved=reserved)
+
+
+@st.composite
+def _reservation(draw: st.DrawFn) -> Reservation:
+    """What open runs will take; copies go to a directory, one below it, or one that was not read."""
+    places = st.sampled_from([LOCAL, f"{LOCAL}/deep/er", "/var/lib/libvirt/qemu/nvram"])
+    return Reservation(
+        memory_kib=draw(st.integers(0, 4)) * GIB_KIB,
+        vcpus=draw(st.integers(0, 4)),
+        hugepages_kib=draw(st.sampled_from([0, 0, GIB_KIB, 3 * 1024])),
+        disk_bytes=draw(st.dictionaries(places, st.integers(0, 2 * GIB), max_size=2)),
+    )
+
+
+@st.composite
+def _pools(draw: st.DrawFn) -> tuple[HugePages, ...] | None:
+    """Not read, none, or some pages of one or two sizes."""
+    sizes = draw(st.sampled_from([None, (), PAGE_SIZES[:1], PAGE_SIZES[1:], PAGE_SIZES]))
+    if sizes is None:
+        return None
+    free = [draw(st.integers(0, 16)) * GIB_KIB // size for size in sizes]
+    return tuple(HugePages(size_kib=s, total=16 * GIB_KIB // s, free=f) for s, f in zip(sizes, free, strict=True))
 
 
 def _files(vms: tuple[Vm, ...], size: int) -> dict[str, Any]:
@@ -89,6 +115,7 @@ def _destination(draw: st.DrawFn, name: str) -> tuple[Host, HostFacts | None]:
         name,
         there,
         memory_available_kib=draw(st.integers(0, 24)) * GIB_KIB,
+        hugepages=draw(_pools()),
         bridges=draw(st.sampled_from([("br0",), ("br0", "br1")])),
         storage_free_bytes={IMAGES: 100 * GIB, LOCAL: draw(st.integers(0, 10)) * GIB},
     )

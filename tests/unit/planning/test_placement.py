@@ -28,9 +28,10 @@ from tests.unit.builders import (
 from tests.unit.planning.fleets import SOURCE, fleets
 from vmferry.errors import InvalidInput
 from vmferry.model.evacuation import EvacuationPlan, EvacuationRequest
+from vmferry.model.facts import HugePages
 from vmferry.model.host import FleetSnapshot, Reservation, Unreachable
 from vmferry.model.migration import MigrationMode
-from vmferry.model.vm import Nic
+from vmferry.model.vm import Nic, Vm
 from vmferry.planning.placement import plan_evacuation
 from vmferry.planning.replay import replay
 from vmferry.rules.room import memory_needed_kib
@@ -72,9 +73,74 @@ def test_no_host_is_over_committed(snapshot: FleetSnapshot) -> None:
     made = plan_evacuation(snapshot, ASK)
     for facts in snapshot.hosts:
         moves = [move for move in made.moves if move.dest == facts.name]
-        reserved = snapshot.reserved.get(facts.name, Reservation()).memory_kib
-        assert sum(m.memory_kib for m in moves) <= max(0, facts.memory_available_kib - reserved)
-        assert sum(m.copy_bytes for m in moves) <= facts.storage_free_bytes[LOCAL]
+        reserved = snapshot.reserved.get(facts.name, Reservation())
+        ordinary = sum(m.memory_kib - m.hugepages_kib for m in moves)
+        assert ordinary <= max(0, facts.memory_available_kib - reserved.memory_kib)
+        # every place of a promise drawn lies on the file system of LOCAL, or may lie there
+        kept = sum(reserved.disk_bytes.values())
+        assert sum(m.copy_bytes for m in moves) <= max(0, facts.storage_free_bytes[LOCAL] - kept)
+
+
+@given(fleets())
+@settings(max_examples=150, deadline=None)
+def test_no_pool_of_huge_pages_is_over_committed(snapshot: FleetSnapshot) -> None:
+    vms = {str(vm.uuid): vm for facts in snapshot.hosts for vm in facts.vms}
+    made = plan_evacuation(snapshot, ASK)
+    for facts in snapshot.hosts:
+        pages = [move for move in made.moves if move.dest == facts.name and move.hugepages_kib]
+        if facts.hugepages is None or not pages:
+            continue
+        kept = snapshot.reserved.get(facts.name, Reservation()).hugepages_kib
+        free = {pool.size_kib: pool.free_kib - kept for pool in facts.hugepages}
+        for size, room in free.items():
+            named = [move for move in pages if vms[move.uuid].hugepage_kib == size]
+            assert sum(move.hugepages_kib for move in named) <= max(0, room)
+        # whatever pool the others take: all of them together are no more than there is
+        assert sum(move.hugepages_kib for move in pages) <= sum(room for room in free.values() if room > 0)
+
+
+def on_pages(name: str, **fields: Any) -> Vm:
+    return build_vm(name, memory_kib=4 * GIB_KIB, hugepages=True, **fields)
+
+
+def with_pools(vms: list[Vm], *pools: HugePages, **fields: Any) -> FleetSnapshot:
+    """dest-1 with these pools and little memory besides."""
+    facts = build_facts("dest-1", hugepages=pools, memory_available_kib=GIB_KIB)
+    hosts = [(build_host(SOURCE), build_facts(SOURCE, vms)), (build_host("dest-1"), facts)]
+    return build_snapshot(hosts, **fields)
+
+
+def test_guests_on_huge_pages_share_a_pool_and_not_the_memory() -> None:
+    """Two of 4 GiB fit into 8 GiB of pages beside 1 GiB of memory, the third is told what is short."""
+    pool = HugePages(size_kib=2048, total=6144, free=4096 + 1024)
+    made = plan(with_pools([on_pages(f"vm-{n}") for n in range(3)], pool))
+    assert [move.hugepages_kib for move in made.moves] == [4 * GIB_KIB, 4 * GIB_KIB]
+    assert "has 2048 MiB of 2048 KiB pages, needs 4096 MiB" in made.stranded[0].summary()
+    assert replay(made) == ()
+
+
+def test_each_page_size_is_a_pool_of_its_own() -> None:
+    pools = [HugePages(size_kib=2048, total=2048, free=2048), HugePages(size_kib=GIB_KIB, total=4, free=4)]
+    vms = [on_pages("small", hugepage_kib=2048), on_pages("large", hugepage_kib=GIB_KIB)]
+    assert plan(with_pools(vms, *pools)).stranded == ()
+    assert len(plan(with_pools([*vms, on_pages("more", hugepage_kib=2048)], *pools)).stranded) == 1
+
+
+def test_the_move_of_a_guest_on_huge_pages_counts_as_long_as_its_memory() -> None:
+    pool = HugePages(size_kib=2048, total=2048, free=2048)
+    snapshot = with_pools([build_vm("small", memory_kib=GIB_KIB // 2), on_pages("large")], pool)
+    assert [move.vm for move in plan(snapshot).moves] == ["large", "small"]
+
+
+def test_bytes_that_open_runs_will_write_are_not_given_away() -> None:
+    facts = build_facts("dest-1", storage_free_bytes={LOCAL: 3 * GIB})
+    hosts = [(build_host(SOURCE), build_facts(SOURCE, [build_off_vm("a"), build_off_vm("b")])),
+             (build_host("dest-1"), facts)]  # fmt: skip
+    kept = {"dest-1": Reservation(disk_bytes={f"{LOCAL}/other": 2 * GIB})}
+    assert plan(build_snapshot(hosts)).stranded == ()
+    made = plan(build_snapshot(hosts, reserved=kept))
+    assert len(made.moves) == 1
+    assert replay(made) == ()
 
 
 @given(fleets(), st.randoms(use_true_random=False))

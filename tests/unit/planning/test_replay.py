@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.unit.builders import GIB_KIB, IMAGES, build_cordon, build_fleet, build_off_vm, build_uuid, build_vm
+from tests.unit.builders import GIB, GIB_KIB, IMAGES, build_cordon, build_fleet, build_off_vm, build_uuid, build_vm
 from tests.unit.planning.fleets import SOURCE
 from vmferry.model.evacuation import EvacuationPlan, EvacuationRequest, Move
+from vmferry.model.facts import HugePages
 from vmferry.model.host import FleetSnapshot, HostFacts, Reservation, Unreachable
 from vmferry.model.migration import MigrationMode
 from vmferry.planning import replay as replay_module
@@ -17,6 +19,7 @@ from vmferry.planning.placement import plan_evacuation
 from vmferry.planning.replay import replay
 
 Defect = Callable[[EvacuationPlan], EvacuationPlan]
+PAGES = HugePages(size_kib=2048, total=4096, free=4096)
 
 
 def good_plan() -> EvacuationPlan:
@@ -25,8 +28,12 @@ def good_plan() -> EvacuationPlan:
         build_vm("b"),
         build_off_vm("c"),
         build_vm("d", snapshots=1),
+        build_vm("e", hugepages=True, hugepage_kib=2048),
+        build_vm("f", hugepages=True),
     ]
-    return plan_evacuation(build_fleet(vms), EvacuationRequest(host=SOURCE))
+    made = build_fleet(vms)
+    hosts = tuple(facts.model_copy(update={"hugepages": (PAGES,)}) for facts in made.hosts)
+    return plan_evacuation(made.model_copy(update={"hosts": hosts}), EvacuationRequest(host=SOURCE))
 
 
 def move_of(made: EvacuationPlan, vm: str) -> Move:
@@ -64,6 +71,17 @@ def all_copies_on_one(made: EvacuationPlan) -> EvacuationPlan:
 
 def few_cpus(made: EvacuationPlan) -> EvacuationPlan:
     return with_facts(gathered(made), cpus=0)
+
+
+def all_pages_on_one(made: EvacuationPlan) -> EvacuationPlan:
+    """Both guests on huge pages on a host that has pages for either."""
+    for vm in ("e", "f"):
+        made = with_move(made, vm, dest="dest-1")
+    return with_facts(made, hugepages=(PAGES.model_copy(update={"free": 2047}),))
+
+
+def promised(made: EvacuationPlan, **fields: Any) -> EvacuationPlan:
+    return with_snapshot(made, reserved={f"dest-{n}": Reservation(**fields) for n in (1, 2)})
 
 
 DEFECTS: dict[str, tuple[Defect, str]] = {
@@ -108,6 +126,22 @@ DEFECTS: dict[str, tuple[Defect, str]] = {
     "reserved memory ignored": (
         lambda p: with_snapshot(p, reserved={f"dest-{n}": Reservation(memory_kib=63 * GIB_KIB) for n in (1, 2)}),
         "of memory arrive, 1024 MiB are free",
+    ),
+    "huge pages understated": (lambda p: with_move(p, "e", hugepages_kib=0), "the plan says 0"),
+    "huge pages for a guest without": (lambda p: with_move(p, "a", hugepages_kib=2048), "the plan says 2048"),
+    "too many huge pages on one host": (all_pages_on_one, "2048 pages of 2048 KiB arrive, 2047 are free"),
+    "reserved huge pages ignored": (
+        lambda p: promised(p, hugepages_kib=PAGES.free_kib),
+        f"are free, {PAGES.free_kib} KiB are promised",
+    ),
+    "a pool that is gone": (lambda p: with_facts(p, hugepages=()), "0 are free"),
+    "reserved disk ignored": (
+        lambda p: promised(p, disk_bytes={"/srv/local/deep/er": 100 * GIB}),
+        f"{100 * GIB} promised",
+    ),
+    "disk reserved at a place that was not read": (
+        lambda p: promised(p, disk_bytes={"/elsewhere": 100 * GIB}),
+        f"{100 * GIB} promised",
     ),
     "a rule blocks": (lambda p: with_facts(p, bridges=()), "rule bridge-missing blocks"),
     "the wrong mode": (lambda p: with_move(p, "a", mode=MigrationMode.OFFLINE), "rule mode-state blocks"),
