@@ -8,7 +8,7 @@ import pytest
 from prefect.client.schemas.objects import State
 
 from flows.migrate_vm import migrate_vm
-from tests.flows.prefect_side import PrefectServer, run_id
+from tests.prefect_side import PrefectServer, run_id
 from tests.flows.yard import Yard
 from vmferry.adapters.simulated import LOCAL, Blow
 from vmferry.model.journal import Mark, RunState
@@ -78,7 +78,7 @@ def test_a_dry_run_touches_nothing(yard: Yard) -> None:
 
 def test_a_blocked_move_fails_with_every_reason_and_touches_nothing(yard: Yard) -> None:
     yard.add_local("wanderer1", DomainState.RUNNING)
-    yard.fleet.hosts["kvm2"].bridges.clear()
+    yard.fleet.remove_link("kvm2", "br0")
     state = migrate(yard)
     assert state.is_failed()
     assert "br0" in str(state.message) and LOCAL in str(state.message)

@@ -77,8 +77,7 @@ class Yard:
 
     def writes(self) -> tuple[str, ...]:
         """Return everything that changed something, except the markers that prove shared storage and go again."""
-        touched = [o for o in self.fleet.log if o.is_write and o.op != "make_marker"]
-        return tuple(o.title for o in touched if ".vmferry-marker-" not in o.subject)
+        return tuple(o.title for o in self.fleet.log if o.is_write and not _is_marking(o))
 
     def files(self) -> dict[str, tuple[str, ...]]:
         """Return the paths of all files per host."""
@@ -108,3 +107,9 @@ class Yard:
         """Whether no VM ever ran twice or was lost, and no file was lost, except by an injected fault."""
         assert [problem.words() for problem in self.fleet.problems()] == []
         return True
+
+
+def _is_marking(operation: Operation) -> bool:
+    """Whether files came or went that are named as markers are, and no others."""
+    paths = operation.subject.split(",")
+    return operation.op in ("make_markers", "remove_markers") and all(".vmferry-marker-" in path for path in paths)

@@ -3,8 +3,10 @@
 The contract suite (`tests/contract`) runs the same tests against it and against real libvirt.
 """
 
+from vmferry.adapters.simulated.building import LOCAL, SHARED
 from vmferry.adapters.simulated.faults import Blow, Fault, Operation, SimulatedCrash
-from vmferry.adapters.simulated.fleet import LOCAL, SHARED, SimulatedFleet, SimulatedWorld, host_entry
+from vmferry.adapters.simulated.files import FileSpace
+from vmferry.adapters.simulated.fleet import SimulatedFleet, SimulatedWorld, host_entry
 from vmferry.adapters.simulated.hypervisor import SimulatedHypervisor
 from vmferry.adapters.simulated.state import CLIENT
 from vmferry.adapters.simulated.tools import SimulatedTools
@@ -16,6 +18,7 @@ __all__ = [
     "SHARED",
     "Blow",
     "Fault",
+    "FileSpace",
     "Harm",
     "Operation",
     "Problem",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from functools import lru_cache
 
 from vmferry.adapters.simulated.state import SimDomain, SimHost
 from vmferry.domxml.read import parse_vm
@@ -26,21 +27,34 @@ def host_facts(host: SimHost, now: datetime) -> HostFacts:
         memory_total_kib=host.memory_total_kib,
         memory_available_kib=host.memory_available_kib(),
         networks=tuple(sorted(host.networks)),
+        pools=host.offer.pools,
+        hugepages=host.offer.hugepages,
+        firmware=host.offer.firmware,
+        cpu=host.offer.cpu,
         vms=tuple(_vm(domain) for domain in sorted(host.domains.values(), key=lambda d: d.name)),
         read_at=now,
     )
 
 
 def _vm(domain: SimDomain) -> Vm:
-    vm = parse_vm(
-        domain.xml(),
-        state=domain.state,
-        state_reason=domain.reason,
-        is_persistent=domain.persistent_xml is not None,
-        is_autostart=domain.is_autostart,
-        has_managed_save=domain.has_managed_save,
-        snapshots=domain.snapshots,
-        checkpoints=domain.checkpoints,
-        has_active_job=domain.job is not None,
+    return _parsed(domain.xml()).model_copy(
+        update={
+            "name": domain.name,
+            "uuid": domain.uuid,
+            "memory_kib": domain.memory_kib,
+            "state": domain.state,
+            "state_reason": domain.reason,
+            "is_persistent": domain.persistent_xml is not None,
+            "is_autostart": domain.is_autostart,
+            "has_managed_save": domain.has_managed_save,
+            "snapshots": domain.snapshots,
+            "checkpoints": domain.checkpoints,
+            "has_active_job": domain.job is not None,
+        }
     )
-    return vm.model_copy(update={"name": domain.name, "uuid": domain.uuid, "memory_kib": domain.memory_kib})
+
+
+@lru_cache(maxsize=8192)
+def _parsed(xml: str) -> Vm:
+    """Parse a domain XML once: a large fleet is read many times, and its XML rarely changes."""
+    return parse_vm(xml)

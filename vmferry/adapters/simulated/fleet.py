@@ -4,29 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from uuid import UUID, uuid5
+from uuid import UUID
 
+from vmferry.adapters.simulated.building import LOCAL, SHARED, Building
 from vmferry.adapters.simulated.faults import Fault, Operation, faults_at
 from vmferry.adapters.simulated.ground import Ground
 from vmferry.adapters.simulated.hypervisor import SimulatedHypervisor
 from vmferry.adapters.simulated.journal import GatedJournal
-from vmferry.adapters.simulated.state import GIB, FileSpace, SimDomain, SimFile, SimHost
-from vmferry.adapters.simulated.texts import read_text, write_text
+from vmferry.adapters.simulated.state import SimDomain
 from vmferry.adapters.simulated.tools import SimulatedTools
 from vmferry.adapters.simulated.watch import Harm, Problem
 from vmferry.model.host import Host, Inventory, SshAddress, Storage
-from vmferry.model.vm import DomainState
 from vmferry.ports import Clock, HostTools, Hypervisor, Journal
-
-SHARED = "/srv/shared"
-LOCAL = "/var/lib/libvirt/images"
-_NAMESPACE = UUID("0e5a3f5e-4b8e-4f64-8b0e-1d2c3b4a5f60")
-_MACHINES = {
-    "pc": "pc-i440fx-7.2",
-    "pc-i440fx-7.2": "pc-i440fx-7.2",
-    "q35": "pc-q35-7.2",
-    "pc-q35-7.2": "pc-q35-7.2",
-}
 
 
 class SimulatedClock:
@@ -65,89 +54,16 @@ class SimulatedWorld:
         """Nothing is open."""
 
 
-class SimulatedFleet(Ground):
+class SimulatedFleet(Building):
     """Hosts with domains and files, their own clock, faults on demand, a recorder of broken invariants."""
 
     def __init__(self, inventory: Inventory, *, memory_mib: int = 16384, cpus: int = 16) -> None:
-        super().__init__()
-        self.inventory = inventory
-        self._ran: set[UUID] = set()
-        shared: dict[str, FileSpace] = {}
-        for entry in inventory.hosts:
-            host = SimHost(entry=entry, memory_total_kib=memory_mib * 1024, cpus=cpus, machines=dict(_MACHINES))
-            host.bridges, host.networks = {"br0"}, {"default"}
-            host.mounts["/"] = FileSpace(name=f"{entry.name}:/")
-            for place in entry.storage:
-                own = FileSpace(name=f"{entry.name}:{place.path}")
-                host.mounts[place.path] = own
-                if place.shared is not None:
-                    group = FileSpace(name=place.shared, is_shared=True, has_locks=place.locks)
-                    host.mounts[place.path] = shared.setdefault(place.shared, group)
-            self.hosts[entry.name] = host
+        super().__init__(inventory, memory_mib=memory_mib, cpus=cpus)
 
     @classmethod
     def of(cls, *names: str, memory_mib: int = 16384, cpus: int = 16) -> SimulatedFleet:
         """Return a fleet of hosts that share SHARED and have LOCAL each for itself."""
         return cls(Inventory(hosts=tuple(host_entry(name) for name in names)), memory_mib=memory_mib, cpus=cpus)
-
-    # building
-
-    def add_vm(
-        self,
-        host: str,
-        name: str,
-        *,
-        memory_mib: int = 1024,
-        disks: Sequence[str] | None = None,
-        state: DomainState = DomainState.RUNNING,
-        reason: str = "",
-        is_persistent: bool = True,
-        is_autostart: bool = False,
-        bridge: str | None = "br0",
-        xml: str | None = None,
-    ) -> UUID:
-        """Put a VM on a host; `disks` None means one image below SHARED; missing images are made."""
-        where = self.hosts[host]
-        paths = (f"{SHARED}/{name}.qcow2",) if disks is None else tuple(disks)
-        written = write_text(name, uuid5(_NAMESPACE, name), memory_mib * 1024, disks=paths, bridge=bridge)
-        text = read_text(xml or written)
-        with self.lock:
-            for path in text.disks:
-                if where.file(path) is None:
-                    self.add_file(host, path)
-            domain = SimDomain(name=text.name, uuid=text.uuid, memory_kib=text.memory_kib, is_autostart=is_autostart)
-            domain.persistent_xml = (xml or written) if is_persistent else None
-            domain.state, domain.reason = state, reason or _REASONS.get(state, "")
-            if domain.is_active:
-                domain.live_xml, domain.id = xml or written, where.give_id()
-            where.domains[text.uuid] = domain
-            if domain.is_on_cpu:
-                self._ran.add(text.uuid)
-            self.watch.look(text.uuid)
-        return text.uuid
-
-    def add_file(
-        self,
-        host: str,
-        path: str,
-        content: bytes | None = None,
-        *,
-        size_bytes: int | None = None,
-        allocated_bytes: int | None = None,
-    ) -> None:
-        """Put a file on a host; without content it is a sparse 10 GiB image of its own, 1 GiB allocated."""
-        body = f"{host}:{path}".encode() if content is None else content
-        size = size_bytes if size_bytes is not None else (10 * GIB if content is None else len(body))
-        used = allocated_bytes if allocated_bytes is not None else (min(size, GIB) if content is None else size)
-        is_block = path.startswith("/dev/")
-        with self.lock:
-            self.hosts[host].put(path, SimFile(body, size, used, is_block=is_block))
-
-    def mount(self, host: str, path: str, space: FileSpace | None = None) -> FileSpace:
-        """Mount a file system, a private one by default: what the inventory says may be a lie."""
-        made = space or FileSpace(name=f"{host}:{path}")
-        self.hosts[host].mounts[path] = made
-        return made
 
     # working
 
@@ -213,9 +129,6 @@ class SimulatedFleet(Ground):
     def problems(self) -> tuple[Problem, ...]:
         """Return the broken invariants that no injected fault explains; a double run is never explained."""
         return tuple(p for p in self.watch.incidents if not p.cause or p.harm is Harm.DOUBLE_RUN)
-
-
-_REASONS = {DomainState.RUNNING: "booted", DomainState.PAUSED: "user", DomainState.SHUTOFF: "shutdown"}
 
 
 def host_entry(name: str, *, storage: Sequence[Storage] | None = None) -> Host:

@@ -25,6 +25,7 @@ class Ground:
         self.seconds = 0.0
         self.lock = threading.RLock()
         self.links_down: set[frozenset[str]] = set()
+        self.path_mtus: dict[frozenset[str], int] = {}
         self.daemon_starts: dict[str, int] = {}
         self.gate = Gate(self.now, self._strike)
         self.watch = Watch(self.hosts, self.now, self._during)
@@ -62,6 +63,10 @@ class Ground:
         """Whether packets pass between two machines that have power."""
         ends = [self.hosts[name] for name in (one, other) if name != CLIENT]
         return frozenset((one, other)) not in self.links_down and all(host.is_powered for host in ends)
+
+    def path_mtu(self, one: str, other: str) -> int:
+        """Return the size of the largest packet that passes between two hosts."""
+        return self.path_mtus.get(frozenset((one, other)), 1 << 16)
 
     def reach(self, name: str, *, libvirt: bool) -> SimHost:
         """Return a host that answers vmferry; raises HostUnreachable after the time that takes."""

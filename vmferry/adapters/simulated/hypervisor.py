@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from uuid import UUID
 
 from vmferry.adapters.simulated.facts import host_facts
 from vmferry.adapters.simulated.faults import Blow
 from vmferry.adapters.simulated.migration import SimulatedMigration
+from vmferry.adapters.simulated.offer import compare_cpu
 from vmferry.adapters.simulated.state import SimDomain, SimHost
 from vmferry.adapters.simulated.texts import read_text
 from vmferry.errors import HostBusy, OutcomeUnknown, PermanentError, VmferryError
+from vmferry.model.facts import CpuVerdict, GuestCpu
 from vmferry.model.host import HostFacts
 from vmferry.model.sighting import Sighting
 from vmferry.model.vm import DomainState
@@ -25,6 +28,14 @@ class SimulatedHypervisor(SimulatedMigration):
     def read_host(self) -> HostFacts:
         """Read the host and its domains."""
         return self._ask("read_host", "", lambda host: host_facts(host, self._ground.now()), is_write=False)
+
+    def compare_cpus(self, cpus: Sequence[GuestCpu]) -> dict[str, CpuVerdict]:
+        """Tell of each guest CPU whether this host can run it."""
+
+        def compare(host: SimHost) -> dict[str, CpuVerdict]:
+            return {cpu.key: compare_cpu(host.offer, cpu) for cpu in cpus}
+
+        return self._ask("compare_cpus", "", compare, is_write=False)
 
     def look(self, uuid: UUID) -> Sighting:
         """Tell how the VM stands here; never raises."""

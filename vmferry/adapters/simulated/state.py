@@ -1,54 +1,19 @@
-"""What a simulated host holds: domains, files, mounts; mutable, private to the simulated fleet."""
+"""What a simulated host holds: domains, mounts, network devices; mutable, private to the simulated fleet."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from hashlib import blake2b
-from itertools import count
-from pathlib import PurePosixPath
+import posixpath
+from dataclasses import dataclass, field
 from uuid import UUID, uuid5
 
+from vmferry.adapters.simulated.files import FileSpace, SimFile
+from vmferry.adapters.simulated.offer import Offer
+from vmferry.model.facts import SystemFacts
 from vmferry.model.host import Host
 from vmferry.model.vm import DomainState
 
-GIB = 1024**3
 CLIENT = "vmferry"  # the machine that vmferry runs on, as one end of a link
-_inodes = count(1000)
 _NAMESPACE = UUID("5d0f0f5e-6f0e-4c57-9b0c-2a4f5d3a7c11")
-
-
-@dataclass
-class SimFile:
-    """A file; `content` stands for the bytes, whatever `size_bytes` says."""
-
-    content: bytes
-    size_bytes: int
-    allocated_bytes: int
-    is_block: bool = False
-    is_marker: bool = False
-    is_whole: bool = True  # False: a copy that broke off
-    is_copy: bool = False  # made by copy_file
-    inode: int = field(default_factory=lambda: next(_inodes))
-
-    def digest(self) -> str:
-        """Return the BLAKE2b digest of the content and the size."""
-        return blake2b(self.content + str(self.size_bytes).encode(), digest_size=32).hexdigest()
-
-
-@dataclass
-class FileSpace:
-    """One file system; a shared group is one space mounted by several hosts."""
-
-    name: str
-    is_shared: bool = False
-    has_locks: bool = True
-    capacity_bytes: int = 1024 * GIB
-    files: dict[str, SimFile] = field(default_factory=dict)
-    directories: set[str] = field(default_factory=set)
-
-    def free_bytes(self) -> int:
-        """Return the capacity that no file has allocated."""
-        return self.capacity_bytes - sum(f.allocated_bytes for f in self.files.values())
 
 
 @dataclass
@@ -96,10 +61,13 @@ class SimHost:
     arch: str = "x86_64"
     domain_types: tuple[str, ...] = ("qemu", "kvm")
     machines: dict[str, str] = field(default_factory=dict)  # name → canonical
-    bridges: set[str] = field(default_factory=set)
     networks: set[str] = field(default_factory=set)
+    offer: Offer = field(default_factory=Offer)
+    system: SystemFacts = field(default_factory=SystemFacts)  # reading adds mounts and what libvirtd does now
+    segments: dict[str, str] = field(default_factory=dict)  # network device → layer-2 network, where names differ
+    filtered_ports: set[int] = field(default_factory=set)
     domains: dict[UUID, SimDomain] = field(default_factory=dict)
-    mounts: dict[str, FileSpace] = field(default_factory=dict)
+    mounts: dict[str, FileSpace] = field(default_factory=dict)  # "/" is always there
     is_powered: bool = True
     is_libvirtd_up: bool = True
     next_id: int = 1
@@ -114,6 +82,15 @@ class SimHost:
         """A host UUID that depends on the name only."""
         return uuid5(_NAMESPACE, self.name)
 
+    @property
+    def bridges(self) -> tuple[str, ...]:
+        """The names of its bridges."""
+        return tuple(link.name for link in self.system.links if link.kind in ("bridge", "openvswitch"))
+
+    def segment(self, link: str) -> str:
+        """Return the layer-2 network of a network device: one per name, unless it was put elsewhere."""
+        return self.segments.get(link, link)
+
     def memory_available_kib(self) -> int:
         """Return the memory that no active domain has; never below zero."""
         return max(0, self.memory_total_kib - self.memory_taken_kib())
@@ -122,14 +99,17 @@ class SimHost:
         """Return the memory of the active domains."""
         return sum(d.memory_kib for d in self.domains.values() if d.is_active)
 
+    def mount_point(self, path: str) -> str:
+        """Return the mount point nearest above `path`."""
+        point = _absolute(path)
+        while point not in self.mounts:
+            point = posixpath.dirname(point)
+        return point
+
     def locate(self, path: str) -> tuple[FileSpace, str]:
-        """Return the space mounted nearest above `path`, and the path inside it."""
-        pure = PurePosixPath(path)
-        for parent in (pure, *pure.parents):
-            space = self.mounts.get(str(parent))
-            if space is not None:
-                return space, str(pure.relative_to(parent))
-        raise KeyError(path)
+        """Return the space mounted nearest above `path`, and the path inside it, "." for all of it."""
+        point = self.mount_point(path)
+        return self.mounts[point], _absolute(path)[len(point) :].strip("/") or "."
 
     def file(self, path: str) -> SimFile | None:
         """Return the file at `path`."""
@@ -140,16 +120,16 @@ class SimHost:
         """Store a file and make its directory."""
         space, inner = self.locate(path)
         space.files[inner] = file
-        space.directories.add(str(PurePosixPath(inner).parent))
+        space.directories.add(posixpath.dirname(inner) or ".")
 
     def take(self, path: str) -> SimFile | None:
         """Remove and return the file at `path`."""
         space, inner = self.locate(path)
-        parent = PurePosixPath(inner).parent
+        parent = posixpath.dirname(inner)
         file = space.files.pop(inner, None)
-        is_empty = not any(PurePosixPath(other).parent == parent for other in space.files)
-        if is_empty and parent.name.startswith(".vmferry-"):
-            space.directories.discard(str(parent))
+        is_staging = posixpath.basename(parent).startswith(".vmferry-")
+        if is_staging and not any(posixpath.dirname(other) == parent for other in space.files):
+            space.directories.discard(parent)
         return file
 
     def has_directory(self, path: str) -> bool:
@@ -170,10 +150,5 @@ class SimHost:
             self.domains.pop(domain.uuid, None)
 
 
-def copy_of(file: SimFile, *, is_whole: bool) -> SimFile:
-    """Return what a sparse copy of `file` makes: all of it, or the half that fitted."""
-    made = replace(file, is_copy=True, is_block=False, inode=next(_inodes))
-    if is_whole:
-        return made
-    half = file.allocated_bytes // 2
-    return replace(made, is_whole=False, allocated_bytes=half, content=b"half " + file.content)
+def _absolute(path: str) -> str:
+    return posixpath.normpath(posixpath.join("/", path))

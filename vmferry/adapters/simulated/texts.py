@@ -68,7 +68,7 @@ def write_text(
     bridge: str | None = None,
     vcpus: int = 1,
 ) -> str:
-    """Write a domain XML; paths below /dev become block disks."""
+    """Write the XML of a domain with a CPU that the default host can run; paths below /dev become block disks."""
     devices = "".join(_disk(path, index) for index, path in enumerate(disks))
     if bridge is not None:
         devices += f"<interface type='bridge'><source bridge='{bridge}'/><model type='virtio'/></interface>"
@@ -77,6 +77,7 @@ def write_text(
         f"<memory unit='KiB'>{memory_kib}</memory><currentMemory unit='KiB'>{memory_kib}</currentMemory>"
         f"<vcpu placement='static'>{vcpus}</vcpu>"
         "<os><type arch='x86_64' machine='pc-i440fx-7.2'>hvm</type></os>"
+        "<cpu mode='custom' match='exact' check='partial'><model fallback='allow'>EPYC</model></cpu>"
         f"<devices><emulator>/usr/bin/qemu-system-x86_64</emulator>{devices}</devices></domain>"
     )
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Callable, Sequence
-from pathlib import PurePosixPath
 from typing import TypeVar
 
+from vmferry.adapters.simulated.files import SimFile, copy_of
 from vmferry.adapters.simulated.port import CALL_S, SimulatedPort
-from vmferry.adapters.simulated.state import SimFile, SimHost, copy_of
+from vmferry.adapters.simulated.probes import probe
+from vmferry.adapters.simulated.state import SimHost
+from vmferry.adapters.simulated.system import read_system
 from vmferry.errors import CopyFailed, HostUnreachable, NotFound, PermanentError, TransientError
-from vmferry.model.facts import FileFacts, Reach
+from vmferry.model.facts import FileFacts, Peer, PeerReach, StoredFile, SystemFacts
 from vmferry.model.host import Host
 from vmferry.model.sighting import ListedDomain
 
@@ -24,27 +27,17 @@ class SimulatedTools(SimulatedPort):
 
     # reads
 
-    def ping(self, address: str) -> Reach:
-        """Ping `address` from this host."""
+    def read_system(self) -> SystemFacts:
+        """Read what the host's own system says."""
+        return self._ask("read_system", "", read_system, is_write=False)
 
-        def ping(host: SimHost) -> Reach:
-            peers = [h for h in self._ground.hosts.values() if address in _addresses(h)]
-            if peers and self._ground.is_linked(host.name, peers[0].name):
-                return Reach(is_ok=True)
-            return Reach(is_ok=False, detail=f"{address}: 100% packet loss")
+    def probe_peers(self, peers: Sequence[Peer]) -> dict[str, PeerReach]:
+        """Try every peer from this host."""
 
-        return self._ask("ping", address, ping, is_write=False)
+        def probed(host: SimHost) -> dict[str, PeerReach]:
+            return {peer.host: probe(self._ground, host, peer) for peer in peers}
 
-    def reach_libvirt(self, uri: str) -> Reach:
-        """Open `uri` from this host."""
-
-        def reach(host: SimHost) -> Reach:
-            peers = [h for h in self._ground.hosts.values() if uri in (h.entry.peer_uri, h.entry.uri)]
-            if peers and self._ground.is_linked(host.name, peers[0].name) and peers[0].is_libvirtd_up:
-                return Reach(is_ok=True)
-            return Reach(is_ok=False, detail=f"failed to connect to {uri}")
-
-        return self._ask("reach_libvirt", uri, reach, is_write=False)
+        return self._ask("probe_peers", ",".join(peer.host for peer in peers), probed, is_write=False)
 
     def virsh_list(self) -> tuple[ListedDomain, ...]:
         """Return `virsh list --all`."""
@@ -56,10 +49,6 @@ class SimulatedTools(SimulatedPort):
             return tuple(ListedDomain(id=d.id, name=d.name, state=str(d.state)) for d in domains)
 
         return self._ask("virsh_list", "", listed, is_write=False)
-
-    def bridges(self) -> tuple[str, ...]:
-        """Return the host's bridges."""
-        return self._ask("bridges", "", lambda host: tuple(sorted(host.bridges)), is_write=False)
 
     def free_bytes(self, paths: Sequence[str]) -> dict[str, int]:
         """Return the free bytes under each directory that exists."""
@@ -73,9 +62,21 @@ class SimulatedTools(SimulatedPort):
         """Return the facts of those paths that exist."""
 
         def stat(host: SimHost) -> dict[str, FileFacts]:
-            return {path: _facts(path, file) for path in paths if (file := host.file(path)) is not None}
+            return {path: file.facts(path) for path in paths if (file := host.file(path)) is not None}
 
         return self._ask("stat_files", ",".join(paths), stat, is_write=False)
+
+    def list_files(self, directories: Sequence[str]) -> tuple[StoredFile, ...]:
+        """Return the regular files below each directory that exists; markers are not files to speak of."""
+
+        def listed(host: SimHost) -> tuple[StoredFile, ...]:
+            found: dict[str, StoredFile] = {}
+            for directory in directories:
+                space, inner = host.locate(directory)
+                found |= {file.path: file for file in space.stored(inner, host.mount_point(directory))}
+            return tuple(found[path] for path in sorted(found))
+
+        return self._ask("list_files", ",".join(directories), listed, is_write=False)
 
     def checksum(self, path: str) -> str:
         """Return the digest of a file's content."""
@@ -83,25 +84,33 @@ class SimulatedTools(SimulatedPort):
 
     # writes
 
-    def make_marker(self, directory: str, name: str) -> bool:
-        """Make an empty file; False when the directory is missing."""
+    def make_markers(self, directories: Sequence[str], name: str) -> tuple[str, ...]:
+        """Make an empty file in each directory that exists and can be written."""
 
-        def make(host: SimHost) -> bool:
-            if not host.has_directory(directory):
-                return False
-            path = f"{directory.rstrip('/')}/{name}"
-            if host.file(path) is None:
-                host.put(path, SimFile(b"", 0, 0, is_marker=True))
-            return True
+        def make(host: SimHost) -> tuple[str, ...]:
+            made = tuple(d for d in directories if host.has_directory(d) and not host.locate(d)[0].is_readonly)
+            for path in (posixpath.join(directory, name) for directory in made):
+                if host.file(path) is None:
+                    host.put(path, SimFile(b"", 0, 0, is_marker=True))
+            return made
 
-        return self._ask("make_marker", directory, make, is_write=True)
+        return self._ask("make_markers", _within(directories, name), make, is_write=True)
+
+    def remove_markers(self, directories: Sequence[str], name: str) -> None:
+        """Remove markers; no-op where they are gone."""
+
+        def remove(host: SimHost) -> None:
+            for directory in directories:
+                self._remove(host, posixpath.join(directory, name))
+
+        self._ask("remove_markers", _within(directories, name), remove, is_write=True)
 
     def copy_file(self, path: str, dest: Host, staging: str) -> None:
         """Copy a file to another host; a copy that breaks off leaves its half behind."""
         ground = self._ground
 
         def copy(source: SimHost) -> None:
-            if PurePosixPath(staging).name != PurePosixPath(path).name:
+            if posixpath.basename(staging) != posixpath.basename(path):
                 raise PermanentError(f"{path}: a staged copy keeps its name, not {staging}", host=source.name)
             file = source.file(path)
             if file is None:
@@ -151,15 +160,16 @@ class SimulatedTools(SimulatedPort):
     def remove_file(self, path: str) -> None:
         """Remove a file; no-op when it is gone."""
 
-        def remove(host: SimHost) -> None:
-            if host.file(path) is None:
-                return
-            self._ground.watch.taken_away(host, path)
-            file = host.take(path)
-            if file is not None:
-                self._ground.watch.removed(host, path, file)
+        self._ask("remove_file", path, lambda host: self._remove(host, path), is_write=True)
 
-        self._ask("remove_file", path, remove, is_write=True)
+    def _remove(self, host: SimHost, path: str) -> None:
+        file = host.file(path)
+        if file is None:
+            return
+        if not file.is_marker:
+            self._ground.watch.taken_away(host, path)
+        host.take(path)
+        self._ground.watch.removed(host, path, file)
 
     def _ask(self, op: str, subject: str, effect: Callable[[SimHost], T], *, is_write: bool, peer: str = "") -> T:
         def run() -> T:
@@ -170,8 +180,8 @@ class SimulatedTools(SimulatedPort):
         return self._call(self._operation(op, subject, is_write=is_write, peer=peer), run)
 
 
-def _addresses(host: SimHost) -> tuple[str, ...]:
-    return (host.name, host.entry.ssh.address, host.entry.migration_address)
+def _within(directories: Sequence[str], name: str) -> str:
+    return ",".join(posixpath.join(directory, name) for directory in directories)
 
 
 def _need(host: SimHost, path: str) -> SimFile:
@@ -179,13 +189,3 @@ def _need(host: SimHost, path: str) -> SimFile:
     if file is None:
         raise NotFound(f"{path} does not exist on {host.name}", host=host.name)
     return file
-
-
-def _facts(path: str, file: SimFile) -> FileFacts:
-    return FileFacts(
-        path=path,
-        size_bytes=file.size_bytes,
-        allocated_bytes=file.allocated_bytes,
-        is_block=file.is_block,
-        inode=file.inode,
-    )

@@ -8,7 +8,8 @@ from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
-from vmferry.adapters.simulated.state import FileSpace, SimDomain, SimFile, SimHost
+from vmferry.adapters.simulated.files import FileSpace, SimFile
+from vmferry.adapters.simulated.state import SimDomain, SimHost
 from vmferry.adapters.simulated.texts import read_text
 from vmferry.model.base import Model
 
