@@ -13,6 +13,7 @@ from vmferry.model.vm import Device
 _HOST_PATH = ("file", "pipe", "dev", "nmdm")
 # Types whose address must be free, or answer, on the destination.
 _ADDRESS = ("tcp", "udp")
+_AGENT = "channel/target[@name='org.qemu.guest_agent.0']"
 
 
 def read_chardevs(devices: etree._Element) -> Iterator[Device]:
@@ -26,6 +27,15 @@ def read_chardevs(devices: etree._Element) -> Iterator[Device]:
     for element in devices.iterchildren("serial", "parallel", "console", "channel"):
         if not (has_serial and _is_serial_console(element)):
             yield from character_device(element, element)
+
+
+def read_agent(devices: etree._Element) -> tuple[bool, bool]:
+    """Return whether there is a channel for the QEMU guest agent, and whether an agent holds its other end.
+
+    libvirt tells the second of running VMs only (`state='connected'`).
+    """
+    targets = devices.findall(_AGENT)
+    return bool(targets), any(target.get("state") == "connected" for target in targets)
 
 
 def character_device(element: etree._Element, holder: etree._Element) -> Iterator[Device]:

@@ -1,4 +1,4 @@
-"""What a VM is made of apart from its devices: memory, CPUs, firmware, pins."""
+"""What a VM is made of apart from its devices and its CPU: memory, firmware, pins."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from collections.abc import Iterator
 
 from lxml import etree
 
+from vmferry.domxml.cpu import read_cpu_devices
 from vmferry.domxml.disks import source_place
 from vmferry.domxml.parse import shown
-from vmferry.domxml.values import attribute_at, known, number, size_kib, text_at, text_of
+from vmferry.domxml.values import attribute_at, known, scaled_kib, size_kib, text_at, text_of
 from vmferry.model.vm import Device
 
 # Element → path and the attribute that ties it to CPUs or memory nodes of the host.
@@ -38,23 +39,11 @@ def read_memory(root: etree._Element, problems: list[str]) -> tuple[int, int]:
     return min(current, boot) if boot else current, max(boot, _size_at(root, "maxMemory", problems))
 
 
-def read_vcpus(root: etree._Element, problems: list[str]) -> int:
-    """Return the number of CPUs that the guest has now: `current` of `<vcpu>`, else its text, else 1."""
-    element = root.find("vcpu")
-    if element is None:
-        return 1
-    count = number(element.get("current") or text_of(element) or "1")
-    if not count:
-        problems.append(f"<vcpu> has no number of CPUs but {shown(text_of(element))!r}")
-    return count or 1
-
-
-def read_cpu_mode(root: etree._Element) -> str | None:
-    """Return the CPU mode; `custom` where only a model is named; None where libvirt chooses the CPU."""
-    cpu = root.find("cpu")
-    if cpu is None:
-        return None
-    return cpu.get("mode") or ("custom" if text_at(cpu, "model") else None)
+def read_hugepage_kib(root: etree._Element, problems: list[str]) -> int | None:
+    """Return the largest page size that `<hugepages>` asks for; None where the host's default size is meant."""
+    pages = root.iterfind("memoryBacking/hugepages/page")
+    sizes = [scaled_kib("page", page.get("size", ""), page.get("unit"), problems) for page in pages]
+    return max(sizes, default=0) or None
 
 
 def read_firmware(root: etree._Element) -> str | None:
@@ -89,8 +78,8 @@ def read_machine_devices(root: etree._Element) -> Iterator[Device]:
     """Yield what lies outside `<devices>` and matters for a move.
 
     Kinds: the boot files (kernel, initrd, dtb, shim, table, bootloader; attribute path), nvram on the network
-    (path), memoryBacking (source, access, locked), feature for CPU features that QEMU cannot move (name), and
-    qemu:commandline (arguments).
+    (path), memoryBacking (source, access, locked), secure-boot (by), what the CPU needs of the host
+    (`read_cpu_devices`), and qemu:commandline (arguments).
     """
     for path in _BOOT_FILES:
         for element in root.iterfind(path):
@@ -98,7 +87,8 @@ def read_machine_devices(root: etree._Element) -> Iterator[Device]:
                 yield Device(kind=str(element.tag), detail=place, attributes={"path": place})
     yield from _nvram_elsewhere(root)
     yield from _memory_backing(root)
-    yield from _features(root)
+    yield from _secure_boot(root)
+    yield from read_cpu_devices(root)
     yield from _command_line(root)
 
 
@@ -112,9 +102,7 @@ def _cells_kib(root: etree._Element, problems: list[str]) -> int:
     total = 0
     for cell in root.iterfind("cpu/numa/cell"):
         if cell.get("memory"):
-            size = etree.Element("cell", {"unit": cell.get("unit") or "KiB"})
-            size.text = cell.get("memory")
-            total += size_kib(size, problems)
+            total += scaled_kib("cell", cell.get("memory", ""), cell.get("unit"), problems)
     return total
 
 
@@ -143,14 +131,19 @@ def _memory_backing(root: etree._Element) -> Iterator[Device]:
         yield Device(kind="memoryBacking", detail=words, attributes=found)
 
 
-def _features(root: etree._Element) -> Iterator[Device]:
-    # QEMU marks a CPU with invtsc as unmigratable unless the TSC frequency is fixed (target/i386/kvm/kvm.c).
-    timer = root.find("clock/timer[@name='tsc']")
-    for feature in root.iterfind("cpu/feature"):
-        if feature.get("name") == "invtsc" and feature.get("policy", "require") in ("require", "force"):
-            frequency = None if timer is None else timer.get("frequency")
-            found = known(name="invtsc", policy=feature.get("policy"), tsc_frequency=frequency)
-            yield Device(kind="feature", detail="CPU feature invtsc", attributes=found)
+def _secure_boot(root: etree._Element) -> Iterator[Device]:
+    """Attributes: by (loader: `secure='yes'`, which the domain capabilities speak of; feature: `<firmware>`).
+
+    Enrolled keys are keys of Secure Boot: they ask for it too (docs/formatdomain, "firmware").
+    """
+    if attribute_at(root, "os/loader", "secure") == "yes":
+        yield Device(kind="secure-boot", detail="loader secure='yes'", attributes={"by": "loader"})
+        return
+    for feature in root.iterfind("os/firmware/feature[@enabled='yes']"):
+        if feature.get("name") in ("secure-boot", "enrolled-keys"):
+            detail = f"firmware feature {feature.get('name')}"
+            yield Device(kind="secure-boot", detail=detail, attributes={"by": "feature"})
+            return
 
 
 def _command_line(root: etree._Element) -> Iterator[Device]:

@@ -7,18 +7,18 @@ from uuid import UUID
 
 from lxml import etree
 
-from vmferry.domxml.chardevs import read_chardevs
+from vmferry.domxml.chardevs import read_agent, read_chardevs
+from vmferry.domxml.cpu import read_cpu_mode, read_cpu_xml, read_max_vcpus, read_vcpus
 from vmferry.domxml.devices import read_devices
 from vmferry.domxml.disks import read_disk_jobs, read_disks
 from vmferry.domxml.hostdevs import read_hostdevs
 from vmferry.domxml.machine import (
-    read_cpu_mode,
     read_firmware,
+    read_hugepage_kib,
     read_machine_devices,
     read_memory,
     read_nvram,
     read_pins,
-    read_vcpus,
 )
 from vmferry.domxml.nics import read_nics
 from vmferry.domxml.parse import parse_domain, shown
@@ -66,6 +66,7 @@ def _read_vm(root: etree._Element) -> Vm:
     devices = root.find("devices")
     devices = etree.Element("devices") if devices is None else devices
     memory_kib, max_memory_kib = read_memory(root, problems)
+    has_agent_channel, is_agent_connected = read_agent(devices)
     return Vm(
         name=read_name(root, problems),
         uuid=read_uuid(root, problems),
@@ -74,10 +75,13 @@ def _read_vm(root: etree._Element) -> Vm:
         memory_kib=memory_kib,
         max_memory_kib=max_memory_kib,
         hugepages=root.find("memoryBacking/hugepages") is not None,
+        hugepage_kib=read_hugepage_kib(root, problems),
         vcpus=read_vcpus(root, problems),
+        max_vcpus=read_max_vcpus(root),
         arch=attribute_at(root, "os/type", "arch") or "x86_64",
         machine=attribute_at(root, "os/type", "machine"),
         cpu_mode=read_cpu_mode(root),
+        cpu_xml=read_cpu_xml(root),
         emulator=text_at(devices, "emulator"),
         nvram=read_nvram(root),
         firmware=read_firmware(root),
@@ -85,6 +89,8 @@ def _read_vm(root: etree._Element) -> Vm:
         disks=read_disks(devices, problems),
         nics=read_nics(devices),
         devices=_all_devices(root, devices),
+        has_agent_channel=has_agent_channel,
+        is_agent_connected=is_agent_connected,
         launch_security=attribute_at(root, "launchSecurity", "type"),
         problems=tuple(problems),
     )

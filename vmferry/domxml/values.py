@@ -56,18 +56,23 @@ def unit_bytes(unit: str | None) -> int | None:
 
 def size_kib(element: etree._Element, problems: list[str]) -> int:
     """Return a `<memory unit='…'>` in KiB, rounded up; 0 and a new problem when it cannot be understood."""
-    scale = unit_bytes(element.get("unit"))
-    amount = number(text_of(element))
+    return scaled_kib(str(element.tag), text_of(element), element.get("unit"), problems)
+
+
+def scaled_kib(tag: str, amount: str, unit: str | None, problems: list[str]) -> int:
+    """Return an amount of a unit in KiB, rounded up; 0 and a new problem about `tag` when it is not understood."""
+    scale = unit_bytes(unit)
+    count = number(amount)
     if scale is None:
-        problems.append(f"<{element.tag}> has the unknown unit {shown(element.get('unit', ''))!r}")
-    if amount is None:
-        problems.append(f"<{element.tag}> has no number that fits 64 bits but {shown(text_of(element))!r}")
-    if scale is None or amount is None:
+        problems.append(f"<{tag}> has the unknown unit {shown(unit or '')!r}")
+    if count is None:
+        problems.append(f"<{tag}> has no number that fits 64 bits but {shown(amount)!r}")
+    if scale is None or count is None:
         return 0
-    if amount * scale > _LARGEST:
-        problems.append(f"<{element.tag}> is larger than 64 bits of bytes: {amount} × {scale}")
+    if count * scale > _LARGEST:
+        problems.append(f"<{tag}> is larger than 64 bits of bytes: {count} × {scale}")
         return 0
-    return -(-amount * scale // 1024)
+    return -(-count * scale // 1024)
 
 
 def pci_address(element: etree._Element | None) -> str | None:

@@ -26,7 +26,7 @@ def test_every_captured_domain_is_read(path: Path) -> None:
 def test_a_running_vm_is_read_in_full() -> None:
     vm = parse_vm(sample("web1-live.xml"))
     assert (vm.name, str(vm.uuid), vm.domain_type, vm.title) == ("web1", UUID_TEXT, "kvm", "Shop & blog")
-    assert (vm.memory_kib, vm.max_memory_kib, vm.vcpus) == (3145728, 4194304, 2)
+    assert (vm.memory_kib, vm.max_memory_kib, vm.vcpus, vm.max_vcpus) == (3145728, 4194304, 2, 4)
     assert (vm.arch, vm.machine, vm.cpu_mode) == ("x86_64", "pc-q35-7.2", "host-model")
     assert vm.firmware == "/usr/share/OVMF/OVMF_CODE_4M.fd"
     assert vm.nvram == "/var/lib/libvirt/qemu/nvram/web1_VARS.fd"
