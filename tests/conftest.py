@@ -5,8 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from tests.prefect_side import PrefectServer
 
 # Before Prefect is imported: its servers in tests send nothing anywhere and write down all task runs at once.
 os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
@@ -33,3 +37,38 @@ def own_state_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[N
     monkeypatch.delenv("VMFERRY_INVENTORY", raising=False)
     monkeypatch.delenv("VMFERRY_JOURNAL_URL", raising=False)
     yield
+
+
+# Prefect is imported late (1.5 to 4 s): most tests need none.
+
+
+@pytest.fixture(scope="session")
+def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
+    """Return a running server; a start costs about 15 s, so there is one for all tests of a session."""
+    from prefect.events.worker import EventsWorker
+    from prefect.logging.handlers import APILogWorker
+
+    from tests.prefect_side import PrefectServer
+
+    with PrefectServer.running(tmp_path_factory.mktemp("prefect")) as server:
+        yield server
+        # What waits is sent while the server is there: at exit it would be tried for more than a minute.
+        for worker in (APILogWorker, EventsWorker):
+            worker.drain_all(timeout=20)
+
+
+@pytest.fixture
+def prefect(prefect_server: PrefectServer) -> Iterator[PrefectServer]:
+    """Let the flows of this process talk to the server.
+
+    Without heartbeats: a flow run that has them waits a second for its heartbeat thread (Prefect 3.8.8).
+    """
+    from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, PREFECT_HOME, temporary_settings
+
+    wanted = {
+        PREFECT_API_URL: prefect_server.api_url,
+        PREFECT_HOME: prefect_server.home,
+        PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None,
+    }
+    with temporary_settings(wanted):
+        yield prefect_server

@@ -8,7 +8,7 @@ import pytest
 from prefect.client.schemas.objects import State
 
 from flows.evacuate_host import evacuate_host
-from tests.flows.prefect_side import PrefectServer, run_id
+from tests.prefect_side import PrefectServer, run_id
 from tests.flows.yard import Yard
 from vmferry.adapters.simulated import Blow
 from vmferry.model.journal import RunState

@@ -9,7 +9,7 @@ from prefect.client.schemas.objects import State
 
 from flows.migrate_vm import migrate_vm
 from flows.recover_runs import recover_runs
-from tests.flows.prefect_side import PrefectServer, run_id
+from tests.prefect_side import PrefectServer, run_id
 from tests.flows.yard import Yard
 from vmferry.adapters.simulated import LOCAL, Blow, SimulatedCrash
 from vmferry.model.journal import RunState

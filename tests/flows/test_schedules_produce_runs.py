@@ -11,7 +11,7 @@ from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.deployments import run_deployment
 
-from tests.flows.prefect_side import ROOT, PrefectServer, wait_until
+from tests.prefect_side import ROOT, PrefectServer, wait_until
 from vmferry.model.migration import MigrationMode
 
 pytestmark = pytest.mark.prefect

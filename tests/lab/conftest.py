@@ -6,22 +6,15 @@ import os
 from collections.abc import Iterator
 
 import pytest
-from prefect.testing.utilities import prefect_test_harness
 
 from infra.lab import HostSpec, Lab, LabSpec, take_down
 from tasks import _wiring
+from tests.prefect_side import PrefectServer
 from vmferry.adapters.world import RealWorld, open_world
 from vmferry.inventory import load_inventory
 from vmferry.settings import read_settings
 
 SMALL_MIB = 48  # kvm3's own image directory: too small for a large image
-
-
-@pytest.fixture(scope="session")
-def prefect_server() -> Iterator[None]:
-    """One Prefect server for all flows of the session."""
-    with prefect_test_harness(server_startup_timeout=120):
-        yield
 
 
 @pytest.fixture(scope="session")
@@ -40,7 +33,7 @@ def fleet() -> Iterator[Lab]:
 
 
 @pytest.fixture
-def world(fleet: Lab, prefect_server: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[RealWorld]:
+def world(fleet: Lab, prefect: PrefectServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[RealWorld]:
     """The lab as vmferry sees it, with a journal of its own; flows use this world."""
     monkeypatch.setenv("VMFERRY_SETTLE_PATIENCE_S", "12")  # a silent host answers within a second here, or not at all
     opened = open_world(load_inventory(fleet.inventory_path), read_settings(connect_timeout_s=5))
