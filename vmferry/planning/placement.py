@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from vmferry.errors import InvalidInput
 from vmferry.model.evacuation import EvacuationPlan, EvacuationRequest, Move, Stranded
 from vmferry.model.findings import Finding, Severity
@@ -26,17 +28,27 @@ def plan_evacuation(snapshot: FleetSnapshot, request: EvacuationRequest) -> Evac
     """
     fleet = Fleet(snapshot)
     _check_request(fleet, request)
-    candidates = _judge_all(Judge(fleet, request.lift), request)
+    return plan_judged(fleet, request, _judge_all(Judge(fleet, request.lift), request))
+
+
+def plan_judged(fleet: Fleet, request: EvacuationRequest, candidates: Sequence[Candidate]) -> EvacuationPlan:
+    """Return the plan for candidates that are judged already: all domains of the host, each for all destinations.
+
+    The request is one that `plan_evacuation` would accept.
+    """
     board = Board(fleet, _dests(fleet, request))
-    reasons = _place_all(fleet, board, sorted(candidates, key=lambda c: c.hardness), request.host)
+    reasons = place_together(fleet, board, candidates, request.host)
     by_key = {c.key: c for c in candidates}
     ordered = order_moves([(by_key[key], dest) for key, dest in board.dest_of.items()])
     moves = tuple(
         _move(candidate, request.host, dest, reasons[candidate.key], i) for i, (candidate, dest) in enumerate(ordered)
     )
     stuck = sorted((c for c in candidates if c.key not in board.dest_of), key=lambda c: (c.vm.name, c.key))
-    stranded = tuple(_stranded(fleet, board, candidate, request) for candidate in stuck)
-    return EvacuationPlan(host=request.host, moves=moves, stranded=stranded, snapshot=snapshot, lifted=request.lift)
+    tried = _tried(fleet, request)
+    stranded = tuple(why_stranded(fleet, board, candidate, request.host, tried) for candidate in stuck)
+    return EvacuationPlan(
+        host=request.host, moves=moves, stranded=stranded, snapshot=fleet.snapshot, lifted=request.lift
+    )
 
 
 def destinations(snapshot: FleetSnapshot, request: EvacuationRequest) -> tuple[str, ...]:
@@ -89,9 +101,10 @@ def _judge_all(rules: Judge, request: EvacuationRequest) -> list[Candidate]:
     return [judge(rules, vm, request.host, dests, modes.get(vm.name) or modes.get(str(vm.uuid))) for vm in vms]
 
 
-def _place_all(fleet: Fleet, board: Board, candidates: list[Candidate], source: str) -> dict[str, str]:
+def place_together(fleet: Fleet, board: Board, candidates: Sequence[Candidate], source: str) -> dict[str, str]:
     """Place the hardest VM first, then repair for those left over; return why each VM is where it is."""
     reasons: dict[str, str] = {}
+    candidates = sorted(candidates, key=lambda candidate: candidate.hardness)
     for candidate in candidates:
         reason = _place_best(fleet, board, candidate, source)
         if reason is not None:
@@ -152,9 +165,10 @@ def _move(candidate: Candidate, source: str, dest: str, reason: str, order: int)
     )
 
 
-def _stranded(fleet: Fleet, board: Board, candidate: Candidate, request: EvacuationRequest) -> Stranded:
+def why_stranded(fleet: Fleet, board: Board, candidate: Candidate, source: str, tried: Sequence[str]) -> Stranded:
+    """Return the reason for every host tried; those without a blocker had no room left."""
     reasons: dict[str, tuple[Finding, ...]] = {}
-    for name in _tried(fleet, request):
+    for name in tried:
         if name not in fleet.sides:
             reasons[name] = (_unread(fleet.snapshot, name),)
         elif candidate.reports[name].blockers:
@@ -162,8 +176,8 @@ def _stranded(fleet: Fleet, board: Board, candidate: Candidate, request: Evacuat
         else:
             reasons[name] = (_no_room(board, candidate, name),)
     if not reasons:
-        message = f"vm {candidate.vm.name}: the inventory has no other host than {request.host}; add one"
-        reasons[request.host] = (_finding("no-destination", message),)
+        message = f"vm {candidate.vm.name}: the inventory has no other host than {source}; add one"
+        reasons[source] = (_finding("no-destination", message),)
     return Stranded(vm=candidate.vm.name, uuid=candidate.key, reasons=reasons)
 
 
