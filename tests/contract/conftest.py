@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.contract.contract_fleet import DEST, SOURCE, FleetUnderTest
+from tests.contract.contract_fleet import BRIDGE, DEST, SOURCE, FleetUnderTest
 from tests.contract.simulated_fleet import SimulatedUnderTest
 
 
@@ -16,7 +16,9 @@ from tests.contract.simulated_fleet import SimulatedUnderTest
 def _lab() -> Iterator[object]:
     from infra.lab import HostSpec, Lab, LabSpec
 
-    spec = LabSpec(name=f"contract-{os.getpid()}", hosts=(HostSpec(name=SOURCE), HostSpec(name=DEST)))
+    spec = LabSpec(
+        name=f"contract-{os.getpid()}", hosts=tuple(HostSpec(name=n, bridges=(BRIDGE,)) for n in (SOURCE, DEST))
+    )
     lab = Lab.up(spec)
     try:
         yield lab

@@ -6,16 +6,19 @@ from collections.abc import Callable
 from typing import Protocol
 from uuid import UUID
 
+from vmferry.model.facts import BridgeQuestion, Peer
+from vmferry.model.host import Host
 from vmferry.model.migration import JobStats, MigrationMode, MigrationPlan
 from vmferry.model.vm import DomainState
 from vmferry.ports import World
 
 SOURCE, DEST = "kvm1", "kvm2"
 SHARED, LOCAL = "/srv/shared", "/var/lib/libvirt/images"
+BRIDGE = "br0"
 
 
 class FleetUnderTest(Protocol):
-    """Two hosts, SOURCE and DEST, which share SHARED and have LOCAL each for itself."""
+    """Two hosts, SOURCE and DEST, which share SHARED and have LOCAL each for itself; their BRIDGE is one network."""
 
     world: World
 
@@ -50,6 +53,18 @@ class FleetUnderTest(Protocol):
 
     def isolate(self, host: str) -> None:
         """Unplug a host's cable."""
+        ...
+
+    def unplug_bridge(self, host: str) -> None:
+        """Put a host's BRIDGE, which stays up, on another network than the other hosts' BRIDGE."""
+        ...
+
+    def close_ports(self, host: str, first: int, last: int) -> None:
+        """Let a host's firewall drop what arrives on these TCP ports."""
+        ...
+
+    def set_mtu(self, host: str, mtu: int) -> None:
+        """Change the MTU of a host's device on the migration network."""
         ...
 
     def kill_qemu(self, host: str, uuid: UUID) -> None:
@@ -97,9 +112,8 @@ def plan_of(
 ) -> MigrationPlan:
     """Plan a move of a VM from SOURCE to DEST, without preflight."""
     vm = fleet.world.hypervisor(SOURCE).read_host().find_vm(str(uuid))
-    dest = fleet.world.inventory.find(DEST)
+    dest = entry_of(fleet, DEST)
     assert vm is not None
-    assert dest is not None
     return MigrationPlan(
         run="contract",
         vm=vm.name,
@@ -121,6 +135,21 @@ def plan_of(
         bandwidth_mib_s=bandwidth_mib_s,
         deadline_s=deadline_s,
     )
+
+
+def entry_of(fleet: FleetUnderTest, host: str) -> Host:
+    """Return a host's inventory entry."""
+    entry = fleet.world.inventory.find(host)
+    assert entry is not None
+    return entry
+
+
+def peer_of(
+    fleet: FleetUnderTest, host: str, *, ports: tuple[int, ...] = (), bridges: tuple[BridgeQuestion, ...] = ()
+) -> Peer:
+    """Return what another host is asked to try of this one."""
+    entry = entry_of(fleet, host)
+    return Peer(host=host, address=entry.migration_address, uri=entry.peer_uri, ports=ports, bridges=bridges)
 
 
 def words(fleet: FleetUnderTest, uuid: UUID) -> tuple[str, str]:

@@ -6,13 +6,14 @@ from pathlib import Path
 from uuid import UUID
 
 from infra.lab import DiskKind, GuestSpec, GuestState, Lab
-from tests.contract.contract_fleet import DEST, LOCAL, SHARED, SOURCE
+from tests.contract.contract_fleet import BRIDGE, DEST, LOCAL, SHARED, SOURCE
 from vmferry.adapters.world import open_world
 from vmferry.inventory.load import load_inventory
 from vmferry.model.vm import DomainState
 from vmferry.ports import World
 from vmferry.settings import Settings
 
+_CARD, _MTU = "eth0", 1500  # of every lab host
 _STATES = {
     DomainState.RUNNING: GuestState.RUNNING,
     DomainState.PAUSED: GuestState.PAUSED,
@@ -62,6 +63,7 @@ class LabUnderTest:
 
     def write_file(self, host: str, path: str, content: bytes) -> None:
         """Write a file from inside the host."""
+        self._lab.hosts[host].run(["mkdir", "-p", str(Path(path).parent)])
         self._lab.hosts[host].run(["tee", path], input=content.decode())
 
     def read_file(self, host: str, path: str) -> bytes | None:
@@ -80,6 +82,18 @@ class LabUnderTest:
     def isolate(self, host: str) -> None:
         """Unplug a host's cable."""
         self._lab.hosts[host].link_down()
+
+    def unplug_bridge(self, host: str) -> None:
+        """Take a host's bridge off the network that joins it to the others."""
+        self._lab.hosts[host].unplug_bridge(BRIDGE)
+
+    def close_ports(self, host: str, first: int, last: int) -> None:
+        """Drop what arrives on these ports."""
+        self._lab.hosts[host].close_ports(first, last)
+
+    def set_mtu(self, host: str, mtu: int) -> None:
+        """Change the MTU of the host's end of its cable."""
+        self._lab.hosts[host].run(["ip", "link", "set", _CARD, "mtu", str(mtu)])
 
     def kill_qemu(self, host: str, uuid: UUID) -> None:
         """Kill a guest's QEMU."""
@@ -100,6 +114,9 @@ class LabUnderTest:
             if not host.is_up:
                 host.power_on()
             host.link_up()
+            host.plug_bridge(BRIDGE)
+            host.open_ports()
+            self.set_mtu(host.name, _MTU)
             host.start_libvirtd()
         for host in self._lab.hosts.values():
             for name, state in host.list_domains().items():

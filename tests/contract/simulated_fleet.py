@@ -4,21 +4,25 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from tests.contract.contract_fleet import DEST, LOCAL, SHARED, SOURCE
+from tests.contract.contract_fleet import BRIDGE, DEST, LOCAL, SHARED, SOURCE
 from vmferry.adapters.journal import SqlJournal
 from vmferry.adapters.simulated import SimulatedFleet, host_entry
-from vmferry.model.host import Inventory, Storage
+from vmferry.model.host import Host, Inventory, Storage
 from vmferry.model.vm import DomainState
 from vmferry.ports import World
 
 PLACES = (Storage(path=SHARED, shared="lab-shared", locks=True), Storage(path=LOCAL))
 
 
+def _entry(name: str, address: str) -> Host:
+    return host_entry(name, storage=PLACES).model_copy(update={"migration_address": address})
+
+
 class SimulatedUnderTest:
     """A fleet in memory."""
 
     def __init__(self) -> None:
-        entries = tuple(host_entry(name, storage=PLACES) for name in (SOURCE, DEST))
+        entries = tuple(_entry(name, f"10.77.0.{number}") for number, name in enumerate((SOURCE, DEST), start=11))
         self.fleet = SimulatedFleet(Inventory(hosts=entries))
         self.world: World = self.fleet.world(journal=SqlJournal("sqlite://"))
 
@@ -61,6 +65,18 @@ class SimulatedUnderTest:
             if other != host:
                 self.fleet.cut_link(host, other)
         self.fleet.cut_link(host)
+
+    def unplug_bridge(self, host: str) -> None:
+        """Put a host's bridge on a network of its own."""
+        self.fleet.set_link(host, BRIDGE, segment=f"{BRIDGE} of {host}")
+
+    def close_ports(self, host: str, first: int, last: int) -> None:
+        """Filter ports."""
+        self.fleet.filter_ports(host, *range(first, last + 1))
+
+    def set_mtu(self, host: str, mtu: int) -> None:
+        """Change a device's MTU."""
+        self.fleet.set_link(host, "eth1", mtu=mtu)
 
     def kill_qemu(self, host: str, uuid: UUID) -> None:
         """Kill a VM's QEMU."""

@@ -4,20 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from tests.contract.contract_fleet import DEST, LOCAL, SHARED, SOURCE, FleetUnderTest
+from tests.contract.contract_fleet import DEST, LOCAL, SHARED, SOURCE, FleetUnderTest, entry_of
 from vmferry.errors import CopyFailed, PermanentError
-from vmferry.model.host import Host
 from vmferry.model.vm import DomainState
 
 ONE, TWO = f"{LOCAL}/contract one.raw", f"{LOCAL}/contract two.raw"
+MARKER = ".vmferry-marker-contract"
 STAGING = f"{LOCAL}/.vmferry-contract/contract one.raw"
-
-
-def dest_entry(fleet: FleetUnderTest) -> Host:
-    """Return the destination's inventory entry."""
-    entry = fleet.world.inventory.find(DEST)
-    assert entry is not None
-    return entry
 
 
 def test_existing_files_are_told_and_missing_ones_left_out(fleet: FleetUnderTest) -> None:
@@ -40,17 +33,66 @@ def test_there_is_no_checksum_of_a_missing_file(fleet: FleetUnderTest) -> None:
         fleet.world.tools(SOURCE).checksum(ONE)
 
 
-def test_a_marker_is_seen_where_storage_is_shared_and_not_where_it_is_local(fleet: FleetUnderTest) -> None:
+def test_a_file_has_a_time_and_no_identity_of_a_device(fleet: FleetUnderTest) -> None:
+    fleet.write_file(SOURCE, ONE, b"one")
+    facts = fleet.world.tools(SOURCE).stat_files([ONE])[ONE]
+    assert abs(facts.mtime_ns / 10**9 - fleet.world.clock.now().timestamp()) < 60
+    assert facts.device_id == ""
+
+
+def test_one_file_on_shared_storage_is_the_same_to_both_hosts(fleet: FleetUnderTest) -> None:
+    path = f"{SHARED}/contract one.raw"
+    fleet.write_file(SOURCE, path, b"one")
+    source, dest = (fleet.world.tools(host).stat_files([path]) for host in (SOURCE, DEST))
+    assert source == dest
+    assert path in source
+
+
+def test_markers_are_seen_where_storage_is_shared_and_not_where_it_is_local(fleet: FleetUnderTest) -> None:
     source, dest = fleet.world.tools(SOURCE), fleet.world.tools(DEST)
-    for directory in (SHARED, LOCAL):
-        assert source.make_marker(directory, "contract-marker") is True
-    paths = [f"{directory}/contract-marker" for directory in (SHARED, LOCAL)]
+    assert source.make_markers([SHARED, LOCAL], MARKER) == (SHARED, LOCAL)
+    paths = [f"{directory}/{MARKER}" for directory in (SHARED, LOCAL)]
     assert list(source.stat_files(paths)) == paths
-    assert list(dest.stat_files(paths)) == [f"{SHARED}/contract-marker"]
+    assert list(dest.stat_files(paths)) == [f"{SHARED}/{MARKER}"]
+    for _ in range(2):
+        source.remove_markers([SHARED, LOCAL], MARKER)
+    assert source.stat_files(paths) == {}
 
 
-def test_a_marker_needs_its_directory(fleet: FleetUnderTest) -> None:
-    assert fleet.world.tools(SOURCE).make_marker(f"{SHARED}/contract-missing", "marker") is False
+def test_markers_are_made_in_the_directories_that_exist_and_no_directory_is_made(fleet: FleetUnderTest) -> None:
+    tools, missing = fleet.world.tools(SOURCE), f"{SHARED}/contract-missing"
+    assert tools.make_markers([missing, LOCAL], MARKER) == (LOCAL,)
+    tools.remove_markers([missing, LOCAL], MARKER)
+    assert tools.free_bytes([missing]) == {}
+    assert tools.make_markers([missing], MARKER) == ()
+    assert tools.make_markers([], MARKER) == ()
+
+
+def test_markers_that_were_never_made_are_removed_without_a_word(fleet: FleetUnderTest) -> None:
+    fleet.write_file(SOURCE, ONE, b"precious")
+    fleet.world.tools(SOURCE).remove_markers([SHARED, f"{LOCAL}/contract-missing"], MARKER)
+    assert fleet.read_file(SOURCE, ONE) == b"precious"
+
+
+def test_files_are_listed_below_directories_by_path_with_size_and_time(fleet: FleetUnderTest) -> None:
+    below = f"{LOCAL}/contract dir/deep/three.raw"
+    for path, content in ((TWO, b"two"), (below, b"three"), (ONE, b"one")):
+        fleet.write_file(SOURCE, path, content)
+    listed = [f for f in fleet.world.tools(SOURCE).list_files([LOCAL]) if f.path.startswith(f"{LOCAL}/contract")]
+    assert [(f.path, f.size_bytes) for f in listed] == [(below, 5), (ONE, 3), (TWO, 3)]
+    now = fleet.world.clock.now().timestamp()
+    assert all(abs(f.modified_at_s - now) < 60 for f in listed)
+    assert all(f.allocated_bytes > 0 for f in listed)
+
+
+def test_every_file_is_listed_once_and_markers_not_at_all(fleet: FleetUnderTest) -> None:
+    tools = fleet.world.tools(SOURCE)
+    fleet.write_file(SOURCE, f"{LOCAL}/contract dir/one.raw", b"one")
+    tools.make_markers([f"{LOCAL}/contract dir"], MARKER)
+    listed = tools.list_files([f"{LOCAL}/contract dir", f"{LOCAL}/contract-missing", LOCAL])
+    assert [f.path for f in listed if "contract" in f.path] == [f"{LOCAL}/contract dir/one.raw"]
+    assert tools.list_files([f"{LOCAL}/contract-missing"]) == ()
+    assert tools.list_files([]) == ()
 
 
 def test_free_space_is_told_of_directories_that_exist(fleet: FleetUnderTest) -> None:
@@ -63,7 +105,7 @@ def test_a_copy_has_the_same_content_and_leaves_the_source(fleet: FleetUnderTest
     fleet.write_file(SOURCE, ONE, b"payload" * 1000)
     source, dest = fleet.world.tools(SOURCE), fleet.world.tools(DEST)
     for _ in range(2):  # a copy may be repeated
-        source.copy_file(ONE, dest_entry(fleet), STAGING)
+        source.copy_file(ONE, entry_of(fleet, DEST), STAGING)
     assert dest.checksum(STAGING) == source.checksum(ONE)
     assert dest.stat_files([STAGING])[STAGING].size_bytes == 7000
     assert fleet.read_file(SOURCE, ONE) == b"payload" * 1000
@@ -72,12 +114,12 @@ def test_a_copy_has_the_same_content_and_leaves_the_source(fleet: FleetUnderTest
 
 def test_a_missing_file_is_not_copied(fleet: FleetUnderTest) -> None:
     with pytest.raises(CopyFailed):
-        fleet.world.tools(SOURCE).copy_file(ONE, dest_entry(fleet), STAGING)
+        fleet.world.tools(SOURCE).copy_file(ONE, entry_of(fleet, DEST), STAGING)
 
 
 def test_a_published_copy_keeps_its_inode_and_loses_its_staged_name(fleet: FleetUnderTest) -> None:
     fleet.write_file(SOURCE, ONE, b"payload")
-    fleet.world.tools(SOURCE).copy_file(ONE, dest_entry(fleet), STAGING)
+    fleet.world.tools(SOURCE).copy_file(ONE, entry_of(fleet, DEST), STAGING)
     dest = fleet.world.tools(DEST)
     staged = dest.stat_files([STAGING])[STAGING]
     dest.publish(STAGING, ONE)
@@ -90,7 +132,7 @@ def test_a_published_copy_keeps_its_inode_and_loses_its_staged_name(fleet: Fleet
 def test_publishing_never_overwrites(fleet: FleetUnderTest) -> None:
     fleet.write_file(SOURCE, ONE, b"new")
     fleet.write_file(DEST, ONE, b"precious")
-    fleet.world.tools(SOURCE).copy_file(ONE, dest_entry(fleet), STAGING)
+    fleet.world.tools(SOURCE).copy_file(ONE, entry_of(fleet, DEST), STAGING)
     with pytest.raises(CopyFailed):
         fleet.world.tools(DEST).publish(STAGING, ONE)
     assert fleet.read_file(DEST, ONE) == b"precious"
@@ -128,15 +170,6 @@ def test_removing_twice_is_the_same_as_once(fleet: FleetUnderTest) -> None:
     for _ in range(2):
         fleet.world.tools(SOURCE).remove_file(ONE)
     assert fleet.read_file(SOURCE, ONE) is None
-
-
-def test_hosts_reach_each_other_and_not_what_does_not_exist(fleet: FleetUnderTest) -> None:
-    source, entry = fleet.world.tools(SOURCE), dest_entry(fleet)
-    assert source.ping(entry.migration_address).is_ok
-    assert source.reach_libvirt(entry.peer_uri).is_ok
-    for missed in (source.ping("192.0.2.1"), source.reach_libvirt("qemu+ssh://root@contract.invalid/system")):
-        assert not missed.is_ok
-        assert missed.detail
 
 
 def test_virsh_lists_what_is_defined_and_what_runs(fleet: FleetUnderTest) -> None:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
-from tests.contract.contract_fleet import DEST, SHARED, SOURCE, FleetUnderTest, plan_of
+from tests.contract.contract_fleet import DEST, SHARED, SOURCE, FleetUnderTest, peer_of, plan_of
 from vmferry.errors import HostUnreachable, VmferryError
+from vmferry.model.facts import GuestCpu
 from vmferry.model.sighting import Sighting
 from vmferry.model.vm import DomainState
+
+CPU = GuestCpu(xml="<cpu/>", arch="x86_64", machine=None, domain_type="qemu")
 
 
 @pytest.mark.parametrize("how", ["power cut", "cable unplugged"])
@@ -25,8 +30,19 @@ def test_a_host_that_does_not_answer_is_a_sighting_and_an_error(fleet: FleetUnde
         hypervisor.read_host()
     with pytest.raises(VmferryError):
         hypervisor.suspend(uuid)
-    with pytest.raises(HostUnreachable):
-        fleet.world.tools(SOURCE).stat_files([SHARED])
+    tools = fleet.world.tools(SOURCE)
+    reads: tuple[Callable[[], object], ...] = (
+        lambda: tools.stat_files([SHARED]),
+        lambda: tools.list_files([SHARED]),
+        lambda: tools.probe_peers([peer_of(fleet, DEST)]),
+        tools.read_system,
+        lambda: hypervisor.compare_cpus([CPU]),
+    )
+    for read in reads:
+        with pytest.raises(HostUnreachable):
+            read()
+    with pytest.raises(VmferryError):
+        tools.make_markers([SHARED], ".vmferry-marker-contract")
 
 
 def test_a_connection_that_was_good_is_noticed_to_be_lost(fleet: FleetUnderTest) -> None:
@@ -53,14 +69,14 @@ def test_a_host_that_comes_back_is_read_again(fleet: FleetUnderTest) -> None:
 
 def test_ssh_answers_while_libvirtd_is_dead(fleet: FleetUnderTest) -> None:
     uuid = fleet.make_vm("contract")
-    peer = fleet.world.inventory.find(SOURCE)
-    assert peer is not None
     fleet.kill_libvirtd(SOURCE)
     assert fleet.world.hypervisor(SOURCE).look(uuid).is_reachable is False
     assert fleet.world.tools(SOURCE).free_bytes([SHARED])
     with pytest.raises(HostUnreachable):
         fleet.world.tools(SOURCE).virsh_list()
-    assert fleet.world.tools(DEST).reach_libvirt(peer.peer_uri).is_ok is False
+    reach = fleet.world.tools(DEST).probe_peers([peer_of(fleet, SOURCE)])[SOURCE]
+    assert (reach.ping.is_ok, reach.libvirt.is_ok) == (True, False)
+    assert fleet.world.tools(SOURCE).read_system().os.is_known
     fleet.start_libvirtd(SOURCE)
     assert fleet.world.hypervisor(SOURCE).look(uuid).state is DomainState.RUNNING
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from vmferry.adapters.simulated.ground import Ground
 from vmferry.adapters.simulated.state import SimHost
@@ -12,10 +12,14 @@ from vmferry.model.facts import BridgeQuestion, Link, PathMtu, Peer, PeerReach, 
 _OK = Reach(is_ok=True)
 
 
-def probe(ground: Ground, host: SimHost, peer: Peer) -> PeerReach:
-    """Try one peer from `host`."""
+def probe_all(ground: Ground, host: SimHost, peers: Sequence[Peer]) -> dict[str, PeerReach]:
+    """Try every peer from `host`; the answers by `Peer.host`."""
+    owners = {address: other for other in ground.hosts.values() for address in _addresses(other)}
+    return {peer.host: _probe(ground, host, owners.get(peer.address), peer) for peer in peers}
+
+
+def _probe(ground: Ground, host: SimHost, there: SimHost | None, peer: Peer) -> PeerReach:
     way = _way(host)
-    there = next((h for h in ground.hosts.values() if peer.address in _addresses(h)), None)
     has_link = way is not None and there is not None and ground.is_linked(host.name, there.name)
     return PeerReach(
         ping=_OK if has_link else _no(f"{peer.address}: 2 packets transmitted, 0 received, 100% packet loss"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import posixpath
 from dataclasses import dataclass, field
+from functools import lru_cache
 from uuid import UUID, uuid5
 
 from vmferry.adapters.simulated.files import FileSpace, SimFile
@@ -150,5 +151,6 @@ class SimHost:
             self.domains.pop(domain.uuid, None)
 
 
+@lru_cache(maxsize=1 << 16)  # the same few thousand paths are asked of every host
 def _absolute(path: str) -> str:
     return posixpath.normpath(posixpath.join("/", path))

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from vmferry.adapters.simulated.files import SimFile, copy_of
 from vmferry.adapters.simulated.port import CALL_S, SimulatedPort
-from vmferry.adapters.simulated.probes import probe
+from vmferry.adapters.simulated.probes import probe_all
 from vmferry.adapters.simulated.state import SimHost
 from vmferry.adapters.simulated.system import read_system
 from vmferry.errors import CopyFailed, HostUnreachable, NotFound, PermanentError, TransientError
@@ -35,7 +35,7 @@ class SimulatedTools(SimulatedPort):
         """Try every peer from this host."""
 
         def probed(host: SimHost) -> dict[str, PeerReach]:
-            return {peer.host: probe(self._ground, host, peer) for peer in peers}
+            return probe_all(self._ground, host, peers)
 
         return self._ask("probe_peers", ",".join(peer.host for peer in peers), probed, is_write=False)
 
