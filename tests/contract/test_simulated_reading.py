@@ -29,6 +29,7 @@ from vmferry.rules.cpu import guest_cpu
 
 MARKER = ".vmferry-marker-contract"
 SHARED_MARKER = f"{SHARED}/{MARKER}"
+CPU = "<cpu mode='custom'><model>EPYC</model></cpu>"
 
 
 @pytest.fixture
@@ -98,9 +99,6 @@ def test_the_default_vm_runs_on_every_host_but_on_one_without_its_cpu(fleet: Sim
     verdicts = [fleet.hypervisor(host).compare_cpus([asked])[asked.key] for host in ("a", "b", "c")]
     assert [verdict.fit for verdict in verdicts] == [CpuFit.SUPERSET, CpuFit.INCOMPATIBLE, CpuFit.FAILED]
     assert "EPYC" in verdicts[1].detail and "EPYC" in verdicts[2].detail
-
-
-CPU = "<cpu mode='custom'><model>EPYC</model></cpu>"
 
 
 def test_a_path_that_takes_no_large_packets_is_found_between_two_hosts_only(fleet: SimulatedFleet) -> None:
@@ -223,15 +221,14 @@ def test_every_fault_at_every_call_raises_and_leaves_the_next_host_alone() -> No
 def calls(fleet: SimulatedFleet) -> dict[str, Callable[[], object]]:
     """Return every call of a host's reading, by name, in an order that a batch may take."""
     tools, hypervisor = fleet.tools("a"), fleet.hypervisor("a")
+    cpu = GuestCpu(xml=CPU, arch="x86_64", machine=None, domain_type="kvm")
     return {
         "read_host": hypervisor.read_host,
         "read_system": tools.read_system,
         "make_markers": lambda: tools.make_markers([SHARED, LOCAL], MARKER),
         "probe_peers": lambda: tools.probe_peers([peer(fleet, "b")]),
         "stat_files": lambda: tools.stat_files([SHARED_MARKER]),
-        "compare_cpus": lambda: hypervisor.compare_cpus(
-            [GuestCpu(xml=CPU, arch="x86_64", machine=None, domain_type="kvm")]
-        ),
+        "compare_cpus": lambda: hypervisor.compare_cpus([cpu]),
         "list_files": lambda: tools.list_files([SHARED]),
         "remove_markers": lambda: tools.remove_markers([SHARED, LOCAL], MARKER),
     }
