@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from vmferry.model.facts import Firmware
 from vmferry.model.findings import Severity
 from vmferry.rules.case import Case
+from vmferry.rules.machines import canonical_machine
+from vmferry.rules.release_rules import is_supported_backward
 from vmferry.rules.rule import Rule, always, running
 
 _SAME_BINARY = {"i686": "x86_64"}  # an i686 guest runs on x86_64 KVM
@@ -26,12 +29,6 @@ def architecture(case: Case) -> Iterator[str]:
         )
 
 
-def canonical_machine(case: Case) -> str | None:
-    """Return the VM's machine type as the source resolves it: aliases differ between hosts."""
-    machine = case.vm.machine
-    return case.source.canonical_machines.get(machine, machine) if machine else None
-
-
 def machine_type(case: Case) -> Iterator[str]:
     """The destination's QEMU knows the VM's canonical machine type."""
     machine = canonical_machine(case)
@@ -39,25 +36,65 @@ def machine_type(case: Case) -> Iterator[str]:
         alias = f" (alias {case.vm.machine})" if machine != case.vm.machine else ""
         yield (
             f"vm {case.vm.name} has machine type {machine}{alias}; QEMU "
-            f"{version_text(case.dest.facts.qemu_version)} on {case.dest.name} does not offer it; update "
-            f"{case.dest.name} or see `virsh -c {case.dest.host.uri} domcapabilities --machine`"
+            f"{version_text(case.dest.facts.qemu_version)} on {case.dest.name} does not offer it; choose another host "
+            f"or update QEMU there (`virsh -c {case.dest.host.uri} capabilities` lists its machine types)"
         )
 
 
 def max_vcpus(case: Case) -> Iterator[str]:
-    """The machine type takes as many vCPUs on the destination."""
+    """The machine type takes as many vCPUs on the destination, those that may be plugged in included."""
     limit = case.dest.max_vcpus.get(canonical_machine(case) or "")
-    if limit is not None and case.vm.vcpus > limit:
-        yield (f"vm {case.vm.name} has {case.vm.vcpus} vCPUs; its machine type takes {limit} on {case.dest.name}")
+    most = max(case.vm.vcpus, case.vm.max_vcpus)
+    if limit is not None and most > limit:
+        yield (
+            f"vm {case.vm.name} may have {most} vCPUs ({case.vm.vcpus} now); its machine type takes {limit} on "
+            f"{case.dest.name}; choose another host, or lower <vcpu> (`virsh edit {case.vm.name}`) and restart the VM"
+        )
+
+
+def firmware_missing(case: Case) -> Iterator[str]:
+    """The destination offers the firmware that the VM boots with: its kind, its loader, secure boot."""
+    offered, wanted = case.dest.facts.firmware, case.arriving.firmware
+    if offered is None or wanted is None or case.arriving.arch != case.dest.facts.arch:  # read for one architecture
+        return
+    if wanted.startswith("/"):
+        if _is_loader_missing(case, offered, wanted):
+            have = ", ".join(offered.loaders) or "none"
+            yield _no_firmware(case, f"needs loader {wanted}", f"has no such file and offers {have}")
+        return
+    if wanted not in offered.kinds:
+        yield _no_firmware(case, f"needs {wanted} firmware", f"offers {', '.join(offered.kinds) or 'none'}")
+    # A loader that is named is that very file on both hosts; only a search may find one without secure boot.
+    if not offered.has_secure_boot and any(device.kind == "secure-boot" for device in case.arriving.devices):
+        yield _no_firmware(case, "needs firmware with secure boot", "offers none")
+
+
+def _is_loader_missing(case: Case, offered: Firmware, path: str) -> bool:
+    """Whether the file was looked for and not found; `host-file-missing` judges files that the source has."""
+    return (
+        case.pair is not None
+        and path not in offered.loaders
+        and path not in case.pair.dest_files
+        and path not in case.pair.source_files
+    )
+
+
+def _no_firmware(case: Case, needs: str, have: str) -> str:
+    return (
+        f"vm {case.vm.name} {needs}; {case.dest.name} {have}; install it there (package edk2-ovmf or ovmf), then see "
+        f"`virsh -c {case.dest.host.uri} domcapabilities`, or choose another host"
+    )
 
 
 def qemu_older(case: Case) -> Iterator[str]:
-    """The destination's QEMU is not older: devices' state is only carried forward.
+    """The destination's QEMU is not older, or Table 9.2 supports the way back to it.
 
-    Compared by major and minor version: stable releases (7.2.1 and 7.2.0) are alike.
+    Devices' state is only carried forward, but Red Hat tests the backward paths of the table, where QEMU is older by
+    nature: there machine type and CPU decide. Compared by major and minor version: stable releases (7.2.1 and 7.2.0)
+    are alike.
     """
     source, dest = case.source.facts.qemu_version, case.dest.facts.qemu_version
-    if dest // 1000 < source // 1000:
+    if dest // 1000 < source // 1000 and (case.is_offline or not is_supported_backward(case)):
         yield _older("QEMU", source, dest, case)
 
 
@@ -76,19 +113,11 @@ def _older(what: str, source: int, dest: int, case: Case) -> str:
     )
 
 
-def cpu_not_compared(case: Case) -> Iterator[str]:
-    """A CPU that is the host's own fits only hosts with the same one; this was not compared."""
-    if case.vm.cpu_mode in ("host-passthrough", "maximum"):
-        yield (
-            f"vm {case.vm.name} has CPU mode {case.vm.cpu_mode}: safe only when both hosts have the same CPU "
-            f"model and microcode; compare `virsh capabilities` of {case.source.name} and {case.dest.name}"
-        )
-
-
 RULES: tuple[Rule, ...] = (
     Rule("architecture", architecture, always(Severity.BLOCK), "reference 9.5: supported hosts", is_final=True),
     Rule("machine-type", machine_type, always(Severity.BLOCK), "reference 9.6, Table 9.2; failure mode 29"),
     Rule("max-vcpus", max_vcpus, always(Severity.BLOCK), "libvirt capabilities: machine maxCpus"),
+    Rule("firmware-missing", firmware_missing, always(Severity.BLOCK), "libvirt domain capabilities: os, loader"),
     Rule(
         "qemu-older",
         qemu_older,
@@ -96,5 +125,4 @@ RULES: tuple[Rule, ...] = (
         "reference 9.6, Table 9.2; failure mode 29",
     ),
     Rule("libvirt-older", libvirt_older, always(Severity.WARN), "reference 9.6, Table 9.2; failure mode 29"),
-    Rule("cpu-not-compared", cpu_not_compared, running(Severity.WARN), "failure mode 27; libvirt virCPUCompare"),
 )

@@ -6,19 +6,36 @@ from tests.unit.rules.cases import (
     compat,
     conflict,
     copying,
+    cpu,
     devices,
     guest,
     hostbound,
     hosts,
     network,
     reach,
+    releases,
     room,
     state,
     storage,
 )
 from tests.unit.rules.cases.making import Makers
 
-_SUBJECTS = (hosts, reach, guest, state, conflict, compat, room, storage, copying, network, devices, hostbound)
+_SUBJECTS = (
+    hosts,
+    reach,
+    guest,
+    state,
+    conflict,
+    releases,
+    compat,
+    cpu,
+    room,
+    storage,
+    copying,
+    network,
+    devices,
+    hostbound,
+)
 
 # rule → (cases with a finding, cases without)
 CASES: dict[str, tuple[Makers, Makers]] = {
