@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import NAMESPACE_DNS, UUID, uuid5
 
-from vmferry.model.facts import FileFacts, Reach
+from vmferry.model.facts import FileFacts, OsRelease, Reach, SystemFacts
 from vmferry.model.host import (
     Cordon,
     FleetSnapshot,
@@ -87,7 +87,7 @@ def build_host(name: str = "source-example", **fields: Any) -> Host:
 
 
 def build_facts(name: str = "source-example", vms: Sequence[Vm] = (), **fields: Any) -> HostFacts:
-    """A host of 16 CPUs and 64 GiB, all free, 100 GiB free in each storage."""
+    """A Debian 12 host of 16 CPUs and 64 GiB, all free, 100 GiB free in each storage."""
     given: dict[str, Any] = {
         "uuid": build_uuid(f"host-{name}"),
         "hostname": name,
@@ -105,6 +105,7 @@ def build_facts(name: str = "source-example", vms: Sequence[Vm] = (), **fields: 
         "memory_available_kib": 64 * GIB_KIB,
         "networks": ("default",),
         "bridges": ("br0",),
+        "system": SystemFacts(os=OsRelease(id="debian", version_id="12", name="Debian GNU/Linux 12 (bookworm)")),
         "storage_free_bytes": {IMAGES: 100 * GIB, LOCAL: 100 * GIB},
         "read_at": NOW,
     }
@@ -122,14 +123,17 @@ def build_files(vms: Sequence[Vm], allocated_bytes: int = GIB) -> dict[str, File
 
 
 def build_pair(source: str, dest: str, vms: Sequence[Vm] = (), **fields: Any) -> PairFacts:
-    """Both ways answer, the images directory is proved to be shared, no file is in the way."""
+    """Both ways answer, the images directory is proved to be shared and seen by both, no file is in the way."""
     given: dict[str, Any] = {
         "ping": Reach(is_ok=True),
         "libvirt": Reach(is_ok=True),
         "same_storage": (IMAGES,),
         "source_files": build_files(vms),
+        **fields,
     }
-    return PairFacts(source=source, dest=dest, **{**given, **fields})
+    shared = tuple(f"{directory}/" for directory in given["same_storage"])
+    seen = {path: file for path, file in given["source_files"].items() if path.startswith(shared)}
+    return PairFacts(source=source, dest=dest, **{"dest_files": seen, **given})
 
 
 def build_snapshot(

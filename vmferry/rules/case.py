@@ -10,7 +10,7 @@ from uuid import UUID
 from vmferry.errors import NotFound
 from vmferry.model.host import Cordon, FleetSnapshot, Host, HostFacts, PairFacts, Profile, Reservation
 from vmferry.model.migration import DomainChanges, MigrationMode
-from vmferry.model.vm import Disk, Vm
+from vmferry.model.vm import Disk, DiskKind, Vm
 
 _NOTHING = Reservation()
 
@@ -54,12 +54,23 @@ class Side:
 
     @cached_property
     def file_users(self) -> Mapping[str, tuple[str, ...]]:
-        """Path → names of this host's domains that use it as disk, backing file or NVRAM, sorted."""
+        """Path → names of this host's domains that use it as disk, volume, backing file or NVRAM, sorted."""
         users: dict[str, set[str]] = {}
         for vm in self.facts.vms:
-            for path in vm_paths(vm):
+            volumes = (path for disk in vm.disks if (path := volume_path(self.facts, disk)))
+            for path in (*vm_paths(vm), *volumes):
                 users.setdefault(path, set()).add(vm.name)
         return {path: tuple(sorted(names)) for path, names in users.items()}
+
+    @cached_property
+    def mount_points(self) -> frozenset[str]:
+        """Where file systems are mounted; empty where that was not read."""
+        return frozenset(mount.path for mount in self.facts.system.mounts)
+
+    @cached_property
+    def has_nfs(self) -> bool:
+        """Whether an NFS file system is mounted."""
+        return any(mount.is_nfs for mount in self.facts.system.mounts)
 
 
 def vm_paths(vm: Vm) -> tuple[str, ...]:
@@ -69,13 +80,27 @@ def vm_paths(vm: Vm) -> tuple[str, ...]:
     return (*disks, *backing, *((vm.nvram,) if vm.nvram else ()))
 
 
+# Pools whose volumes are files or device nodes below the pool's target (libvirt storage drivers).
+_POOLS_WITH_PATHS = ("dir", "fs", "netfs", "logical")
+
+
+def volume_path(facts: HostFacts, disk: Disk) -> str | None:
+    """Return the path that a volume disk has on a host; None for other disks and where the pool has no paths there."""
+    if disk.kind is not DiskKind.VOLUME or not disk.pool or not disk.source:
+        return None
+    pool = next((p for p in facts.pools if p.name == disk.pool and p.is_active), None)
+    if pool is None or pool.kind not in _POOLS_WITH_PATHS or not pool.target:
+        return None
+    return f"{pool.target.rstrip('/')}/{disk.source.removeprefix(disk.pool + '/')}"
+
+
 @dataclass(frozen=True)
 class Case:
     """One question to the rules: may this VM go from `source` to `dest` in this mode?
 
     `arriving` is the VM as the destination shall define it (path remaps and the operator's own XML applied).
     `pair` None: reach and files were not read, so what depends on them is judged from the inventory only.
-    `copies` are other hosts than the two where a domain with this UUID is active.
+    `copies` are other hosts than the two where a domain with this UUID is active; `defined_on`, where one is shut off.
     """
 
     vm: Vm
@@ -88,6 +113,7 @@ class Case:
     cordon: Cordon | None
     open_run: str | None
     copies: tuple[str, ...]
+    defined_on: tuple[str, ...] = ()
 
     @property
     def profile(self) -> Profile:
@@ -134,10 +160,10 @@ class Fleet:
         self._pairs = {(p.source, p.dest): p for p in snapshot.pairs}
         self._cordons = {c.host: c for c in snapshot.cordons}
         self._active_on: dict[UUID, list[str]] = {}
+        self._shut_off_on: dict[UUID, list[str]] = {}
         for name, side in self.sides.items():
             for vm in side.facts.vms:
-                if vm.is_active:
-                    self._active_on.setdefault(vm.uuid, []).append(name)
+                (self._active_on if vm.is_active else self._shut_off_on).setdefault(vm.uuid, []).append(name)
 
     def active_on(self, uuid: UUID) -> tuple[str, ...]:
         """Return the hosts where a domain with this UUID is active, in the inventory's order."""
@@ -162,4 +188,5 @@ class Fleet:
             cordon=self._cordons.get(dest),
             open_run=self.snapshot.open_runs.get(str(vm.uuid)),
             copies=tuple(name for name in self.active_on(vm.uuid) if name not in (source, dest)),
+            defined_on=tuple(name for name in self._shut_off_on.get(vm.uuid, ()) if name not in (source, dest)),
         )

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from vmferry.model.host import Host, HostFacts
+from vmferry.model.facts import FileFacts
+from vmferry.model.host import HostFacts
 from vmferry.model.vm import Disk, DiskKind, Vm
 from vmferry.rules.case import Case, vm_paths
+from vmferry.rules.case import volume_path as volume_path
+from vmferry.rules.proofs import contradiction, is_below_marker, is_declared_shared, is_same_file, same_device
 
 _MEDIA = ("cdrom", "floppy")
 _BOOT_KINDS = ("kernel", "initrd", "dtb", "shim", "table", "bootloader")
@@ -28,49 +31,84 @@ def files_to_stat(vm: Vm, facts: HostFacts) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*vm_paths(vm), *volumes, *host_files(vm))))
 
 
-# Pools whose volumes are files or device nodes below the pool's target (libvirt storage drivers).
-_POOLS_WITH_PATHS = ("dir", "fs", "netfs", "logical")
-
-
-def volume_path(facts: HostFacts, disk: Disk) -> str | None:
-    """Return the path that a volume disk has on a host; None for other disks and where the pool has no paths there."""
-    if disk.kind is not DiskKind.VOLUME or not disk.pool or not disk.source:
-        return None
-    pool = next((p for p in facts.pools if p.name == disk.pool and p.is_active), None)
-    if pool is None or pool.kind not in _POOLS_WITH_PATHS or not pool.target:
-        return None
-    return f"{pool.target.rstrip('/')}/{disk.source.removeprefix(disk.pool + '/')}"
-
-
 def is_media(disk: Disk) -> bool:
     """Whether the disk is a drive with removable media."""
     return disk.device in _MEDIA
 
 
-def _place(host: Host, path: str) -> tuple[str, str] | None:
-    """Return (shared group, path inside it); None when the inventory declares nothing for the path."""
-    storage = host.storage_of(path)
-    if storage is None or storage.shared is None:
-        return None
-    return storage.shared, path.removeprefix(storage.path.rstrip("/"))
+def why_not_shared(case: Case, path: str, dest_path: str, *, is_read_only: bool = False) -> str:
+    """Say why the two paths cannot be taken for one file or device; empty where they are proved to be one.
 
-
-def is_declared_shared(case: Case, path: str, dest_path: str) -> bool:
-    """Whether the inventory declares both paths to be one file of one shared group."""
-    place = _place(case.source.host, path)
-    return place is not None and place == _place(case.dest.host, dest_path)
-
-
-def is_shared(case: Case, path: str, dest_path: str) -> bool:
-    """Whether both paths are one file: proved where the pair was read, else as the inventory declares.
-
-    A marker proves one directory under one path. Under two different paths the inventory must say besides
-    that they are the same group; the pair's reader then lists the source's directory after finding the marker
-    in the other.
+    A file is proved by a marker in its directory, one that nobody writes also by the identity of its file system and
+    its own; a block device by its own identity only: device nodes on shared storage name devices of each host.
+    Before the pair was read the inventory is believed, so that a plan can be made; the move itself is judged again.
     """
     if case.pair is None:
-        return is_declared_shared(case, path, dest_path)
-    return case.pair.is_same_storage(path) and (path == dest_path or is_declared_shared(case, path, dest_path))
+        return "" if is_declared_shared(case, path, dest_path) else _undeclared(case, path, dest_path)
+    here = case.pair.source_files.get(path)
+    if here is not None and here.is_block:
+        return why_not_same_device(case, path, dest_path)
+    if found := contradiction(case, path, dest_path):
+        return found
+    if is_below_marker(case, path, dest_path) or (is_read_only and is_same_file(case, path, dest_path)):
+        return ""
+    return f"no marker file made beside it on {case.source.name} was seen on {case.dest.name}"
+
+
+def why_not_same_device(case: Case, path: str, dest_path: str) -> str:
+    """Say why two block devices cannot be taken for one; what was not read is not believed."""
+    if case.pair is None or path not in case.pair.source_files:
+        return f"what it is on {case.source.name} was not read"
+    if found := contradiction(case, path, dest_path):
+        return found
+    here, there = case.pair.source_files[path], case.pair.dest_files[dest_path]
+    return "" if same_device(here, there) else _other_device(case, here, there)
+
+
+def is_shared(case: Case, path: str, dest_path: str, *, is_read_only: bool = False) -> bool:
+    """Whether both paths are one file or device: proved where the pair was read, else as the inventory declares."""
+    return not why_not_shared(case, path, dest_path, is_read_only=is_read_only)
+
+
+def _undeclared(case: Case, path: str, dest_path: str) -> str:
+    there = "" if path == dest_path else f" to be {dest_path} on {case.dest.name}"
+    return f"the inventory does not declare it{there} as shared by {case.source.name} and {case.dest.name}"
+
+
+def _other_device(case: Case, here: FileFacts, there: FileFacts) -> str:
+    if not here.is_block:
+        return "both are files"
+    if here.device_id and there.device_id and here.device_id != there.device_id:
+        return f"it is {here.device_id} on {case.source.name}, but {there.device_id} on {case.dest.name}"
+    if here.device_id == there.device_id != "":
+        return f"both are called {here.device_id}, which other devices may be called too"
+    nameless = " and ".join(s.name for s, f in ((case.source, here), (case.dest, there)) if not f.device_id)
+    return f"nothing on {nameless} tells which device it is"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a disk's content lies on both hosts; `is_read_only`: the guest never writes it."""
+
+    disk: Disk
+    path: str
+    dest_path: str
+    is_read_only: bool
+
+
+def places(case: Case) -> tuple[Place, ...]:
+    """Return the disks that lie at a path: those that name one, drives included, and volumes that both pools show."""
+    arriving = {disk.target: disk for disk in case.arriving.disks}
+    found = []
+    for disk in case.vm.disks:
+        if disk.is_local_path:
+            path, dest_path = disk.source, case.dest_path(disk)
+        else:
+            path = volume_path(case.source.facts, disk)
+            dest_path = volume_path(case.dest.facts, arriving.get(disk.target, disk)) or ""
+        if path and dest_path:
+            found.append(Place(disk, path, dest_path, disk.is_readonly or is_media(disk)))
+    return tuple(found)
 
 
 @dataclass(frozen=True)
@@ -131,7 +169,7 @@ def copies(case: Case) -> tuple[Copy, ...]:
     for disk in case.vm.disks:
         if disk.kind is DiskKind.FILE and disk.source and not is_media(disk):
             dest_path = case.dest_path(disk)
-            if not is_shared(case, disk.source, dest_path):
+            if not is_shared(case, disk.source, dest_path, is_read_only=disk.is_readonly):
                 found.setdefault((disk.source, dest_path), _copy(case, disk.source, dest_path, is_nvram=False))
     if case.vm.nvram:
         dest_path = case.arriving.nvram or case.vm.nvram

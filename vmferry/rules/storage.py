@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from vmferry.model.facts import FileFacts
 from vmferry.model.findings import Severity
 from vmferry.model.host import Profile
 from vmferry.model.vm import DiskKind
+from vmferry.rules import mounts, volumes
 from vmferry.rules.case import Case
 from vmferry.rules.compat import version_text
+from vmferry.rules.proofs import is_declared_shared
 from vmferry.rules.rule import Rule, Scope, always, running
-from vmferry.rules.sharing import is_declared_shared, is_media, is_shared
+from vmferry.rules.sharing import is_media, is_shared, places, why_not_same_device, why_not_shared
 from vmferry.rules.sources import ALLOWED, IMAGES, SAFE
 
 _UNKNOWN_KINDS = (DiskKind.DIR, DiskKind.NVME, DiskKind.VHOSTUSER, DiskKind.VHOSTVDPA, DiskKind.OTHER)
@@ -26,73 +29,103 @@ _SAFE_CACHE = ("none", "directsync")
 
 def not_shared(case: Case) -> Iterator[str]:
     """Every image of a running VM lies on storage that both hosts see, as disks are not copied live."""
-    for disk in case.vm.disks:
-        if disk.kind is not DiskKind.FILE or not disk.source or is_media(disk):
+    for place in places(case):
+        if place.disk.kind is not DiskKind.FILE or is_media(place.disk):
             continue
-        if not is_shared(case, disk.source, case.dest_path(disk)):
+        if why := why_not_shared(case, place.path, place.dest_path, is_read_only=place.is_read_only):
             yield (
-                f"vm {case.vm.name}: disk {disk.target} ({disk.source}) is not on storage shared by "
-                f"{case.source.name} and {case.dest.name}; {_NO_COPY[case.profile]}; shut the VM down for an "
+                f"vm {case.vm.name}: disk {place.disk.target} ({place.path}) is not on storage shared by "
+                f"{case.source.name} and {case.dest.name}: {why}; {_NO_COPY[case.profile]}; shut the VM down for an "
                 "offline move, or move the disk to storage that both hosts share"
             )
 
 
 def not_proved(case: Case) -> Iterator[str]:
-    """What the inventory declares as shared was proved by a marker file: a mount may be missing."""
+    """What the inventory declares as shared was proved to be: a mount may be missing, or be another one."""
     if case.pair is None:
         return
-    for disk in case.vm.disks:
-        if not disk.is_local_path or not disk.source:
+    for place in places(case):
+        if not is_declared_shared(case, place.path, place.dest_path):
             continue
-        dest_path = case.dest_path(disk)
-        if is_declared_shared(case, disk.source, dest_path) and not case.pair.is_same_storage(disk.source):
-            storage = case.source.host.storage_of(disk.source)
-            group, path = (storage.shared, storage.path) if storage else ("?", disk.source)
+        why = why_not_shared(case, place.path, place.dest_path, is_read_only=place.is_read_only)
+        storage = case.source.host.storage_of(place.path)
+        if why and storage is not None:
             yield (
-                f"vm {case.vm.name}: the inventory says that {path} is shared (group {group}), but a marker "
-                f"file made on {case.source.name} was not seen on {case.dest.name}; check `findmnt -T "
-                f"{path}` on both"
+                f"vm {case.vm.name}: the inventory says that {storage.path} is shared (group {storage.shared}), which "
+                f"could not be proved for disk {place.disk.target} ({place.path}): {why}; compare `findmnt -T "
+                f"{place.path}` on {case.source.name} with `findmnt -T {place.dest_path}` on {case.dest.name}"
             )
 
 
-def block_device(case: Case) -> Iterator[str]:
-    """A block device is proved to be the same on both hosts; libvirt never asks."""
-    for disk in case.vm.disks:
-        if disk.kind is not DiskKind.BLOCK or not disk.source or is_media(disk):
+def different_file(case: Case) -> Iterator[str]:
+    """No other file lies on the destination where a running VM's image or backing file is looked for."""
+    layers = [(d.target, path, path, True) for d in case.vm.disks for path in d.backing]
+    images = [(p.disk.target, p.path, p.dest_path, p.is_read_only) for p in places(case) if not is_media(p.disk)]
+    for target, path, dest_path, is_read_only in (*images, *layers):
+        here, there = _both_files(case, path, dest_path)
+        if there is None or there.is_block or is_shared(case, path, dest_path, is_read_only=is_read_only):
             continue
-        dest_path = case.dest_path(disk)
-        if case.pair is None or dest_path != disk.source or not case.pair.is_same_storage(disk.source):
+        size = f"{here.size_bytes} bytes" if here is not None else "of unknown size"
+        yield (
+            f"vm {case.vm.name}: disk {target}: a different file lies behind {dest_path} on {case.dest.name} "
+            f"({there.size_bytes} bytes) than behind {path} on {case.source.name} ({size}); the VM would run on it; "
+            f"look whose it is: `qemu-img info {dest_path}` on {case.dest.name}, then mount the same storage there or "
+            "move that file away"
+        )
+
+
+def _both_files(case: Case, path: str, dest_path: str) -> tuple[FileFacts | None, FileFacts | None]:
+    if case.pair is None:
+        return None, None
+    return case.pair.source_files.get(path), case.pair.dest_files.get(dest_path)
+
+
+def block_device(case: Case) -> Iterator[str]:
+    """A block device is proved to be the same on both hosts by its identity; libvirt never asks."""
+    for place in places(case):
+        if place.disk.kind is not DiskKind.BLOCK or is_media(place.disk):
+            continue
+        if why := why_not_same_device(case, place.path, place.dest_path):
             yield (
-                f"vm {case.vm.name}: disk {disk.target} is the block device {disk.source}; vmferry cannot "
-                f"prove that {case.dest.name} has the same one (compare `lsblk -o NAME,WWN {disk.source}` on "
-                "both) and does not copy block devices; use network storage or an image file on shared "
-                "storage"
+                f"vm {case.vm.name}: disk {place.disk.target} is the block device {place.path}, which is not proved "
+                f"to be the same on {case.dest.name}: {why}; vmferry does not copy block devices: compare `lsblk -o "
+                f"NAME,WWN,UUID {place.path}` on both, use network storage or an image file on shared storage"
             )
 
 
 def backing_chain(case: Case) -> Iterator[str]:
-    """Every backing file is seen by both hosts; chains are not copied yet."""
+    """Every backing file is there and is the same on both hosts; chains are not copied yet."""
     for disk in case.vm.disks:
         for path in disk.backing:
-            if path.startswith("/") and not is_shared(case, path, path):
+            if "://" in path:  # both hosts ask the same server
+                continue
+            if path.startswith("/"):
+                why = why_not_shared(case, path, path, is_read_only=True)
+            else:
+                why = "it names no path, so that it cannot be looked for"
+            if why:
                 yield (
-                    f"vm {case.vm.name}: disk {disk.target} builds on {path}, which {case.source.name} and "
-                    f"{case.dest.name} do not share; flatten it: `virsh -c {case.source.host.uri} blockpull "
-                    f"{case.vm.name} {disk.target} --wait`, or for a shut-off VM `qemu-img convert` to a "
+                    f"vm {case.vm.name}: disk {disk.target} builds on {path}, which is not proved to be the same on "
+                    f"{case.source.name} and {case.dest.name}: {why}; flatten it: `virsh -c {case.source.host.uri} "
+                    f"blockpull {case.vm.name} {disk.target} --wait`, or for a shut-off VM `qemu-img convert` to a "
                     "single file"
                 )
 
 
 def local_media(case: Case) -> Iterator[str]:
     """No drive holds media of the source only."""
-    for disk in case.vm.disks:
-        if not is_media(disk) or not disk.is_local_path or not disk.source:
+    for place in places(case):
+        disk = place.disk
+        if disk.kind is DiskKind.VOLUME or not is_media(disk):
             continue
-        if not is_shared(case, disk.source, case.dest_path(disk)):
+        why = why_not_shared(case, place.path, place.dest_path, is_read_only=True)
+        if why:
+            _, there = _both_files(case, place.path, place.dest_path)
+            other = f"; the file there has {there.size_bytes} bytes" if there is not None else ""
             how = "--config" if case.is_offline else "--live"
             yield (
-                f"vm {case.vm.name}: {disk.device} {disk.target} holds {disk.source}, which is on "
-                f"{case.source.name} only; eject it: `virsh -c {case.source.host.uri} change-media "
+                f"vm {case.vm.name}: {disk.device} {disk.target} holds {place.path}, which is not proved to be the "
+                f"same on {case.dest.name}: {why}{other}; eject it: `virsh -c {case.source.host.uri} change-media "
                 f"{case.vm.name} {disk.target} --eject {how}`"
             )
 
@@ -113,17 +146,6 @@ def cache_mode(case: Case) -> Iterator[str]:
                 f"vm {case.vm.name}: disk {disk.target} has cache mode {disk.cache or 'default'}; libvirt "
                 f"with QEMU {version_text(case.source.facts.qemu_version)} (< 4.0) refuses to move it; set "
                 f"cache='none' with `virsh edit {case.vm.name}` and restart the VM, or move it offline"
-            )
-
-
-def volume(case: Case) -> Iterator[str]:
-    """No disk is named by pool and volume only: the pool may be something else on the destination."""
-    for disk in case.vm.disks:
-        if disk.kind is DiskKind.VOLUME:
-            yield (
-                f"vm {case.vm.name}: disk {disk.target} is volume {disk.source or '?'} of a libvirt pool; "
-                f"vmferry does not resolve pools yet; use the path that `virsh -c {case.source.host.uri} "
-                "vol-path` prints as a file disk"
             )
 
 
@@ -156,6 +178,7 @@ RULES: tuple[Rule, ...] = (
         f"{IMAGES}; reference 9.3: live storage migration",
         is_final=True,
     ),
+    Rule("different-file", different_file, running(Severity.BLOCK), "failure modes 14, 17", is_final=True),
     Rule("storage-not-proved", not_proved, always(Severity.BLOCK), "failure mode 14", is_final=True),
     Rule(
         "block-device",
@@ -174,7 +197,8 @@ RULES: tuple[Rule, ...] = (
         scope=Scope.VM,
         is_final=True,
     ),
-    Rule("volume-disk", volume, always(Severity.BLOCK), f"{IMAGES}; failure mode 18", is_final=True),
+    *volumes.RULES,
+    *mounts.RULES,
     Rule(
         "disk-kind", unsupported_kind, always(Severity.BLOCK), f"{SAFE}: NVMe; {IMAGES}", scope=Scope.VM, is_final=True
     ),

@@ -1,0 +1,98 @@
+"""Rules about disks that are named by pool and volume: a pool of the same name may hold something else elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from vmferry.model.facts import Pool
+from vmferry.model.findings import Severity
+from vmferry.model.vm import Disk, DiskKind
+from vmferry.rules.case import Case, Side, volume_path
+from vmferry.rules.rule import Rule, always
+from vmferry.rules.sharing import is_media, why_not_shared
+from vmferry.rules.sources import IMAGES
+
+# Pools whose volumes QEMU opens over the network (libvirt: virStorageTranslateDiskSourcePool).
+_NETWORK_POOLS = ("rbd", "gluster", "iscsi-direct", "sheepdog")
+
+
+def volume(case: Case) -> Iterator[str]:
+    """A volume's pool is active on both hosts, and the volume is proved to be the same there."""
+    for disk, arriving in _volumes(case):
+        if why := _why_not(case, disk, arriving):
+            yield f"vm {case.vm.name}: disk {disk.target} is volume {disk.source or '?'} of a libvirt pool: {why}"
+
+
+def network_volume(case: Case) -> Iterator[str]:
+    """A volume on the network is the same on both hosts: their pools of one name ask the same server."""
+    for disk, arriving in _volumes(case):
+        pool = _pool(case.source, disk)
+        if pool is not None and pool.kind in _NETWORK_POOLS and not _why_not(case, disk, arriving):
+            yield (
+                f"vm {case.vm.name}: disk {disk.target} is {disk.source}; vmferry cannot compare what {pool.kind} pool "
+                f"{pool.name} names on {case.source.name} and {case.dest.name}: compare `virsh -c "
+                f"{case.source.host.uri} pool-dumpxml {pool.name}` with `virsh -c {case.dest.host.uri} pool-dumpxml "
+                f"{pool.name}`"
+            )
+
+
+def _volumes(case: Case) -> Iterator[tuple[Disk, Disk]]:
+    """Yield each volume disk as it is, and as it shall arrive."""
+    arriving = {disk.target: disk for disk in case.arriving.disks}
+    for disk in case.vm.disks:
+        if disk.kind is DiskKind.VOLUME:
+            yield disk, arriving.get(disk.target, disk)
+
+
+def _pool(side: Side, disk: Disk) -> Pool | None:
+    return next((pool for pool in side.facts.pools if pool.name == disk.pool and pool.is_active), None)
+
+
+def _why_not(case: Case, disk: Disk, arriving: Disk) -> str:
+    """Say why the volume cannot be taken for the same on both hosts, and what to do; empty where it can."""
+    here, there = _pool(case.source, disk), _pool(case.dest, arriving)
+    if here is None:
+        return _no_pool(case.source, disk)
+    if there is None:
+        return _no_pool(case.dest, arriving)
+    if here.kind != there.kind:
+        return (
+            f"pool {here.name} is of type {here.kind} on {case.source.name} and {there.kind} on {case.dest.name}; "
+            f"define the same one there: `virsh -c {case.source.host.uri} pool-dumpxml {here.name}`"
+        )
+    if here.kind in _NETWORK_POOLS:
+        return ""
+    return _why_not_same_path(case, disk, arriving)
+
+
+def _no_pool(side: Side, disk: Disk) -> str:
+    name = disk.pool or "?"
+    if any(pool.name == name for pool in side.facts.pools):
+        return f"pool {name} is not active on {side.name}; run `virsh -c {side.host.uri} pool-start {name}`"
+    return (
+        f"{side.name} has no pool {name}; define it as on the other host (`virsh pool-dumpxml {name}`) and run "
+        f"`virsh -c {side.host.uri} pool-start {name}`"
+    )
+
+
+def _why_not_same_path(case: Case, disk: Disk, arriving: Disk) -> str:
+    path, dest_path = volume_path(case.source.facts, disk), volume_path(case.dest.facts, arriving)
+    if path is None or dest_path is None:
+        pool = _pool(case.source, disk)
+        return (
+            f"vmferry cannot tell where a pool of type {pool.kind if pool else '?'} has its volumes; name the path "
+            f"that `virsh -c {case.source.host.uri} vol-path` prints in the domain XML instead"
+        )
+    why = why_not_shared(case, path, dest_path, is_read_only=disk.is_readonly or is_media(disk))
+    if not why:
+        return ""
+    return (
+        f"{path} is not proved to be on storage shared by {case.source.name} and {case.dest.name}: {why}; volumes are "
+        "not copied yet: move it to a pool on shared storage, or name its path in the domain XML and move offline"
+    )
+
+
+RULES: tuple[Rule, ...] = (
+    Rule("volume-disk", volume, always(Severity.BLOCK), f"{IMAGES}; failure mode 18", is_final=True),
+    Rule("volume-network", network_volume, always(Severity.WARN), "failure modes 14, 15: same name, other storage"),
+)
