@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 from uuid import UUID
 
 from infra.lab import DiskKind, GuestSpec, GuestState, Lab
+from infra.lab.conditions import closed_ports, unplugged_bridge
 from tests.contract.contract_fleet import BRIDGE, DEST, LOCAL, SHARED, SOURCE
 from vmferry.adapters.world import open_world
 from vmferry.inventory.load import load_inventory
@@ -13,7 +15,6 @@ from vmferry.model.vm import DomainState
 from vmferry.ports import World
 from vmferry.settings import Settings
 
-_CARD, _MTU = "eth0", 1500  # of every lab host
 _STATES = {
     DomainState.RUNNING: GuestState.RUNNING,
     DomainState.PAUSED: GuestState.PAUSED,
@@ -28,6 +29,7 @@ class LabUnderTest:
     def __init__(self, lab: Lab, state_dir: Path) -> None:
         self._lab = lab
         self._names: dict[UUID, str] = {}
+        self._conditions = ExitStack()
         settings = Settings(state_dir=state_dir, connect_timeout_s=5, call_timeout_s=45, progress_interval_s=0.2)
         self.world: World = open_world(load_inventory(lab.inventory_path), settings)
 
@@ -85,15 +87,17 @@ class LabUnderTest:
 
     def unplug_bridge(self, host: str) -> None:
         """Take a host's bridge off the network that joins it to the others."""
-        self._lab.hosts[host].unplug_bridge(BRIDGE)
+        self._conditions.enter_context(unplugged_bridge(self._lab.hosts[host], BRIDGE))
 
     def close_ports(self, host: str, first: int, last: int) -> None:
         """Drop what arrives on these ports."""
-        self._lab.hosts[host].close_ports(first, last)
+        self._conditions.enter_context(closed_ports(self._lab.hosts[host], first, last))
 
     def set_mtu(self, host: str, mtu: int) -> None:
         """Change the MTU of the host's end of its cable."""
-        self._lab.hosts[host].run(["ip", "link", "set", _CARD, "mtu", str(mtu)])
+        change = ["ip", "link", "set", "eth0", "mtu"]
+        self._lab.hosts[host].run([*change, str(mtu)])
+        self._conditions.callback(self._lab.hosts[host].run, [*change, "1500"])
 
     def kill_qemu(self, host: str, uuid: UUID) -> None:
         """Kill a guest's QEMU."""
@@ -114,10 +118,8 @@ class LabUnderTest:
             if not host.is_up:
                 host.power_on()
             host.link_up()
-            host.plug_bridge(BRIDGE)
-            host.open_ports()
-            self.set_mtu(host.name, _MTU)
             host.start_libvirtd()
+        self._conditions.close()
         for host in self._lab.hosts.values():
             for name, state in host.list_domains().items():
                 if state != "shut off":
