@@ -17,7 +17,7 @@ PYTEST_ARGS ?=
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup:  ## Install apt packages, uv and the virtual environment where they are missing
+setup:  ## Install apt packages, uv, the virtual environment and libvirt's test suite where they are missing
 	@infra/setup.sh
 
 demo: setup  ## Evacuate a real libvirt host before your eyes (KEEP=1 leaves the lab for playing)
@@ -41,4 +41,4 @@ lab-down:  ## Remove every lab and the demo's reports: no process, namespace, mo
 	@$(AS_ROOT) rm -rf /var/tmp/vmferry-demo
 
 clean: lab-down  ## Remove labs, the virtual environment and caches
-	rm -rf .venv .bootstrap .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf .venv .bootstrap .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .cache

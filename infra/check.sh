@@ -12,6 +12,8 @@ run() {
 }
 
 uv-lock-check() { "$(command -v uv || echo .bootstrap/bin/uv)" lock --check --offline; }
+# bash -n reads one file only.
+shell-check() { local file; for file in "$@"; do bash -n "$file" || return 1; done; }
 
 run "ruff" ruff check .
 run "ruff format" ruff format --check .
@@ -19,5 +21,5 @@ run "mypy" mypy
 run "import-linter" lint-imports
 run "codespell" codespell
 run "lock file" uv-lock-check
-run "shell" bash -n infra/setup.sh infra/check.sh .ci/run
+run "shell" shell-check infra/setup.sh infra/libvirt_corpus.sh infra/check.sh .ci/run
 if [ "${#failed[@]}" -gt 0 ]; then echo "failed: ${failed[*]}"; exit 1; fi

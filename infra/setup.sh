@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 UV_VERSION=0.13.9
-BUILD_PACKAGES=(ca-certificates git gcc libc6-dev libvirt-dev make pkg-config python3 python3-dev python3-venv)
+BUILD_PACKAGES=(ca-certificates git gcc libc6-dev libvirt-dev make pkg-config python3 python3-dev python3-venv xz-utils)
 
 say() { printf '\033[1m== %s\033[0m\n' "$*"; }
 as_root() { if [ "$(id -u)" = 0 ]; then env "$@"; else sudo env "$@"; fi; }
@@ -45,3 +45,5 @@ if ! "$uv" sync --frozen --quiet --check 2>/dev/null; then
   [ -x .venv/bin/python ] || export UV_PYTHON="$(command -v python3)"
   UV_PYTHON_DOWNLOADS=never "$uv" sync --frozen --compile-bytecode
 fi
+# Only a test needs it: without the mirrors the demo works all the same.
+infra/libvirt_corpus.sh || say "libvirt's test suite is not here: tests/unit/corpus will fail until infra/libvirt_corpus.sh works"

@@ -63,8 +63,7 @@ def parse_vm(
 
 def _read_vm(root: etree._Element) -> Vm:
     problems: list[str] = []
-    devices = root.find("devices")
-    devices = etree.Element("devices") if devices is None else devices
+    devices = _devices_of(root, problems)
     memory_kib, max_memory_kib = read_memory(root, problems)
     has_agent_channel, is_agent_connected = read_agent(devices)
     return Vm(
@@ -94,6 +93,14 @@ def _read_vm(root: etree._Element) -> Vm:
         launch_security=attribute_at(root, "launchSecurity", "type"),
         problems=tuple(problems),
     )
+
+
+def _devices_of(root: etree._Element, problems: list[str]) -> etree._Element:
+    """Return `<devices>`, an empty one where there is none; libvirt reads all of several, so several are a problem."""
+    found = root.findall("devices")
+    if len(found) > 1:
+        problems.append(f"{len(found)} elements <devices>; make them one")
+    return found[0] if found else etree.Element("devices")
 
 
 def _all_devices(root: etree._Element, devices: etree._Element) -> tuple[Device, ...]:
