@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from vmferry.errors import InvalidInput
 from vmferry.model.findings import PreflightReport
 from vmferry.rules.case import Case, Fleet
-from vmferry.rules.check import Memo, check_move
+from vmferry.rules.check import Memo, check_loss, check_move
 from vmferry.rules.policy import Policy, check_lifted
 
 
@@ -24,7 +24,12 @@ class Judge:
         self.fleet = fleet
         self.policy = Policy.of(fleet.snapshot.inventory.rules, wanted)
         self._memo = Memo()
+        self._loss_memo = Memo()
 
     def check(self, case: Case) -> PreflightReport:
         """Return all findings of one move."""
         return check_move(case, self.policy, self._memo)
+
+    def check_loss(self, case: Case) -> PreflightReport:
+        """Return what would keep the VM from being started on the destination if its source were dead."""
+        return check_loss(case, self.policy, self._loss_memo)
