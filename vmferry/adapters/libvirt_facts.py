@@ -3,51 +3,75 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
-from uuid import UUID
+from typing import TypeVar
 
 import libvirt
 from lxml import etree
 
-from vmferry.adapters.libvirt_words import state_words
-from vmferry.domxml.read import parse_vm
-from vmferry.errors import InvalidInput
-from vmferry.model.host import Host, HostFacts, Machine
-from vmferry.model.vm import Vm
+from vmferry.adapters.libvirt_calls import text_of
+from vmferry.adapters.libvirt_capabilities import Capabilities, hugepages, parse_firmware
+from vmferry.adapters.libvirt_domains import read_vms
+from vmferry.domxml.values import text_at
+from vmferry.model.facts import Firmware, HugePages, Pool
+from vmferry.model.host import Host, HostFacts
 
 logger = logging.getLogger("vmferry.libvirt")
+T = TypeVar("T")
 
 # Page cache that can be had back at once: part of "cached" is shared memory and tmpfs, which cannot.
 _RECLAIMABLE_CACHE = 0.5
+# Two lists instead of one question per pool.
+_POOLS = (
+    (libvirt.VIR_CONNECT_LIST_STORAGE_POOLS_ACTIVE, True),
+    (libvirt.VIR_CONNECT_LIST_STORAGE_POOLS_INACTIVE, False),
+)
 
 
 def read_facts(connection: libvirt.virConnect, host: Host) -> HostFacts:
-    """Read versions, capabilities, memory, networks and all domains of one host."""
-    capabilities = etree.fromstring(connection.getCapabilities().encode())
-    node = connection.getInfo()
+    """Read versions, capabilities, memory, networks, pools, firmware and all domains of one host.
+
+    What a host cannot tell (no storage driver, an older libvirt) is left unknown; a lost connection is an error.
+    """
+    capabilities = Capabilities(connection.getCapabilities())
     total_kib, available_kib = _memory(connection)
     return HostFacts(
         name=host.name,
-        uuid=UUID(_text(capabilities, "host/uuid")),
+        uuid=capabilities.uuid,
         hostname=connection.getHostname(),
         uri=connection.getURI(),
         libvirt_version=connection.getLibVersion(),
         qemu_version=connection.getVersion(),
-        arch=_text(capabilities, "host/cpu/arch"),
-        domain_types=_domain_types(capabilities),
-        machines=_machines(capabilities),
-        cpus=node[2],
+        arch=capabilities.arch,
+        domain_types=capabilities.domain_types,
+        machines=capabilities.machines,
+        cpus=connection.getInfo()[2],
         memory_total_kib=total_kib,
         memory_available_kib=available_kib,
-        networks=tuple(sorted(n.name() for n in connection.listAllNetworks(libvirt.VIR_CONNECT_LIST_NETWORKS_ACTIVE))),
-        vms=_read_vms(connection),
+        networks=_networks(connection),
+        pools=_pools(connection),
+        hugepages=_hugepages(connection, capabilities),
+        firmware=_firmware(connection, capabilities),
+        cpu=capabilities.cpu,
+        vms=read_vms(connection),
         read_at=datetime.now(UTC),
     )
 
 
-def _text(root: etree._Element, path: str) -> str:
-    return (root.findtext(path) or "").strip()
+def _answer(connection: libvirt.virConnect, what: str, ask: Callable[..., T], *arguments: object) -> T | None:
+    """Return None where this libvirt has no answer: no such driver or call, a daemon of its own that is down.
+
+    With modular daemons the error of a secondary daemon looks like a lost connection; the connection itself tells.
+    """
+    try:
+        return ask(*arguments)
+    except libvirt.libvirtError as error:
+        if not connection.isAlive():
+            raise
+        logger.debug("libvirt at %s does not tell %s: %s", connection.getURI(), what, text_of(error))
+        return None
 
 
 def _memory(connection: libvirt.virConnect) -> tuple[int, int]:
@@ -57,70 +81,58 @@ def _memory(connection: libvirt.virConnect) -> tuple[int, int]:
     return stats["total"], stats["free"] + stats.get("buffers", 0) + cached
 
 
-def _domain_types(capabilities: etree._Element) -> tuple[str, ...]:
-    found = {str(d.get("type")) for d in capabilities.findall("guest/arch/domain")}
-    return tuple(sorted(found))
+def _networks(connection: libvirt.virConnect) -> tuple[str, ...]:
+    flag = libvirt.VIR_CONNECT_LIST_NETWORKS_ACTIVE
+    found = _answer(connection, "networks", connection.listAllNetworks, flag) or ()
+    return tuple(sorted(network.name() for network in found))
 
 
-def _machines(capabilities: etree._Element) -> tuple[Machine, ...]:
-    """Return the machine types of the host's own architecture, aliases resolved."""
-    arch = _text(capabilities, "host/cpu/arch")
-    machines = {}
-    for guest in capabilities.iterfind("guest/arch"):
-        for machine in guest.iter("machine") if guest.get("name") == arch else ():
-            name = (machine.text or "").strip()
-            machines[name] = Machine(
-                name=name,
-                canonical=machine.get("canonical", name),
-                max_vcpus=int(machine.get("maxCpus", "255")),
-            )
-    return tuple(machines[name] for name in sorted(machines))
+def _pools(connection: libvirt.virConnect) -> tuple[Pool, ...]:
+    """Read the storage pools by name; one that vanishes meanwhile is left out."""
+    found = []
+    for flag, is_active in _POOLS:
+        for pool in _answer(connection, "storage pools", connection.listAllStoragePools, flag) or ():
+            xml = _answer(connection, f"storage pool {pool.name()}", pool.XMLDesc, 0)
+            if xml is not None:
+                found.append(_pool(xml, is_active=is_active))
+    return tuple(sorted(found, key=lambda pool: pool.name))
 
 
-def _read_vms(connection: libvirt.virConnect) -> tuple[Vm, ...]:
-    """Read all domains, running or not, by name; one that vanishes meanwhile is left out."""
-    vms = []
-    for domain in connection.listAllDomains(0):
-        try:
-            vms.append(read_vm(domain))
-        except libvirt.libvirtError as error:
-            if error.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:
-                raise
-    return tuple(sorted(vms, key=lambda vm: vm.name))
+def _pool(xml: str, *, is_active: bool) -> Pool:
+    root = etree.fromstring(xml.encode())
+    return Pool(
+        name=text_at(root, "name") or "",
+        kind=root.get("type", ""),
+        target=text_at(root, "target/path"),
+        is_active=is_active,
+    )
 
 
-def read_vm(domain: libvirt.virDomain) -> Vm:
-    """Read one domain; XML that cannot be understood gives a Vm with `problems`, never an error."""
-    state, reason = state_words(*domain.state(0))
-    facts: dict[str, Any] = {
-        "state": state,
-        "state_reason": reason,
-        "is_persistent": bool(domain.isPersistent()),
-        "is_autostart": bool(domain.isPersistent() and domain.autostart()),
-        "has_managed_save": bool(domain.isPersistent() and domain.hasManagedSaveImage(0)),
-        "snapshots": domain.snapshotNum(0),
-        "checkpoints": len(domain.listAllCheckpoints(0)),
-        "has_active_job": has_job(domain),
-    }
-    try:
-        return parse_vm(domain.XMLDesc(0), **facts)
-    except InvalidInput as error:
-        return Vm(name=domain.name(), uuid=UUID(domain.UUIDString()), domain_type="", problems=error.problems, **facts)
+def _hugepages(connection: libvirt.virConnect, capabilities: Capabilities) -> tuple[HugePages, ...] | None:
+    """Read the pools of huge pages; None where the free ones cannot be told.
 
-
-def has_job(domain: libvirt.virDomain) -> bool:
-    """Whether a migration, save, dump or backup job runs on the domain.
-
-    The destination of a running migration refuses the question ("migration statistics are available only on the
-    source host", qemuDomainGetJobStatsInternal): that is a job too.
+    Asked node by node: libvirt refuses a range with a gap in it.
     """
-    if not domain.isActive():
-        return False
-    try:
-        return bool(domain.jobInfo()[0] != libvirt.VIR_DOMAIN_JOB_NONE)
-    except libvirt.libvirtError as error:
-        if error.get_error_code() == libvirt.VIR_ERR_OPERATION_UNSUPPORTED:
-            return True
-        if error.get_error_code() == libvirt.VIR_ERR_OPERATION_INVALID:
-            return False  # it has just ended
-        raise
+    totals = capabilities.hugepage_totals
+    if not totals:
+        return ()
+    free: Counter[int] = Counter()
+    for cell in capabilities.cells:
+        counts = _answer(connection, "huge pages", connection.getFreePages, list(totals), cell, 1)
+        if counts is None:
+            return None
+        free.update(counts.get(cell, {}))
+    return hugepages(totals, free)
+
+
+def _firmware(connection: libvirt.virConnect, capabilities: Capabilities) -> Firmware | None:
+    """Read what may boot here, for every machine type that has an alias; None where libvirt does not tell."""
+    kind = "kvm" if "kvm" in capabilities.domain_types else "qemu"
+    aliases = [machine.name for machine in capabilities.machines if machine.name != machine.canonical]
+    asked: list[str | None] = [*aliases] or [None]  # None: libvirt's default machine type
+    found = [
+        _answer(connection, "firmware", connection.getDomainCapabilities, None, capabilities.arch, machine, kind)
+        for machine in asked
+    ]
+    told = [xml for xml in found if xml is not None]
+    return parse_firmware(told) if told else None

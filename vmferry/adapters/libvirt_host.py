@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 from uuid import UUID
 
 import libvirt
 
 from vmferry.adapters.libvirt_calls import bounded, open_connection, text_of, translate
-from vmferry.adapters.libvirt_facts import has_job, read_facts
+from vmferry.adapters.libvirt_cpus import compare_cpus
+from vmferry.adapters.libvirt_domains import has_job
+from vmferry.adapters.libvirt_facts import read_facts
 from vmferry.adapters.libvirt_migrate import Migration
 from vmferry.adapters.libvirt_words import job_stats, state_words
 from vmferry.errors import HostUnreachable, NotFound, OutcomeUnknown, VmferryError
+from vmferry.model.facts import CpuVerdict, GuestCpu
 from vmferry.model.host import Host, HostFacts
 from vmferry.model.migration import JobStats, MigrationPlan
 from vmferry.model.sighting import Sighting
@@ -46,6 +49,10 @@ class LibvirtHypervisor:
     def read_host(self) -> HostFacts:
         """Read the host and all of its domains."""
         return self._call("read host", lambda c: read_facts(c, self._entry), is_write=False)
+
+    def compare_cpus(self, cpus: Sequence[GuestCpu]) -> dict[str, CpuVerdict]:
+        """Return, by `GuestCpu.key`, whether this host can run each CPU; a failed comparison is a verdict too."""
+        return self._call("compare CPUs", lambda c: compare_cpus(c, cpus), is_write=False) if cpus else {}
 
     def look(self, uuid: UUID) -> Sighting:
         """Tell how the VM stands here; a host that does not answer is a sighting too."""
