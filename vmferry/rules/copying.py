@@ -7,6 +7,7 @@ from pathlib import PurePosixPath
 
 from vmferry.model.findings import Severity
 from vmferry.rules.case import Case
+from vmferry.rules.room import disk_free_bytes
 from vmferry.rules.rule import Rule, offline_only
 from vmferry.rules.sharing import copies
 
@@ -73,17 +74,20 @@ def block_source(case: Case) -> Iterator[str]:
 
 
 def space(case: Case) -> Iterator[str]:
-    """The destination has room for the allocated bytes of all copies, per directory."""
+    """The destination has room for the allocated bytes of all copies beside those of open runs, per directory."""
     needed: dict[str, int] = {}
     for copy in copies(case):
         if copy.filesystem is not None:
             needed[copy.filesystem] = needed.get(copy.filesystem, 0) + (copy.allocated_bytes or 0)
     for storage, size in needed.items():
-        free = case.dest.facts.storage_free_bytes[storage]
+        free = disk_free_bytes(case.dest, case.reserved, storage)
         if size > free:
+            there = case.dest.facts.storage_free_bytes[storage]
+            promised = f" (of {there // _MIB} MiB, the rest is promised to open runs)" if free < there else ""
             yield (
-                f"vm {case.vm.name}: {case.dest.name} has {free // _MIB} MiB free in {storage}, the copies "
-                f"need {-(-size // _MIB)} MiB; choose another host or free space"
+                f"vm {case.vm.name}: {case.dest.name} has {free // _MIB} MiB free in {storage}{promised}, the copies "
+                f"need {-(-size // _MIB)} MiB; choose another host or free space: `ssh {case.dest.host.ssh.address} "
+                f"du -sh {storage}`"
             )
 
 

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from vmferry.model.findings import Severity
 from vmferry.model.vm import Device
 from vmferry.rules.case import Case
-from vmferry.rules.rule import DEVICE, Rule, Scope, always, offline_only
+from vmferry.rules.compat import version_text
+from vmferry.rules.rule import DEVICE, Rule, Scope, always, running
 from vmferry.rules.sources import ALLOWED, FACTS
 
 
@@ -115,19 +116,35 @@ def launch_security(case: Case) -> Iterator[str]:
         )
 
 
+_SWTPM = "/var/lib/libvirt/swtpm"
+# What libvirt takes for shared (virFileIsSharedFS, src/util/virfile.c), as /proc names them.
+_SHARED_TYPES = ("nfs", "gfs2", "ocfs2", "afs", "smb", "cifs", "ceph", "gpfs", "fuse.", "acfs", "beegfs")
+
+
 def _tpm_backend(device: Device) -> str:
     words = (device.attributes.get("backend", ""), device.attributes.get("type", ""), device.detail)
     return next((b for b in ("passthrough", "emulator", "external") if any(b in w for w in words)), "unknown")
 
 
 def tpm_state(case: Case) -> Iterator[str]:
-    """No emulated TPM's state stays behind: an offline move would delete the only copy."""
+    """No emulated TPM's state stays behind (offline) or is locked by both ends (running, state on shared storage)."""
+    state = f"{_SWTPM}/{case.vm.uuid}"
     for device in _of_kind(case, "tpm"):
-        if _tpm_backend(device) in ("emulator", "unknown"):
+        if _tpm_backend(device) not in ("emulator", "unknown"):
+            continue
+        mount = None if case.is_offline else case.source.facts.system.mount_of(state)
+        if case.is_offline:
             yield (
-                f"vm {case.vm.name} has an emulated TPM ({device.detail}); an offline move does not carry "
-                f"its state in /var/lib/libvirt/swtpm/{case.vm.uuid} and the guest would lose its keys; "
-                "start the VM and move it live"
+                f"vm {case.vm.name} has an emulated TPM ({device.detail}); an offline move does not carry its state in "
+                f"{state} and the guest would lose its keys; start the VM and move it live"
+            )
+        elif mount is not None and mount.fstype.startswith(_SHARED_TYPES):
+            version = case.source.facts.libvirt_version
+            yield (
+                f"vm {case.vm.name} has an emulated TPM ({device.detail}) with its state on shared storage "
+                f"({mount.path}, {mount.fstype}): both ends lock it; that works with libvirt 8.10 and swtpm 0.8 or "
+                f"newer on both hosts, {case.source.name} has libvirt {version_text(version)}: see `swtpm --version` "
+                "on both"
             )
 
 
@@ -140,6 +157,21 @@ def tpm_passthrough(case: Case) -> Iterator[str]:
                 f"({device.detail}); its keys cannot move; use an emulated TPM or remove it with `virsh edit "
                 f"{case.vm.name}`"
             )
+
+
+def guest_agent(case: Case) -> Iterator[str]:
+    """The guest agent answers; asked only where the inventory's `rules` give `guest-agent` a severity."""
+    if not case.vm.has_agent_channel:
+        yield (
+            f"vm {case.vm.name} has no guest agent channel (org.qemu.guest_agent.0); add it with `virsh edit "
+            f"{case.vm.name}` and install qemu-guest-agent in the guest"
+        )
+    elif not case.vm.is_agent_connected:
+        yield (
+            f"vm {case.vm.name}: its guest agent is not connected; start it in the guest (`systemctl enable --now "
+            f"qemu-guest-agent`), then `virsh -c {case.source.host.uri} qemu-agent-command {case.vm.name} "
+            '\'{"execute":"guest-ping"}\'`'
+        )
 
 
 RULES: tuple[Rule, ...] = (
@@ -168,10 +200,11 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "tpm-state",
         tpm_state,
-        offline_only(Severity.BLOCK),
-        f"{FACTS}: OFFLINE deletes the vTPM state",
+        running(Severity.WARN, offline=Severity.BLOCK),
+        f"{FACTS}: OFFLINE deletes the vTPM state; libvirt 8.10 NEWS, qemuTPMHasSharedStorage; failure mode 39",
         scope=Scope.VM,
         is_final=True,
     ),
+    Rule("guest-agent", guest_agent, running(Severity.IGNORE), "issue 3: where policy wants it", scope=Scope.VM),
     Rule("tpm-passthrough", tpm_passthrough, DEVICE, "reference 9.3: device passthrough", scope=Scope.VM),
 )

@@ -31,11 +31,16 @@ def _of_kind(case: Case, *kinds: str) -> Iterator[Device]:
 def block_job(case: Case) -> Iterator[str]:
     """No block job copies or commits a disk: libvirt refuses, and the job would be lost."""
     for device in _of_kind(case, "mirror"):
-        yield (
-            f"vm {case.vm.name} has a block job ({device.detail}); wait for it or end it: `virsh -c "
-            f"{case.source.host.uri} blockjob {case.vm.name} {device.attributes.get('target', 'TARGET')} "
-            "--abort`"
+        blockjob = (
+            f"virsh -c {case.source.host.uri} blockjob {case.vm.name} {device.attributes.get('target', 'TARGET')}"
         )
+        is_ready = device.attributes.get("ready") in ("yes", "abort", "pivot")
+        how = (
+            f"it waits to be concluded: `{blockjob} --pivot`, or `--abort`"
+            if is_ready
+            else f"wait for it (`{blockjob} --info`) or end it: `{blockjob} --abort`"
+        )
+        yield f"vm {case.vm.name} has a block job ({device.detail}): {how}"
 
 
 def invariant_tsc(case: Case) -> Iterator[str]:

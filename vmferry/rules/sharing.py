@@ -24,11 +24,19 @@ def host_files(vm: Vm) -> tuple[str, ...]:
 def files_to_stat(vm: Vm, facts: HostFacts) -> tuple[str, ...]:
     """Return the paths that the reader of a pair should look for on both hosts; each once.
 
-    Disks, backing files, NVRAM (judged by the copy rules) and `host_files`. Remapped paths of the destination
-    are the caller's to add. `facts` of the VM's host tell where the volumes of its pools lie.
+    Disks, backing files, NVRAM (judged by the copy rules), `save_image` and `host_files`. Remapped paths of the
+    destination are the caller's to add. `facts` of the VM's host tell where the volumes of its pools lie.
     """
     volumes = (path for disk in vm.disks if (path := volume_path(facts, disk)))
-    return tuple(dict.fromkeys((*vm_paths(vm), *volumes, *host_files(vm))))
+    return tuple(dict.fromkeys((*vm_paths(vm), *volumes, save_image(vm), *host_files(vm))))
+
+
+def save_image(vm: Vm) -> str:
+    """Return where libvirt keeps a managed save image of this name (qemuDomainManagedSavePath).
+
+    Starting a domain restores a file at this path whether or not libvirt says that there is one.
+    """
+    return f"/var/lib/libvirt/qemu/save/{vm.name}.save"
 
 
 def is_media(disk: Disk) -> bool:

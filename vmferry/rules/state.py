@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from vmferry.model.findings import Severity
-from vmferry.model.vm import DomainState
+from vmferry.model.vm import DomainState, Vm
 from vmferry.rules.case import Case
 from vmferry.rules.rule import Rule, Scope, always, offline_only
 from vmferry.rules.sources import ALLOWED, FACTS, IMAGES
@@ -14,6 +14,14 @@ _MOVABLE = (DomainState.RUNNING, DomainState.BLOCKED, DomainState.PAUSED)
 # Reasons (virsh domstate --reason) for which a paused VM is simply at rest; every other means that libvirt,
 # an I/O error or a crash holds it and that its memory is not to be trusted or is being written elsewhere.
 _AT_REST = ("user", "from snapshot")
+# What a paused VM's reason says about the job that paused it.
+_JOBS = {
+    "migrating": "migration",
+    "saving": "save",
+    "dumping": "memory dump",
+    "creating snapshot": "snapshot",
+    "post-copy": "migration in post-copy",
+}
 _NEXT = {
     DomainState.NOSTATE: "find out with `virsh domstate --reason`",
     DomainState.SHUTDOWN: "wait until it is shut off, then move it offline",
@@ -36,7 +44,7 @@ def other_vm(case: Case) -> Iterator[str]:
     """The XML given for the destination is this VM's: same name, same UUID."""
     if (case.arriving.name, case.arriving.uuid) != (case.vm.name, case.vm.uuid):
         yield (
-            f"vm {case.vm.name} ({case.vm.uuid}): the XML given for {case.dest.name} is of {case.arriving.name} "
+            f"vm {case.vm.name} ({case.vm.uuid}): the XML given for the destination is of {case.arriving.name} "
             f"({case.arriving.uuid}); make it from `virsh dumpxml --migratable {case.vm.name}` and keep both"
         )
 
@@ -64,11 +72,17 @@ def state_unmovable(case: Case) -> Iterator[str]:
     vm = case.vm
     if vm.state in _NEXT:
         yield f"vm {vm.name} is {vm.state}{_reason(case)}; {_NEXT[vm.state]}"
-    if vm.state is DomainState.PAUSED and vm.state_reason not in _AT_REST:
+    if vm.state is DomainState.PAUSED and vm.state_reason == "I/O error":
+        yield (
+            f"vm {vm.name} is paused by an I/O error: writes of its guest wait in QEMU; see which disk with `virsh -c "
+            f"{case.source.host.uri} domblkerror {vm.name}` and why (`df -h`, kernel log), mend the storage, then "
+            f"`virsh -c {case.source.host.uri} resume {vm.name}`"
+        )
+    elif vm.state is DomainState.PAUSED and vm.state_reason not in _AT_REST:
         yield (
             f"vm {vm.name} is paused{_reason(case)}; only a VM paused by its user moves; clear the cause, "
             f"then `virsh -c {case.source.host.uri} resume {vm.name}` (never while a migration is open: run "
-            "recover_runs)"
+            "`vmferry recover`)"
         )
     if vm.state in _MOVABLE and vm.state_reason.startswith("post-copy"):
         yield (
@@ -83,19 +97,28 @@ def _reason(case: Case) -> str:
 def active_job(case: Case) -> Iterator[str]:
     """No job runs on the VM: libvirt refuses a second one."""
     if case.vm.has_active_job:
+        virsh = f"virsh -c {case.source.host.uri}"
         yield (
-            f"vm {case.vm.name} has an active job (migration, backup, save or block job); wait for it: "
-            f"`virsh -c {case.source.host.uri} domjobinfo {case.vm.name}`, `… blockjob {case.vm.name} TARGET "
-            "--info`"
+            f"vm {case.vm.name} has an active job ({_job(case.vm)}); wait for its end: `{virsh} domjobinfo "
+            f"{case.vm.name}`, or end it: `{virsh} domjobabort {case.vm.name}`"
         )
+
+
+def _job(vm: Vm) -> str:
+    """Name the job as far as state and XML tell."""
+    mirrors = [device.detail for device in vm.devices if device.kind == "mirror"]
+    return "; ".join((_JOBS.get(vm.state_reason, "migration, backup, save or dump"), *mirrors))
 
 
 def snapshots(case: Case) -> Iterator[str]:
     """The VM has no snapshots: libvirt refuses to migrate a domain with snapshots."""
     if case.vm.snapshots:
+        virsh, name = f"virsh -c {case.source.host.uri}", case.vm.name
         yield (
-            f"vm {case.vm.name} has {case.vm.snapshots} snapshots; libvirt refuses to move it; see "
-            f"`virsh -c {case.source.host.uri} snapshot-list {case.vm.name}` and delete or merge them"
+            f"vm {name} has {case.vm.snapshots} snapshots; libvirt refuses to move it; see `{virsh} snapshot-list "
+            f"{name} --tree` and delete or merge them; where images are shared their metadata can travel by hand, "
+            f"parents first: `{virsh} snapshot-dumpxml {name} SNAP >SNAP.xml`, `{virsh} snapshot-delete {name} SNAP "
+            f"--metadata`, and after the move `virsh snapshot-create {name} SNAP.xml --redefine`"
         )
 
 

@@ -7,15 +7,21 @@ from tests.unit.builders import (
     LOCAL,
     build_disk,
     build_off_vm,
+    build_pair,
     build_vm,
 )
-from tests.unit.rules.cases.making import DISK4, THERE, Makers, make, off, off_pair
-from vmferry.model.facts import FileFacts
+from tests.unit.rules.cases.making import DEST, DISK4, SOURCE, THERE, Makers, make, off, off_pair
+from tests.unit.rules.cases.real import captured, file_disk, volume_disk, written, xml_vm
+from vmferry.model.facts import FileFacts, Pool
+from vmferry.model.host import Reservation
 
 # rule → (cases with a finding, cases without)
 CASES: dict[str, tuple[Makers, Makers]] = {
     "copy-target-exists": (
-        (lambda: make(build_off_vm(), pair=off_pair(dest_files={DISK4: THERE})),),
+        (
+            lambda: make(build_off_vm(), pair=off_pair(dest_files={DISK4: THERE})),
+            lambda: written(file_disk(DISK4), is_off=True, pair=build_pair(SOURCE, DEST, dest_files={DISK4: THERE})),
+        ),
         (
             off,
             lambda: make(build_off_vm(), pair=None),
@@ -28,6 +34,7 @@ CASES: dict[str, tuple[Makers, Makers]] = {
             lambda: off(disks=(build_disk("/elsewhere/a.qcow2"),)),
             lambda: make(build_off_vm(), dest={"storage_free_bytes": {}}),
             lambda: off(nvram="/elsewhere/vars.fd"),
+            lambda: captured("firmware-manual-efi-nvram-file", is_off=True, dest={"storage_free_bytes": {}}),
         ),
         (off, lambda: off(nvram="/var/lib/libvirt/qemu/nvram/wanderer4_VARS.fd"), lambda: off(disks=())),
     ),
@@ -49,6 +56,12 @@ CASES: dict[str, tuple[Makers, Makers]] = {
     "copy-space": (
         (
             lambda: make(build_off_vm(), dest={"storage_free_bytes": {LOCAL: GIB - 1}}),
+            # 2 GiB are free, of which open runs will take one byte too much
+            lambda: make(
+                build_off_vm(),
+                dest={"storage_free_bytes": {LOCAL: 2 * GIB}},
+                reserved={DEST: Reservation(disk_bytes={f"{LOCAL}/deep": GIB + 1})},
+            ),
             lambda: make(
                 build_off_vm(disks=(build_disk(DISK4), build_disk(f"{LOCAL}/b.qcow2", "vdb"))),
                 dest={"storage_free_bytes": {LOCAL: 2 * GIB - 1}},
@@ -63,6 +76,11 @@ CASES: dict[str, tuple[Makers, Makers]] = {
             off,
             lambda: make(build_off_vm(), dest={"storage_free_bytes": {LOCAL: GIB}}),
             lambda: make(
+                build_off_vm(),
+                dest={"storage_free_bytes": {LOCAL: 2 * GIB}},
+                reserved={DEST: Reservation(disk_bytes={LOCAL: GIB}), SOURCE: Reservation(disk_bytes={LOCAL: GIB})},
+            ),
+            lambda: make(
                 build_off_vm(disks=(build_disk(DISK4), build_disk("/srv/b/b.qcow2", "vdb"))),
                 dest={"storage_free_bytes": {LOCAL: GIB, "/srv/b": GIB + 1}},
             ),
@@ -72,6 +90,12 @@ CASES: dict[str, tuple[Makers, Makers]] = {
         (
             lambda: make(build_off_vm(), others=(build_off_vm("clone", disks=(build_disk(DISK4),)),)),
             lambda: make(build_off_vm(), others=(build_vm("clone", disks=(build_disk(backing=(DISK4,)),)),)),
+            # as a volume of a pool
+            lambda: make(
+                build_off_vm(),
+                others=(xml_vm(volume_disk("local", "wanderer4.qcow2")),),
+                source={"pools": (Pool(name="local", kind="dir", target=LOCAL),)},
+            ),
         ),
         (off, lambda: make(build_off_vm(), others=(build_off_vm("wanderer5"),))),
     ),

@@ -6,16 +6,25 @@ from tests.unit.builders import (
     IMAGES,
 )
 from tests.unit.rules.cases.making import OVMF, OVMF_FACTS, Makers, firmware, on, with_device
+from tests.unit.rules.cases.real import captured
 
 # rule → (cases with a finding, cases without)
 CASES: dict[str, tuple[Makers, Makers]] = {
-    "block-job": ((lambda: with_device("mirror", "disk vda: copy job to /x", target="vda"),), (on,)),
+    "block-job": (
+        (
+            lambda: captured("disk-mirror"),
+            lambda: captured("disk-active-commit"),
+            lambda: with_device("mirror", "disk vda: copy job to /x", target="vda"),
+        ),
+        (on, lambda: captured("disk-network-rbd")),
+    ),
     "invariant-tsc": (
         (lambda: with_device("feature", "CPU feature invtsc", name="invtsc"),),
         (on, lambda: with_device("feature", "CPU feature invtsc", name="invtsc", tsc_frequency="2800000000")),
     ),
     "accelerated-video": (
         (
+            lambda: captured("graphics-egl-headless"),
             lambda: with_device("video", "virtio 3D", type="virtio", accel3d="yes"),
             lambda: with_device("graphics", "egl-headless", type="egl-headless"),
         ),
@@ -34,14 +43,17 @@ CASES: dict[str, tuple[Makers, Makers]] = {
     ),
     "character-path": (
         (
-            lambda: with_device("serial", "file /var/log/vm.log", type="file", path="/var/log/vm.log"),
+            lambda: captured("serial-file-log"),
             lambda: with_device("console", "pty /var/log/c.log", type="pty", log="/var/log/c.log"),
         ),
         (on, lambda: with_device("serial", "file x", type="file", path=f"{IMAGES}/vm.log")),
     ),
     "tied-device": (
         (
-            lambda: with_device("input", "evdev /dev/input/event1"),
+            lambda: captured("input-linux"),
+            lambda: captured("lease"),
+            lambda: captured("smartcard-host"),
+            lambda: captured("vhost-vsock"),
             lambda: with_device("vsock", "cid 3", cid="3", auto="no"),
             lambda: with_device("smartcard", "host", mode="host"),
         ),
@@ -51,7 +63,7 @@ CASES: dict[str, tuple[Makers, Makers]] = {
             lambda: with_device("smartcard", "tcp h:1", type="tcp"),
         ),
     ),
-    "raw-arguments": ((lambda: with_device("qemu:commandline", "-s", arguments="-s"),), (on,)),
+    "raw-arguments": ((lambda: captured("qemu-ns-alt"),), (on,)),
     "host-file-missing": (
         (lambda: firmware({}),),
         (on, lambda: firmware(OVMF_FACTS), lambda: on(firmware="efi"), lambda: on(firmware=OVMF)),

@@ -9,12 +9,20 @@ from tests.unit.builders import (
     build_vm,
 )
 from tests.unit.rules.cases.making import Makers, make, off, on
+from tests.unit.rules.cases.real import captured, file_disk, written
 from vmferry.model.migration import MigrationMode
 from vmferry.model.vm import DomainState
 
 # rule → (cases with a finding, cases without)
 CASES: dict[str, tuple[Makers, Makers]] = {
-    "xml-unreadable": ((lambda: on(problems=("no <uuid>",)),), (on,)),
+    "xml-unreadable": (
+        (
+            lambda: on(problems=("no <uuid>",)),
+            lambda: written("<disk type='file'><source file='/a'/></disk>"),
+            lambda: captured("disk-same-targets"),
+        ),
+        (on, lambda: written(file_disk())),
+    ),
     "xml-other-vm": ((lambda: replace(on(), arriving=build_vm("other")),), (on,)),
     "mode-state": (
         (
@@ -28,6 +36,7 @@ CASES: dict[str, tuple[Makers, Makers]] = {
     "state-unmovable": (
         (
             lambda: on(state=DomainState.PAUSED, state_reason="I/O error"),
+            lambda: on(state=DomainState.PAUSED, state_reason="watchdog"),
             lambda: on(state=DomainState.PAUSED, state_reason=""),
             lambda: on(state=DomainState.PAUSED, state_reason="migrating"),
             lambda: on(state=DomainState.RUNNING, state_reason="post-copy failed"),
@@ -43,7 +52,13 @@ CASES: dict[str, tuple[Makers, Makers]] = {
             lambda: on(state=DomainState.BLOCKED),
         ),
     ),
-    "active-job": ((lambda: on(has_active_job=True),), (on,)),
+    "active-job": (
+        (
+            lambda: on(has_active_job=True),
+            lambda: on(has_active_job=True, state=DomainState.PAUSED, state_reason="saving"),
+        ),
+        (on, lambda: captured("disk-mirror")),
+    ),
     "snapshots": ((lambda: on(snapshots=3), lambda: off(snapshots=1)), (on,)),
     "checkpoints": ((lambda: on(checkpoints=1),), (on,)),
     "managed-save": ((lambda: off(has_managed_save=True),), (off,)),
