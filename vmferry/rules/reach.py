@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
+from vmferry.model.deadline import default_deadline_s
+from vmferry.model.facts import Link, PathMtu, SystemFacts
 from vmferry.model.findings import Severity
-from vmferry.rules.case import Case
-from vmferry.rules.rule import Rule, Scope, always
+from vmferry.rules.case import Case, Side
+from vmferry.rules.rule import Rule, Scope, always, running
+from vmferry.rules.sharing import copies
+
+_IPV4_HEADERS, _IPV6_HEADERS = 28, 48  # IP and ICMP, bytes
+# What ping says when a router, or the kernel by what a router told it, names the largest packet for this way.
+_TOLD_MTU = re.compile(r"mtu\s*[=:]?\s*(\d+)", re.IGNORECASE)
+_MBIT_PER_KIB = 1024 * 8 / 1e6
 
 
 def ping(case: Case) -> Iterator[str]:
@@ -29,7 +38,138 @@ def libvirt(case: Case) -> Iterator[str]:
         )
 
 
+def migration_ports(case: Case) -> Iterator[str]:
+    """No firewall is between the source and the destination's migration ports, where memory travels by them."""
+    if case.pair is not None and case.pair.ports is not None and not case.pair.ports.is_ok:
+        low, high = case.dest.facts.system.migration_ports
+        yield (
+            f"{case.source.name} cannot reach the migration ports {low}-{high}/tcp of {case.dest.name} "
+            f"({case.dest.host.migration_address}): {case.pair.ports.detail or 'no answer'}; on {case.dest.name} run "
+            f"`firewall-cmd --permanent --add-port={low}-{high}/tcp` and `firewall-cmd --reload`"
+        )
+
+
+def path_mtu(case: Case) -> Iterator[str]:
+    """Packets as large as the source's network device sends reach the destination: a stream hangs on those dropped."""
+    path = _narrow(case)
+    if path is not None and _told_mtu(path) is None and _sends_data(case):
+        yield (
+            f"packets of {path.mtu} bytes, the MTU of {path.device} on {case.source.name}, do not reach "
+            f"{case.dest.name}: {path.full_size.detail or 'no answer'}; a move would hang; try {_repeat(case, path)}, "
+            f"then set the smallest MTU of the way on {path.device}, or mend the switch or tunnel that drops them"
+        )
+
+
+def path_mtu_smaller(case: Case) -> Iterator[str]:
+    """The way takes packets as large as the source's network device sends, none has to be made smaller."""
+    path = _narrow(case)
+    if path is not None and (told := _told_mtu(path)) is not None and _sends_data(case):
+        yield (
+            f"the way from {case.source.name} to {case.dest.name} takes packets of {told} bytes, {path.device} "
+            f"sends {path.mtu}: TCP learns that from ICMP ({path.full_size.detail}) and hangs wherever a firewall "
+            f"stops it; try {_repeat(case, path)}, or set the MTU of {path.device} to {told}"
+        )
+
+
+def _narrow(case: Case) -> PathMtu | None:
+    """Return the way to the destination where a full-size packet did not arrive, else None."""
+    path = case.pair.path_mtu if case.pair is not None else None
+    return None if path is None or path.full_size.is_ok else path
+
+
+def _told_mtu(path: PathMtu) -> int | None:
+    """Return the packet size that the way told; None where packets are dropped without a word."""
+    told = [int(size) for size in _TOLD_MTU.findall(path.full_size.detail)]
+    return min((size for size in told if size < path.mtu), default=None)
+
+
+def _repeat(case: Case, path: PathMtu) -> str:
+    address = case.dest.host.migration_address
+    headers = _IPV6_HEADERS if ":" in address else _IPV4_HEADERS
+    return f"`ping -M do -s {path.mtu - headers} {address}` on {case.source.name}"
+
+
+def _sends_data(case: Case) -> bool:
+    """Whether the move sends memory or files, not the definition alone."""
+    return not case.is_offline or bool(copies(case))
+
+
+def mtu_differs(case: Case) -> Iterator[str]:
+    """Both ends of the way have the same MTU."""
+    path, there = (case.pair.path_mtu if case.pair is not None else None), _arrival_link(case.dest)
+    if path is not None and there is not None and path.mtu != there.mtu:
+        yield (
+            f"{path.device} of {case.source.name} has MTU {path.mtu}, {there.name} of {case.dest.name} with the "
+            f"migration address has {there.mtu}; large packets of the one are dropped by the other or made smaller; "
+            f"set one MTU: `ip link set {there.name} mtu {path.mtu}` on {case.dest.name}"
+        )
+
+
+def link_busy(case: Case) -> Iterator[str]:
+    """The network devices at both ends have bandwidth left: a tenth of it, and enough to end before the deadline."""
+    path = case.pair.path_mtu if case.pair is not None else None
+    if path is None:
+        return
+    here, there = case.source.facts.system.link(path.device), _arrival_link(case.dest)
+    for side, end in ((case.source, here), (case.dest, there)):
+        link = _measured(side.facts.system, end)
+        if link is None or link.speed_mbit_s is None:
+            continue
+        used = link.used_mbit_s or 0.0
+        if (problem := _shortage(case, link.speed_mbit_s, used)) and _sends_data(case):
+            yield (
+                f"vm {case.vm.name}: {link.name} of {side.name} has {max(0.0, link.speed_mbit_s - used):.0f} of "
+                f"{link.speed_mbit_s} Mbit/s left: {problem}; see `ip -statistics link show {link.name}` there, move "
+                f"at a quieter time, or use another migration_address"
+            )
+
+
+def _shortage(case: Case, speed_mbit_s: int, used_mbit_s: float) -> str:
+    """Say why the bandwidth that is left is too little; empty when it is enough."""
+    free = max(0.0, speed_mbit_s - used_mbit_s)
+    if not case.is_offline:
+        seconds = case.vm.memory_kib * _MBIT_PER_KIB / free if free else float("inf")
+        deadline_s = default_deadline_s(case.vm.memory_kib)
+        if seconds > deadline_s:
+            takes = f"take {seconds:.0f} s" if free else "never arrive"
+            return f"{case.vm.memory_kib // 1024} MiB of memory {takes}, a move is aborted after {deadline_s:.0f} s"
+    return (
+        "less than a tenth; the move and its neighbours will slow each other down" if free * 10 < speed_mbit_s else ""
+    )
+
+
+def _arrival_link(side: Side) -> Link | None:
+    """Return the device with the host's migration address; None where that is a name, or not among what was read."""
+    address = side.host.migration_address
+    for link in side.facts.system.links:
+        if any(own.partition("/")[0] == address for own in link.addresses):
+            return link
+    return None
+
+
+def _measured(system: SystemFacts, link: Link | None) -> Link | None:
+    """Return the device that tells speed and load: for a bridge its fastest port of hardware.
+
+    A bridge counts only what is for the host itself, while the traffic of its guests fills the port.
+    """
+    if link is None or link.kind != "bridge":
+        return link
+    ports = [p for p in system.links if p.master == link.name and p.kind in ("", "bond", "team") and p.speed_mbit_s]
+    return max(ports, key=lambda port: port.speed_mbit_s or 0, default=None)
+
+
 RULES: tuple[Rule, ...] = (
     Rule("ping", ping, always(Severity.BLOCK), "reference 9.5: reach each other, ping", scope=Scope.HOSTS),
     Rule("libvirt-reach", libvirt, always(Severity.BLOCK), "reference 9.5; failure mode 43", scope=Scope.HOSTS),
+    Rule(
+        "migration-ports",
+        migration_ports,
+        running(Severity.BLOCK),
+        "reference 9.5: reach each other; failure mode 43; qemu.conf migration_port_min, _max",
+        scope=Scope.HOSTS,
+    ),
+    Rule("path-mtu", path_mtu, always(Severity.BLOCK), "failure mode 32: MTU of the way"),
+    Rule("path-mtu-smaller", path_mtu_smaller, always(Severity.WARN), "RFC 1191, RFC 2923: path MTU discovery"),
+    Rule("mtu-differs", mtu_differs, running(Severity.WARN), "failure mode 32", scope=Scope.HOSTS),
+    Rule("link-busy", link_busy, always(Severity.WARN), "failure modes 9, 10; KubeVirt's completion timeout"),
 )
