@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import NAMESPACE_DNS, UUID, uuid5
 
-from vmferry.model.facts import FileFacts, OsRelease, Reach, SystemFacts
+from vmferry.model.facts import FileFacts, OsRelease, Reach, SameNetwork, SystemFacts
 from vmferry.model.host import (
     Cordon,
     FleetSnapshot,
@@ -123,10 +123,11 @@ def build_files(vms: Sequence[Vm], allocated_bytes: int = GIB) -> dict[str, File
 
 
 def build_pair(source: str, dest: str, vms: Sequence[Vm] = (), **fields: Any) -> PairFacts:
-    """Both ways answer, the images directory is proved to be shared and seen by both, no file is in the way."""
+    """Both ways answer, br0 is one network, both see the same images directory, no file is in the way."""
     given: dict[str, Any] = {
         "ping": Reach(is_ok=True),
         "libvirt": Reach(is_ok=True),
+        "networks": (SameNetwork(bridge="br0", dest_bridge="br0", is_same=True),),
         "same_storage": (IMAGES,),
         "source_files": build_files(vms),
         **fields,
