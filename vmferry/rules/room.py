@@ -142,8 +142,8 @@ def hugepages(case: Case) -> Iterator[str]:
     if needed > free:
         pages = "no pool" if pool is None else f"{pool.free} of {pool.total} pages of {pool.size_kib} KiB are free"
         yield (
-            f"vm {case.vm.name}: {case.dest.name} has {free // 1024} MiB of {_pages_wanted(case.vm)}, needs "
-            f"{-(-needed // 1024)} MiB ({pages}, {case.reserved.hugepages_kib // 1024} MiB promised to open runs); "
+            f"vm {case.vm.name}: {case.dest.name} has {free // 1024} MiB of free {_pages_wanted(case.vm)}, needs "
+            f"{-(-needed // 1024)} MiB ({pages}, {-(-case.reserved.hugepages_kib // 1024)} MiB promised to open runs); "
             f"choose another host or run {_enlarge(case, pool, needed - free)}"
         )
 
@@ -184,7 +184,14 @@ def vcpu_ratio(case: Case) -> Iterator[str]:
 
 
 RULES: tuple[Rule, ...] = (
-    Rule("memory", memory, running(Severity.BLOCK), "failure mode 46", is_final=True),
+    Rule(
+        "memory",
+        memory,
+        running(Severity.BLOCK),
+        "failure mode 46",
+        is_final=True,
+        after_loss=Severity.BLOCK,
+    ),
     Rule("memory-total", memory_total, offline_only(Severity.WARN), "failure mode 46"),
     Rule(
         "hugepages",
@@ -192,13 +199,21 @@ RULES: tuple[Rule, ...] = (
         running(Severity.BLOCK),
         "failure mode 46: hugepages; kernel hugetlbpage.rst: a pool is taken out of free memory",
         is_final=True,
+        after_loss=Severity.BLOCK,
     ),
-    Rule("hugepages-unread", hugepages_unread, running(Severity.WARN), "failure mode 46: hugepages"),
+    Rule(
+        "hugepages-unread",
+        hugepages_unread,
+        running(Severity.WARN),
+        "failure mode 46: hugepages",
+        after_loss=Severity.WARN,
+    ),
     Rule(
         "vcpu-ratio",
         vcpu_ratio,
         running(Severity.BLOCK),
         "inventory reserves; features G: CPU ratio as constraint",
         is_final=True,
+        after_loss=Severity.BLOCK,
     ),
 )
