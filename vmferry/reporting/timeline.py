@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import unicodedata
 from xml.etree import ElementTree
 
 from vmferry.model.evacuation import EvacuationReport
 from vmferry.model.migration import MigrationOutcome, OutcomeKind
+from vmferry.reporting.svg import BAD, DOUBTFUL, GOOD, QUIET, add, clean, render, short, start, text
 from vmferry.reporting.units import format_ms, format_seconds
 
 Lanes = dict[str, list[list[MigrationOutcome]]]
 
 _WIDTH, _LEFT, _RIGHT = 960, 120, 170  # px; the right margin holds labels of short bars
 _ROW, _BAR, _TOP, _GAP = 26, 18, 64, 14  # px
-_COLOURS = {OutcomeKind.MOVED: "#2e7d5b", OutcomeKind.ROLLED_BACK: "#c98a1b", OutcomeKind.HELD: "#b3372f"}
-_FONT = "ui-sans-serif, system-ui, 'Segoe UI', Helvetica, Arial, sans-serif"
+_COLOURS = {OutcomeKind.MOVED: GOOD, OutcomeKind.ROLLED_BACK: DOUBTFUL, OutcomeKind.HELD: BAD}
 _STEPS_S = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 43200, 86400)
 
 
@@ -41,23 +40,13 @@ def timeline_svg(report: EvacuationReport) -> str:
     lanes = pack_lanes(report.outcomes)
     rows = sum(len(lane) for lane in lanes.values())
     height = _TOP + max(1, rows) * _ROW + len(lanes) * _GAP + 34
-    svg = ElementTree.Element(
-        "svg",
-        xmlns="http://www.w3.org/2000/svg",
-        viewBox=f"0 0 {_WIDTH} {height}",
-        width=str(_WIDTH),
-        height=str(height),
-        role="img",
-    )
-    svg.set("font-family", _FONT)
-    ElementTree.SubElement(svg, "title").text = _clean(f"Moves from {report.host}")
-    _add(svg, "rect", x=0, y=0, width=_WIDTH, height=height, fill="#ffffff")
-    _text(svg, 16, 28, f"Moves from {report.host}", size=16, weight="600")
+    svg = start(_WIDTH, height, f"Moves from {report.host}")
+    text(svg, 16, 28, f"Moves from {report.host}", size=16, weight="600")
     _legend(svg, report)
     picture = _Picture(svg, report)
     picture.axis(height - 30)
     picture.lanes(lanes)
-    return ElementTree.tostring(svg, encoding="unicode") + "\n"
+    return render(svg)
 
 
 class _Picture:
@@ -74,14 +63,14 @@ class _Picture:
         tick_s = choose_tick_s(self.span_s)
         for n in range(int(self.span_s / tick_s + 1e-6) + 1):
             x = _LEFT + n * tick_s * self.scale
-            _add(self.svg, "line", x1=x, y1=_TOP - 8, x2=x, y2=bottom, stroke="#e3e6ea")
+            add(self.svg, "line", x1=x, y1=_TOP - 8, x2=x, y2=bottom, stroke="#e3e6ea")
             label = format_seconds(n * tick_s) if tick_s < 1 or n * tick_s >= 100 else f"{n * tick_s:g} s"
-            _text(self.svg, x, bottom + 16, label, size=11, fill="#68707a", anchor="middle")
+            text(self.svg, x, bottom + 16, label, size=11, fill=QUIET, anchor="middle")
 
     def lanes(self, lanes: Lanes) -> None:
         y = _TOP
         for dest, rows in lanes.items():
-            _text(self.svg, _LEFT - 12, y + 14, _short(dest, 16), size=13, weight="600", anchor="end")
+            text(self.svg, _LEFT - 12, y + 14, short(dest, 16), size=13, weight="600", anchor="end")
             for row in rows:
                 for n, outcome in enumerate(row):
                     after = row[n + 1].started_at if n + 1 < len(row) else None
@@ -97,14 +86,14 @@ class _Picture:
         group = ElementTree.SubElement(self.svg, "g")
         title = f"{outcome.vm}: {outcome.source} → {outcome.dest}, {outcome.mode}, {outcome.kind}, "
         title += f"{format_seconds(outcome.seconds)}, downtime {format_ms(outcome.downtime_ms)}"
-        ElementTree.SubElement(group, "title").text = _clean(title)
-        _add(group, "rect", x=x, y=y, width=width, height=_BAR, rx=3, fill=_COLOURS[outcome.kind])
-        label = f"{_short(outcome.vm, 22)} {outcome.mode} {format_seconds(outcome.seconds)}"
+        ElementTree.SubElement(group, "title").text = clean(title)
+        add(group, "rect", x=x, y=y, width=width, height=_BAR, rx=3, fill=_COLOURS[outcome.kind])
+        label = f"{short(outcome.vm, 22)} {outcome.mode} {format_seconds(outcome.seconds)}"
         needed = 6.4 * len(label) + 10
         if needed <= width:
-            _text(group, x + 6, y + 13, label, size=11, fill="#ffffff")
+            text(group, x + 6, y + 13, label, size=11, fill="#ffffff")
         elif room_s is None or width + needed <= room_s * self.scale:
-            _text(group, x + width + 5, y + 13, label, size=11)
+            text(group, x + width + 5, y + 13, label, size=11)
 
 
 def _legend(svg: ElementTree.Element, report: EvacuationReport) -> None:
@@ -113,38 +102,8 @@ def _legend(svg: ElementTree.Element, report: EvacuationReport) -> None:
         count = sum(outcome.kind is kind for outcome in report.outcomes)
         label = f"{count} {kind}"
         x -= 6.6 * len(label) + 26
-        _add(svg, "rect", x=x, y=18, width=12, height=12, rx=2, fill=_COLOURS[kind])
-        _text(svg, x + 17, 28, label, size=12)
-
-
-def _add(parent: ElementTree.Element, tag: str, **attributes: str | float) -> None:
-    shown = {k: f"{v:.1f}" if isinstance(v, float) else str(v) for k, v in attributes.items()}
-    ElementTree.SubElement(parent, tag, shown)
-
-
-def _text(
-    parent: ElementTree.Element,
-    x: float,
-    y: float,
-    text: str,
-    *,
-    size: int,
-    fill: str = "#1f2933",
-    weight: str = "400",
-    anchor: str = "start",
-) -> None:
-    attributes = {"x": f"{x:.1f}", "y": f"{y:.1f}", "font-size": str(size), "fill": fill}
-    element = ElementTree.SubElement(parent, "text", attributes | {"font-weight": weight, "text-anchor": anchor})
-    element.text = _clean(text)
-
-
-def _clean(text: str) -> str:
-    """Replace what XML 1.0 forbids even when escaped: control characters, surrogates, non-characters."""
-    return "".join("�" if unicodedata.category(c) in ("Cc", "Cs") or c in "\ufffe\uffff" else c for c in text)
-
-
-def _short(text: str, length: int) -> str:
-    return text if len(text) <= length else text[: length - 1] + "…"
+        add(svg, "rect", x=x, y=18, width=12, height=12, rx=2, fill=_COLOURS[kind])
+        text(svg, x + 17, 28, label, size=12)
 
 
 def timeline_text(report: EvacuationReport, *, width: int = 48) -> str:
@@ -155,14 +114,14 @@ def timeline_text(report: EvacuationReport, *, width: int = 48) -> str:
         return ""
     start, end = min(m.started_at for m in moves), max(m.ended_at for m in moves)
     span_s = max(0.001, (end - start).total_seconds())
-    dest_width = max(len(_short(m.dest, 20)) for m in moves)
-    vm_width = max(len(_short(m.vm, 24)) for m in moves)
+    dest_width = max(len(short(m.dest, 20)) for m in moves)
+    vm_width = max(len(short(m.vm, 24)) for m in moves)
     lines = []
     for move in sorted(moves, key=lambda m: (m.dest, m.started_at, m.vm)):
         first = min(width - 1, int((move.started_at - start).total_seconds() / span_s * width))
         length = max(1, round(move.seconds / span_s * width))
         bar = ("·" * first + "█" * length)[:width].ljust(width, "·")
-        dest, vm = _clean(_short(move.dest, 20)), _clean(_short(move.vm, 24))
+        dest, vm = clean(short(move.dest, 20)), clean(short(move.vm, 24))
         ending = f"{format_seconds(move.seconds)} {move.kind}"
         lines.append(f"{dest:<{dest_width}}  {vm:<{vm_width}}  {bar}  {ending}")
     return "\n".join(lines)
