@@ -8,7 +8,7 @@ from vmferry.rules.case import Case
 
 _FAMILIES = ("q35", "i440fx")
 _ALIASES = {"pc": "i440fx", "q35": "q35"}
-_RHEL = re.compile(r"-rhel(\d{1,3}(?:\.\d{1,3})*)")
+_RHEL = re.compile(r"-rhel([0-9]{1,3}(?:\.[0-9]{1,3})*)")
 
 
 def canonical_machine(case: Case) -> str | None:

@@ -41,8 +41,14 @@ def _tables(profile: Profile) -> tuple[CompatibilityTable, ...]:
     return tuple(table for table in TABLES if table.profile is profile) or TABLES
 
 
-def _names(profile: Profile) -> str:
-    return " and ".join(table.name for table in _tables(profile))
+def _asked(case: Case) -> tuple[CompatibilityTable, ...]:
+    """Return the tables that were asked: those of the source's system, or all where none covers it."""
+    tables = _tables(case.profile)
+    return tuple(table for table in tables if table.system == case.source.facts.system.os.id) or tables
+
+
+def _names(case: Case) -> str:
+    return " and ".join(table.name for table in _asked(case))
 
 
 def judge_path(case: Case) -> Judgement:
@@ -97,11 +103,11 @@ def _hosts_text(case: Case) -> str:
 def release_path(case: Case) -> Iterator[str]:
     """A move with memory between two releases of RHEL takes a path that Table 9.2 holds."""
     if judge_path(case).answer is Answer.UNSUPPORTED:
-        paths = ", ".join(row.path for table in _tables(case.profile) for row in table.rows)
+        paths = ", ".join(row.path for table in _asked(case) for row in table.rows)
         yield (
-            f"{_hosts_text(case)}; {_names(case.profile)} supports {paths} and equal releases only; choose a host with "
-            "such a release (`cat /etc/os-release` there), update one of the two, or move VMs shut off; without "
-            "Red Hat's support, lift release-path for this run"
+            f"{_hosts_text(case)}; {_names(case)} supports {paths} and equal releases only; choose a host with "
+            "such a release, update one of the two, or move VMs shut off; to go without the vendor's support, lift "
+            "release-path for this run"
         )
 
 
@@ -112,7 +118,7 @@ def release_machine(case: Case) -> Iterator[str]:
         return
     if not row.supports(machine, parse_releases(case.source.facts.system.os.version_id)):
         yield (
-            f"vm {case.vm.name} has machine type {machine}; for {row.path} {_names(case.profile)} supports "
+            f"vm {case.vm.name} has machine type {machine}; for {row.path} {_names(case)} supports "
             f"{', '.join(map(str, row.notes))} only; move it shut off, or give it another machine type while it is "
             f"shut off: `virsh -c {case.source.host.uri} edit {case.vm.name}`"
         )
@@ -126,7 +132,7 @@ def release_unknown(case: Case) -> Iterator[str]:
             os = side.facts.system.os
             if not _is_numbered(os):
                 yield (
-                    f"the release of {side.name} is unknown ({os_text(os)}), so {_names(case.profile)} cannot be "
+                    f"the release of {side.name} is unknown ({os_text(os)}), so {_names(case)} cannot be "
                     f"asked; see `ssh {side.host.ssh.address} cat /etc/os-release`"
                 )
     elif found.answer is Answer.PERHAPS and found.row is not None:
@@ -134,7 +140,7 @@ def release_unknown(case: Case) -> Iterator[str]:
             text = side.facts.system.os.version_id
             if spec.include(parse_releases(text)) is Holds.PERHAPS:
                 yield (
-                    f"{side.name} says {text} with and without updates; {_names(case.profile)} supports "
+                    f"{side.name} says {text} with and without updates; {_names(case)} supports "
                     f"{found.row.path}: look up in Red Hat's errata which release the package is from that "
                     f"`ssh {side.host.ssh.address} rpm -q qemu-kvm` shows, or update the host"
                 )
@@ -153,7 +159,7 @@ def release_not_covered(case: Case) -> Iterator[str]:
     if judge_path(case).answer is Answer.NOT_COVERED:
         covered = ", ".join(sorted({table.system for table in _tables(case.profile)}))
         yield (
-            f"{_hosts_text(case)}; {_names(case.profile)} covers {covered} only and says nothing about this path: "
+            f"{_hosts_text(case)}; {_names(case)} covers {covered} only and says nothing about this path: "
             "the technical checks decide; set `profile: upstream` for these hosts in the inventory to be asked no more"
         )
 

@@ -22,7 +22,7 @@ from functools import cache, cached_property
 from vmferry.model.host import Profile
 from vmferry.rules.machines import family, rhel_release
 
-_SPEC = re.compile(r"(\d{1,4}(?:\.\d{1,4})*)(\+?)")
+_SPEC = re.compile(r"([0-9]{1,4}(?:\.[0-9]{1,4})*)(\+?)")
 
 
 class Holds(IntEnum):
