@@ -6,7 +6,9 @@ import logging
 import shlex
 import socket
 import threading
+import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from fabric import Config, Connection
@@ -22,11 +24,13 @@ logger = logging.getLogger("vmferry.ssh")
 
 
 class Completed(Model):
-    """A command that ended on the host."""
+    """A command that ended on the host; our clock just before it was sent and just after its end was known."""
 
     exit_code: int
     stdout: str
     stderr: str
+    began_s: float = 0.0  # seconds since 1970, UTC
+    ended_s: float = 0.0
 
     @property
     def is_ok(self) -> bool:
@@ -37,6 +41,15 @@ class Completed(Model):
     def complaint(self) -> str:
         """What the command said of its failure, in one line."""
         return " ".join((self.stderr or self.stdout).split()) or f"exit code {self.exit_code}"
+
+
+@dataclass(frozen=True)
+class Script:
+    """A constant bash program for hosts; it sees data as arguments only."""
+
+    name: str
+    text: str
+    is_write: bool = False
 
 
 # sshd's default MaxSessions is 10 per connection.
@@ -57,26 +70,38 @@ class SshShell:
         self._sessions = threading.BoundedSemaphore(_SESSIONS)
         self._connection: Connection | None = None
 
-    def run(self, argv: Sequence[str], *, timeout_s: float, is_write: bool = False) -> Completed:
+    def run(
+        self, argv: Sequence[str], *, timeout_s: float, is_write: bool = False, name: str | None = None
+    ) -> Completed:
         """Run `argv` on the host; the arguments are data: each one is quoted for the remote shell.
 
+        `name` is what errors call the command, its first word where there is none.
         Raises HostUnreachable when the host does not answer, OutcomeUnknown when that happens to a write.
         """
         command = shlex.join(["env", "LC_ALL=C.UTF-8", *argv]) + " </dev/null"
         connection = self._open()
         try:
             with self._sessions:
+                began_s = time.time()
                 result = connection.run(command, hide=True, warn=True, in_stream=False, timeout=timeout_s)
+                ended_s = time.time()
         except CommandTimedOut as error:
-            raise self._lost(argv, f"no end within {timeout_s:.0f} s", is_write) from error
+            raise self._lost(name or argv[0], f"no end within {timeout_s:.0f} s", is_write) from error
         except (SSHException, OSError, EOFError) as error:
             self.close()
-            raise self._lost(argv, str(error) or type(error).__name__, is_write) from error
-        return Completed(exit_code=result.exited, stdout=result.stdout, stderr=result.stderr)
+            raise self._lost(name or argv[0], str(error) or type(error).__name__, is_write) from error
+        return Completed(
+            exit_code=result.exited, stdout=result.stdout, stderr=result.stderr, began_s=began_s, ended_s=ended_s
+        )
 
-    def _lost(self, argv: Sequence[str], detail: str, is_write: bool) -> VmferryError:
+    def run_script(self, script: Script, argv: Sequence[str], *, timeout_s: float) -> Completed:
+        """Run a script with `argv` as its $1, $2 …; raises as `run` does."""
+        command = ["bash", "-c", script.text, script.name, *argv]
+        return self.run(command, timeout_s=timeout_s, is_write=script.is_write, name=script.name)
+
+    def _lost(self, name: str, detail: str, is_write: bool) -> VmferryError:
         kind: type[VmferryError] = OutcomeUnknown if is_write else HostUnreachable
-        return kind(f"host {self.host}: ssh: `{argv[0]}`: {detail}", host=self.host)
+        return kind(f"host {self.host}: ssh: `{name}`: {detail}", host=self.host)
 
     def close(self) -> None:
         """Close the connection."""

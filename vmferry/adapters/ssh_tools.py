@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import json
+import math
 import posixpath
 import shlex
 from collections.abc import Sequence
 
-from vmferry.adapters.ssh_shell import Completed, SshShell
+from vmferry.adapters.ssh_files import LIST, MAKE_MARKERS, REMOVE_MARKERS, STAT, batches, fits, parse_list, parse_stat
+from vmferry.adapters.ssh_peers import LANES, PROBE, parse_probe, probe_arguments
+from vmferry.adapters.ssh_shell import Completed, Script, SshShell
+from vmferry.adapters.ssh_system import SYSTEM, parse_system
 from vmferry.adapters.virsh import parse_virsh_list
 from vmferry.errors import CopyFailed, HostUnreachable, PermanentError
-from vmferry.model.facts import FileFacts, Reach
+from vmferry.model.facts import FileFacts, Peer, PeerReach, StoredFile, SystemFacts
 from vmferry.model.host import Host
 from vmferry.model.sighting import ListedDomain
 from vmferry.settings import Settings
@@ -41,7 +44,7 @@ esac
 
 
 class SshTools:
-    """Runs coreutils, tar, ip, ping and virsh on one host."""
+    """Runs bash, coreutils, findutils, tar and virsh on one host, and what else a host has to show its system."""
 
     def __init__(self, host: Host, settings: Settings, *, ssh_config: str | None) -> None:
         self.host = host.name
@@ -52,51 +55,65 @@ class SshTools:
         """Close the connection."""
         self._shell.close()
 
-    def ping(self, address: str) -> Reach:
-        """Ping `address` from this host (reference 9.5)."""
-        return _reach(self._read(["ping", "-n", "-c", "2", "-i", "0.2", "-W", "2", "--", address]))
+    def read_system(self) -> SystemFacts:
+        """Read what the host's own system says: one command, about 0.4 s, most of it counting traffic."""
+        return parse_system(self._run(SYSTEM))
 
-    def reach_libvirt(self, uri: str) -> Reach:
-        """Open `uri` from this host as its libvirtd will: as the ssh user, without a terminal."""
-        limit = str(round(self._settings.connect_timeout_s))
-        return _reach(self._read(["timeout", limit, "virsh", "--quiet", "--connect", uri, "hostname"]))
+    def probe_peers(self, peers: Sequence[Peer]) -> dict[str, PeerReach]:
+        """Try the peers from this host, eight at a time; libvirt as the host's own libvirtd will, as the ssh user.
+
+        A TCP port that refuses is open to us: nothing listens there before a migration.
+        """
+        if not peers:
+            return {}
+        limit_s = max(1, round(self._settings.connect_timeout_s))
+        argv = [str(limit_s), str(LANES), *probe_arguments(peers)]
+        if not fits(argv) and len(peers) > 1:
+            half = len(peers) // 2
+            return self.probe_peers(peers[:half]) | self.probe_peers(peers[half:])
+        rounds = math.ceil(len(peers) / LANES)
+        done = self._run(PROBE, argv, timeout_s=self._settings.call_timeout_s + rounds * 2 * limit_s)
+        return parse_probe(done.stdout, peers, limit_s)
 
     def virsh_list(self) -> tuple[ListedDomain, ...]:
         """Return `virsh list --all` of this host's system session."""
         return parse_virsh_list(self._must(["virsh", "--connect", "qemu:///system", "list", "--all"]))
 
-    def bridges(self) -> tuple[str, ...]:
-        """Return Linux bridges and Open vSwitch internal ports, by name."""
-        links = json.loads(self._must(["ip", "-json", "-details", "link", "show"]) or "[]")
-        kinds = {"bridge", "openvswitch"}
-        found = (link["ifname"] for link in links if link.get("linkinfo", {}).get("info_kind") in kinds)
-        return tuple(sorted(found))
-
     def free_bytes(self, paths: Sequence[str]) -> dict[str, int]:
         """Return the free bytes under each directory that exists."""
         free = {}
-        for record in self._stat(["--file-system", "--printf", r"%S %a %n\0"], paths):
-            size, blocks, path = record.split(" ", 2)
-            free[path] = int(size) * int(blocks)
+        for part in batches(paths):
+            done = self._read(["stat", "--file-system", "--printf", r"%S %a %n\0", "--", *part])
+            for record in filter(None, self._found(done).split("\0")):
+                size, blocks, path = record.split(" ", 2)
+                free[path] = int(size) * int(blocks)
         return free
 
     def stat_files(self, paths: Sequence[str]) -> dict[str, FileFacts]:
         """Return the facts of those paths that exist, symbolic links followed."""
-        found = {}
-        for record in self._stat(["--dereference", "--printf", r"%s %b %B %f %i %n\0"], paths):
-            size, blocks, block_size, mode, inode, path = record.split(" ", 5)
-            found[path] = FileFacts(
-                path=path,
-                size_bytes=int(size),
-                allocated_bytes=int(blocks) * int(block_size),
-                is_block=int(mode, 16) & 0o170000 == 0o060000,
-                inode=int(inode),
-            )
+        found: dict[str, FileFacts] = {}
+        for part in batches(paths):
+            found |= parse_stat(self._found(self._run(STAT, part)))
         return found
 
-    def make_marker(self, directory: str, name: str) -> bool:
-        """Make an empty file; False when the directory is missing or cannot be written. May be repeated."""
-        return self._read(["touch", "--", posixpath.join(directory, name)]).is_ok
+    def make_markers(self, directories: Sequence[str], name: str) -> tuple[str, ...]:
+        """Make an empty file in each directory that exists and can be written. May be repeated."""
+        made: list[str] = []
+        for part in batches(directories):
+            done = self._run(MAKE_MARKERS, [name, *part])
+            made += filter(None, done.stdout.split("\0"))
+        return tuple(made)
+
+    def remove_markers(self, directories: Sequence[str], name: str) -> None:
+        """Remove the file of that name from each directory; one that cannot be removed hinders no other."""
+        ended = [self._run(REMOVE_MARKERS, [name, *part]) for part in batches(directories)]
+        wrong = "; ".join(done.complaint for done in ended if not done.is_ok)
+        if wrong:
+            raise PermanentError(f"host {self.host}: {name} was not removed: {wrong}", host=self.host)
+
+    def list_files(self, directories: Sequence[str]) -> tuple[StoredFile, ...]:
+        """Return the regular files below each directory that exists, sorted by path, our own markers left out."""
+        return parse_list("".join(self._run(LIST, part).stdout for part in batches(directories)))
 
     def checksum(self, path: str) -> str:
         """Return the BLAKE2b digest of a file's content (b2sum: 1.6 times as fast as SHA-256 here)."""
@@ -159,17 +176,22 @@ class SshTools:
             raise PermanentError(f"host {self.host}: `{argv[0]}`: {done.complaint}", host=self.host)
         return done.stdout
 
-    def _stat(self, options: Sequence[str], paths: Sequence[str]) -> list[str]:
-        """Run stat on paths of which some may be missing; return its NUL-separated records."""
-        if not paths:
-            return []
-        done = self._read(["stat", *options, "--", *paths])
+    def _run(self, script: Script, argv: Sequence[str] = (), *, timeout_s: float | None = None) -> Completed:
+        """Run a script with `argv` as its arguments; raises PermanentError when the host lacks what it needs."""
+        done = self._shell.run_script(script, argv, timeout_s=timeout_s or self._settings.call_timeout_s)
+        if done.exit_code in (126, 127):
+            text = f"host {self.host}: {script.name}: {done.complaint}; install what is missing (bash, coreutils)"
+            raise PermanentError(text, host=self.host)
+        return done
+
+    def _found(self, done: Completed) -> str:
+        """Return the output of stat on paths of which some may be missing; raises PermanentError for other trouble."""
         wrong = [
             x for x in done.stderr.splitlines() if not x.endswith(("No such file or directory", "Not a directory"))
         ]
         if done.exit_code > 1 or (wrong and not done.is_ok):
-            raise PermanentError(f"host {self.host}: {' '.join(wrong)}", host=self.host)
-        return [record for record in done.stdout.split("\0") if record]
+            raise PermanentError(f"host {self.host}: {' '.join(wrong) or done.complaint}", host=self.host)
+        return done.stdout
 
 
 _SSH_OPTIONS = (
@@ -180,7 +202,3 @@ _SSH_OPTIONS = (
     "-o", "ServerAliveInterval=5",
     "-o", "ServerAliveCountMax=3",
 )  # fmt: skip
-
-
-def _reach(done: Completed) -> Reach:
-    return Reach(is_ok=done.is_ok, detail="" if done.is_ok else done.complaint)

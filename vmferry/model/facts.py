@@ -199,6 +199,8 @@ class BridgeQuestion(Model):
     bridge: str
     dest_bridge: str
     targets: tuple[str, ...]  # addresses of `dest_bridge`, without prefix length, IPv6 link-local ones first
+    # Hardware address of `dest_bridge`: Linux answers ARP for all of its addresses on all of its cards.
+    mac: str | None = None
 
 
 class Peer(Model):
