@@ -8,6 +8,7 @@ from functools import cached_property
 from uuid import UUID
 
 from vmferry.errors import NotFound
+from vmferry.model.facts import Link
 from vmferry.model.host import Cordon, FleetSnapshot, Host, HostFacts, PairFacts, Profile, Reservation
 from vmferry.model.migration import DomainChanges, MigrationMode
 from vmferry.model.vm import Disk, DiskKind, Vm
@@ -61,6 +62,29 @@ class Side:
             for path in (*vm_paths(vm), *volumes):
                 users.setdefault(path, set()).add(vm.name)
         return {path: tuple(sorted(names)) for path, names in users.items()}
+
+    @cached_property
+    def links(self) -> Mapping[str, Link]:
+        """The host's network devices by name; empty where they were not read."""
+        return {link.name: link for link in self.facts.system.links}
+
+    @cached_property
+    def arrival_link(self) -> Link | None:
+        """The device with the migration address; None where that is a name, or not among what was read."""
+        address = self.host.migration_address
+        has_it = (k for k in self.links.values() if any(a.partition("/")[0] == address for a in k.addresses))
+        return next(has_it, None)
+
+    @cached_property
+    def carriers(self) -> Mapping[str, Link]:
+        """Network device → the one that tells its speed and load: itself, or a bridge's fastest port of hardware.
+
+        A bridge counts only what is for the host itself, while the traffic of its guests fills the port.
+        """
+        bridges = {link.name for link in self.links.values() if link.kind == "bridge"}
+        known = sorted((k for k in self.links.values() if k.speed_mbit_s), key=lambda link: link.speed_mbit_s or 0)
+        ports = {k.master: k for k in known if k.master in bridges and k.kind in ("", "bond", "team")}
+        return {k.name: k for k in known if k.name not in bridges} | {b: ports[b] for b in bridges if b in ports}
 
     @cached_property
     def mount_points(self) -> frozenset[str]:

@@ -96,8 +96,8 @@ def _before(vm: Vm, nic: Nic, place: int) -> Nic | None:
 
 def _links(case: Case) -> Iterator[tuple[Link, Link]]:
     """Yield the bridges of the VM's cards on both hosts, where both were read."""
-    for here, there in _plugged(case) if case.dest.facts.system.links else ():
-        source, dest = case.source.facts.system.link(here), case.dest.facts.system.link(there)
+    for here, there in _plugged(case) if case.dest.links else ():
+        source, dest = case.source.links.get(here or ""), case.dest.links.get(there)
         if source is not None and dest is not None:
             yield source, dest
 
@@ -127,8 +127,8 @@ def bridge_vlan(case: Case) -> Iterator[str]:
 
 def bridge_down(case: Case) -> Iterator[str]:
     """Every bridge is up on the destination."""
-    for _, there in _plugged(case) if case.dest.facts.system.links else ():
-        link = case.dest.facts.system.link(there)
+    for _, there in _plugged(case) if case.dest.links else ():
+        link = case.dest.links.get(there)
         # The device of an Open vSwitch bridge is a port of the host itself: the guests' frames pass without it.
         if link is not None and not link.is_up and link.kind != "openvswitch":
             yield (
@@ -141,7 +141,7 @@ def nic_device_missing(case: Case) -> Iterator[str]:
     """Every device that a macvtap card sits on exists on the destination."""
     for nic in case.arriving.nics:
         if nic.kind == "direct" and _is_missing(case, nic):
-            have = ", ".join(link.name for link in case.dest.facts.system.links if link.name != "lo")
+            have = ", ".join(name for name in case.dest.links if name != "lo")
             yield (
                 f"vm {case.vm.name}: card {nic.mac or '?'} is macvtap on {nic.source}; {case.dest.name} has no such "
                 f"device ({have or 'none'}); give one of the same network that name there, or plug the card into a "
@@ -150,8 +150,7 @@ def nic_device_missing(case: Case) -> Iterator[str]:
 
 
 def _is_missing(case: Case, nic: Nic) -> bool:
-    links = case.dest.facts.system.links
-    return bool(links) and nic.source is not None and case.dest.facts.system.link(nic.source) is None
+    return bool(case.dest.links) and nic.source is not None and nic.source not in case.dest.links
 
 
 def nic_direct(case: Case) -> Iterator[str]:

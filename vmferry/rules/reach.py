@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterator
 
 from vmferry.model.deadline import default_deadline_s
-from vmferry.model.facts import Link, PathMtu, SystemFacts
+from vmferry.model.facts import PathMtu
 from vmferry.model.findings import Severity
-from vmferry.rules.case import Case, Side
+from vmferry.rules.case import Case
 from vmferry.rules.rule import Rule, Scope, always, running
 from vmferry.rules.sharing import copies
 
@@ -96,7 +96,7 @@ def _sends_data(case: Case) -> bool:
 
 def mtu_differs(case: Case) -> Iterator[str]:
     """Both ends of the way have the same MTU."""
-    path, there = (case.pair.path_mtu if case.pair is not None else None), _arrival_link(case.dest)
+    path, there = (case.pair.path_mtu if case.pair is not None else None), case.dest.arrival_link
     if path is not None and there is not None and path.mtu != there.mtu:
         yield (
             f"{path.device} of {case.source.name} has MTU {path.mtu}, {there.name} of {case.dest.name} with the "
@@ -110,23 +110,22 @@ def link_busy(case: Case) -> Iterator[str]:
     path = case.pair.path_mtu if case.pair is not None else None
     if path is None:
         return
-    here, there = case.source.facts.system.link(path.device), _arrival_link(case.dest)
-    for side, end in ((case.source, here), (case.dest, there)):
-        link = _measured(side.facts.system, end)
+    there = case.dest.arrival_link
+    for side, device in ((case.source, path.device), (case.dest, there.name if there is not None else "")):
+        link = side.carriers.get(device)
         if link is None or link.speed_mbit_s is None:
             continue
-        used = link.used_mbit_s or 0.0
-        if (problem := _shortage(case, link.speed_mbit_s, used)) and _sends_data(case):
+        free = max(0.0, link.speed_mbit_s - (link.used_mbit_s or 0.0))
+        if (problem := _shortage(case, link.speed_mbit_s, free)) and _sends_data(case):
             yield (
-                f"vm {case.vm.name}: {link.name} of {side.name} has {max(0.0, link.speed_mbit_s - used):.0f} of "
-                f"{link.speed_mbit_s} Mbit/s left: {problem}; see `ip -statistics link show {link.name}` there, move "
-                f"at a quieter time, or use another migration_address"
+                f"vm {case.vm.name}: {link.name} of {side.name} has {free:.0f} of {link.speed_mbit_s} Mbit/s left: "
+                f"{problem}; see `ip -statistics link show {link.name}` there, move at a quieter time, or use another "
+                "migration_address"
             )
 
 
-def _shortage(case: Case, speed_mbit_s: int, used_mbit_s: float) -> str:
-    """Say why the bandwidth that is left is too little; empty when it is enough."""
-    free = max(0.0, speed_mbit_s - used_mbit_s)
+def _shortage(case: Case, speed_mbit_s: int, free: float) -> str:
+    """Say why the bandwidth that is left, Mbit/s, is too little; empty when it is enough."""
     if not case.is_offline:
         seconds = case.vm.memory_kib * _MBIT_PER_KIB / free if free else float("inf")
         deadline_s = default_deadline_s(case.vm.memory_kib)
@@ -136,26 +135,6 @@ def _shortage(case: Case, speed_mbit_s: int, used_mbit_s: float) -> str:
     return (
         "less than a tenth; the move and its neighbours will slow each other down" if free * 10 < speed_mbit_s else ""
     )
-
-
-def _arrival_link(side: Side) -> Link | None:
-    """Return the device with the host's migration address; None where that is a name, or not among what was read."""
-    address = side.host.migration_address
-    for link in side.facts.system.links:
-        if any(own.partition("/")[0] == address for own in link.addresses):
-            return link
-    return None
-
-
-def _measured(system: SystemFacts, link: Link | None) -> Link | None:
-    """Return the device that tells speed and load: for a bridge its fastest port of hardware.
-
-    A bridge counts only what is for the host itself, while the traffic of its guests fills the port.
-    """
-    if link is None or link.kind != "bridge":
-        return link
-    ports = [p for p in system.links if p.master == link.name and p.kind in ("", "bond", "team") and p.speed_mbit_s]
-    return max(ports, key=lambda port: port.speed_mbit_s or 0, default=None)
 
 
 RULES: tuple[Rule, ...] = (

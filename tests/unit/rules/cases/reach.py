@@ -45,6 +45,14 @@ def guests_port(used: float, **fields: Any) -> tuple[Link, ...]:
     return (bridge, Link(name="eno9", mtu=9000, master="br0", speed_mbit_s=1000, used_mbit_s=used), tap)
 
 
+def bonded(used: float) -> tuple[Link, ...]:
+    """A bridge on a bond of two, one of which carries all of the load."""
+    own = {"mtu": 9000, "speed_mbit_s": 1000, "master": "bond0"}
+    slaves = (Link(name="eno1", used_mbit_s=990, **own), Link(name="eno2", used_mbit_s=0, **own))
+    bond = Link(name="bond0", kind="bond", mtu=9000, master="br0", speed_mbit_s=2000, used_mbit_s=used)
+    return (link(speed=None, name="br0", kind="bridge"), bond, *slaves)
+
+
 # rule → (cases with a finding, cases without)
 CASES: dict[str, tuple[Makers, Makers]] = {
     "ping": ((lambda: make(pair=build_pair(SOURCE, DEST, ping=BAD)),), (on, lambda: make(pair=None))),
@@ -105,6 +113,7 @@ CASES: dict[str, tuple[Makers, Makers]] = {
             lambda: over(way(), link(used=950), vm=build_off_vm()),
             # the guests' traffic fills the port of the bridge that has the address
             lambda: over(way(), *guests_port(used=950)),
+            lambda: over(way(), *bonded(used=1900)),
         ),
         (
             on,
@@ -115,6 +124,7 @@ CASES: dict[str, tuple[Makers, Makers]] = {
             lambda: over(None, link(used=950), here=(link(used=950),)),
             lambda: over(way(), link(used=950), vm=ALL_SHARED),
             lambda: over(way(), *guests_port(used=100)),
+            lambda: over(way(), *bonded(used=1000)),
             # no port of hardware: the bridge's own speed says nothing
             lambda: over(way(), link(speed=10, used=10, name="br0", kind="bridge")),
             lambda: off(),
