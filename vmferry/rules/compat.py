@@ -70,9 +70,13 @@ def firmware_missing(case: Case) -> Iterator[str]:
 
 
 def _is_loader_missing(case: Case, offered: Firmware, path: str) -> bool:
-    """Whether the file was looked for and not found; `host-file-missing` judges files that the source has."""
+    """Whether the file was looked for and not found; `host-file-missing` judges files that the source has.
+
+    Where the VM has no loader on the source, the reader of the pair had no path to look for.
+    """
     return (
         case.pair is not None
+        and (case.vm.firmware or "").startswith("/")
         and path not in offered.loaders
         and path not in case.pair.dest_files
         and path not in case.pair.source_files

@@ -31,6 +31,9 @@ def moved_paths(decision: VmDecision) -> dict[str, str]:
     moved = {d.source: case.dest_path(d) for d in case.vm.disks if d.is_local_path and d.source}
     if case.vm.nvram:
         moved[case.vm.nvram] = case.arriving.nvram or case.vm.nvram
+    loader, arriving = case.vm.firmware or "", case.arriving.firmware or ""
+    if loader.startswith("/") and arriving.startswith("/"):  # else libvirt chooses it: efi, bios
+        moved[loader] = arriving
     return {path: there for path, there in moved.items() if path != there}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -67,6 +68,18 @@ def test_secure_boot_needs_a_host_that_offers_it(has_it: bool, count: int) -> No
     findings = of_rule(make(vm, dest={"firmware": offered}), "firmware-missing")
     assert len(findings) == count
     assert all("needs firmware with secure boot; dest-example offers none" in f.message for f in findings)
+
+
+def test_a_loader_of_the_operators_own_xml_is_judged_by_what_the_destination_has() -> None:
+    vm, other = running("web1-live.xml"), "/usr/share/edk2/ovmf/OVMF_CODE.fd"
+    arriving = vm.model_copy(update={"firmware": other})
+    there = {other: FileFacts(path=other, size_bytes=1, allocated_bytes=1)}
+    for dest_files, expected in ((there, 0), ({}, 1)):
+        pair = build_pair(SOURCE, DEST, source_files=LOADER_FACTS, dest_files=dest_files)
+        case = replace(make(vm, dest={"firmware": Firmware()}, pair=pair), arriving=arriving)
+        assert len(of_rule(case, "firmware-missing", "host-file-missing")) == expected
+        chosen = replace(case, vm=vm.model_copy(update={"firmware": "efi"}))  # nobody has looked for the file
+        assert of_rule(chosen, "firmware-missing") == []
 
 
 def test_firmware_that_was_not_read_is_not_judged() -> None:

@@ -13,10 +13,8 @@ from vmferry.rules.cpu import guest_cpu
 
 HASWELL = '<cpu match="exact" mode="custom"><model fallback="forbid">Haswell</model></cpu>'
 GUEST: dict[str, Any] = {"cpu_mode": "custom", "cpu_xml": HASWELL}
-INCOMPATIBLE = CpuVerdict(
-    fit=CpuFit.INCOMPATIBLE,
-    detail="the CPU is incompatible with host CPU: Host CPU does not provide required features: hle, rtm",
-)
+# As vmferry.adapters.libvirt_cpus tells error 91, captured on the same host: --error.
+INCOMPATIBLE = CpuVerdict(fit=CpuFit.INCOMPATIBLE, detail="Host CPU does not provide required features: hle, rtm")
 SUPERSET = CpuVerdict(fit=CpuFit.SUPERSET)
 # Captured on Debian 12, libvirt 9.0.0: virsh -c qemu:///embed?root=… hypervisor-cpu-compare FILE --virttype qemu
 UNKNOWN_MODEL = CpuVerdict(fit=CpuFit.FAILED, detail="internal error: Unknown CPU model NoSuchModel")
