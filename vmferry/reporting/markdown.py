@@ -71,7 +71,8 @@ def markdown_outcome(outcome: MigrationOutcome) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a table, its cells escaped; empty without rows."""
     lines = [f"| {' | '.join(head)} |", "|" + " --- |" * len(head)]
     lines += [f"| {' | '.join(escape(cell) for cell in row)} |" for row in rows]
     return "\n".join(lines) if len(lines) > 2 else ""
@@ -86,12 +87,12 @@ def _bullets(items: Iterable[str]) -> str:
 
 
 def _outcomes(outcomes: Iterable[MigrationOutcome]) -> str:
-    return _table(OUTCOME_HEAD, (outcome_cells(outcome) for outcome in outcomes))
+    return table(OUTCOME_HEAD, (outcome_cells(outcome) for outcome in outcomes))
 
 
 def _moves(plan: EvacuationPlan) -> str:
     head = ("#", "VM", "from → to", "mode", "memory", "to copy", "why this mode", "why this host")
-    return _table(
+    return table(
         head,
         (
             (
@@ -126,7 +127,7 @@ def _stranded(stranded: Sequence[Stranded]) -> list[str]:
     if not stranded:
         return []
     bare = [vm.vm for vm in stranded if not vm.reasons]
-    parts = ["## Stranded", _table(("VM", "host tried", "why not"), rows)]
+    parts = ["## Stranded", table(("VM", "host tried", "why not"), rows)]
     return [*parts, _bullets(f"{vm}: no host could be tried" for vm in bare)]
 
 
