@@ -10,7 +10,7 @@ from vmferry.errors import InvalidInput
 
 # The largest of libvirt's own test domains has 60 KiB; a VM with a thousand disks has less than 1 MiB.
 MAX_BYTES = 8 * 1024 * 1024
-MAX_ELEMENTS = 100_000
+MAX_ELEMENTS = 30_000  # a disk of a running VM has a dozen
 # Start and end tags, comments and the like: seen before parsing, as a tree of 8 MiB of tags takes 300 MiB.
 _MAX_TAGS = 4 * MAX_ELEMENTS
 LEADING = "\ufeff \t\r\n"
