@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from ipaddress import ip_address
 from uuid import UUID
 
 from vmferry.errors import NotFound
@@ -71,7 +72,7 @@ class Side:
     @cached_property
     def arrival_link(self) -> Link | None:
         """The device with the migration address; None where that is a name, or not among what was read."""
-        address = self.host.migration_address
+        address = _canonical(self.host.migration_address)
         has_it = (k for k in self.links.values() if any(a.partition("/")[0] == address for a in k.addresses))
         return next(has_it, None)
 
@@ -95,6 +96,14 @@ class Side:
     def has_nfs(self) -> bool:
         """Whether an NFS file system is mounted."""
         return any(mount.is_nfs for mount in self.facts.system.mounts)
+
+
+def _canonical(address: str) -> str:
+    """Return an IP address as the kernel writes it; a name as it is."""
+    try:
+        return str(ip_address(address))
+    except ValueError:
+        return address
 
 
 def vm_paths(vm: Vm) -> tuple[str, ...]:

@@ -53,10 +53,13 @@ def path_mtu(case: Case) -> Iterator[str]:
     """Packets as large as the source's network device sends reach the destination: a stream hangs on those dropped."""
     path = _narrow(case)
     if path is not None and _told_mtu(path) is None and _sends_data(case):
+        small = case.pair is not None and case.pair.ping.is_ok
+        also = "" if small else " (nor do small ones: see rule ping first)"
         yield (
             f"packets of {path.mtu} bytes, the MTU of {path.device} on {case.source.name}, do not reach "
-            f"{case.dest.name}: {path.full_size.detail or 'no answer'}; a move would hang; try {_repeat(case, path)}, "
-            f"then set the smallest MTU of the way on {path.device}, or mend the switch or tunnel that drops them"
+            f"{case.dest.name}: {path.full_size.detail or 'no answer'}{also}; a move would hang; try "
+            f"{_repeat(case, path)}, then set the smallest MTU of the way on {path.device}, or mend the switch or "
+            "tunnel that drops them"
         )
 
 

@@ -77,6 +77,22 @@ def test_the_ping_to_repeat_fills_a_packet_of_the_devices_mtu(address: str, size
     assert f"`ping -M do -s {size} {address}` on source-example" in message
 
 
+def test_full_size_packets_are_not_blamed_where_small_ones_are_lost_too() -> None:
+    way = PathMtu(device="eno1", mtu=1500, full_size=NO)
+    both, large = (make(pair=build_pair(SOURCE, DEST, (build_vm(),), path_mtu=way, ping=ping))
+                   for ping in (NO, Reach(is_ok=True)))  # fmt: skip
+    assert "nor do small ones: see rule ping first" in found(both, "path-mtu").message
+    assert "small ones" not in found(large, "path-mtu").message
+
+
+def test_the_link_with_the_migration_address_is_found_however_the_address_is_written() -> None:
+    way = PathMtu(device="eno1", mtu=9000, full_size=Reach(is_ok=True))
+    there = SystemFacts(links=(Link(name="eno2", mtu=1500, addresses=("fd00::2/64",)),))
+    pair = build_pair(SOURCE, DEST, (build_vm(),), path_mtu=way)
+    case = make(pair=pair, dest={"system": there}, dest_host={"migration_address": "FD00:0:0::0002"})
+    assert "eno2 of dest-example with the migration address has 1500" in found(case, "mtu-differs").message
+
+
 def test_a_link_without_bandwidth_says_that_memory_never_arrives() -> None:
     way = PathMtu(device="eno1", mtu=1500, full_size=Reach(is_ok=True))
     full = SystemFacts(links=(Link(name="eno1", mtu=1500, speed_mbit_s=1000, used_mbit_s=1000.0),))
