@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 
 from vmferry.model.facts import CpuFit, CpuVerdict, GuestCpu, HostCpu
 from vmferry.model.findings import Severity
 from vmferry.model.host import HostFacts
 from vmferry.model.vm import Vm
 from vmferry.rules.case import Case, Side
+from vmferry.rules.machines import canonical_machine
 from vmferry.rules.rule import Rule, running
 
 # What the guest sees is the host's own CPU: a comparison says "superset" whatever the two hosts have (libvirt 9.0,
@@ -35,12 +37,18 @@ def guest_cpu(vm: Vm, source: HostFacts) -> GuestCpu | None:
     )
 
 
+@lru_cache(maxsize=4096)
+def _key(xml: str, arch: str, machine: str | None, domain_type: str) -> str:
+    """Return `GuestCpu.key`; a fleet has few CPUs and asks for each a thousand times."""
+    return GuestCpu(xml=xml, arch=arch, machine=machine, domain_type=domain_type).key
+
+
 def _verdict(case: Case) -> CpuVerdict | None:
     """Return what the destination says of the VM's CPU; None where it was not asked, or there is nothing to ask."""
-    if case.pair is None or case.vm.cpu_xml is None:
+    vm = case.vm
+    if case.pair is None or vm.cpu_xml is None:
         return None
-    cpu = guest_cpu(case.vm, case.source.facts)
-    return case.pair.cpus.get(cpu.key) if cpu is not None else None
+    return case.pair.cpus.get(_key(vm.cpu_xml, vm.arch, canonical_machine(case), vm.domain_type))
 
 
 def _is_incompatible(verdict: CpuVerdict) -> bool:
