@@ -29,4 +29,4 @@ def read_severities(value: Json) -> tuple[dict[str, Severity], list[Problem]]:
 
 
 def _near(word: Json) -> str:
-    return did_you_mean(str(word), tuple(Severity))
+    return did_you_mean(str(word), [severity.value for severity in Severity])

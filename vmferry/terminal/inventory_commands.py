@@ -38,9 +38,12 @@ def check(
         notes = inventory_notes(loaded)
         for note in notes:
             current.screen.say(f"note: {note}")
+        for rule, severity in loaded.rules.items():
+            current.screen.say(f"rule {rule}: {severity}, set by `rules` of the inventory")
         if file_only:
             current.screen.say(f"{current.inventory_path}: {len(loaded.hosts)} hosts, the file is right")
-            current.end(ExitCode.DONE, {"notes": list(notes), "hosts": list(loaded.names())})
+            content = {"notes": list(notes), "rules": dict(loaded.rules), "hosts": list(loaded.names())}
+            current.end(ExitCode.DONE, content)
         with current.world() as world:
             from vmferry.steps.read import read_all_pairs, read_fleet
 
@@ -62,6 +65,7 @@ def _report(current: Session, snapshot: FleetSnapshot, notes: tuple[str, ...]) -
                 current.screen.say(line, style="yellow")
     content = {
         "notes": list(notes),
+        "rules": dict(snapshot.inventory.rules),
         "hosts": {host: [f.model_dump(mode="json") for f in findings] for host, findings in found.items()},
     }
     current.end(ExitCode.REFUSED if blockers else ExitCode.DONE, content, blockers)

@@ -156,4 +156,18 @@ ONE_MISTAKE = [
         "inventory.yaml:3: host b: field storage.0.locks",
         "locks: false here and true on host a",
     ),
+    ("hosts: {a: }\nrules: block\n", "inventory.yaml:2: field rules", "must be a mapping of rule and severity"),
+    ("hosts: {a: }\nrules: [ping]\n", "inventory.yaml:2: field rules", "must be a mapping of rule and severity"),
+    ("hosts: {a: }\nrules: {machine-typ: warn}\n", "inventory.yaml:2: field rules", "did you mean machine-type?"),
+    ("hosts: {a: }\nrules: {nonsense: warn}\n", "inventory.yaml:2: field rules", "see docs/rules.md"),
+    ("hosts: {a: }\nrules: {ping: off}\n", "inventory.yaml:2: field rules.ping", "block, warn, ignore"),
+    ("hosts: {a: }\nrules: {ping: wran}\n", "inventory.yaml:2: field rules.ping", "did you mean 'warn'?"),
+    ("hosts: {a: }\nrules: {ping: }\n", "inventory.yaml:2: field rules.ping", "None is no severity"),
+    (
+        "hosts: {a: }\nrules:\n  ping: warn\n  two-copies: warn\n",
+        "inventory.yaml:4: field rules",
+        "cannot be set to warn",
+    ),
+    ("hosts: {a: }\nrules:\n  two-copies: ignore\n", "inventory.yaml:3: field rules", "two copies or lost data"),
+    ("hosts: {a: }\nrules: {ping: warn, ping: block}\n", "inventory.yaml:2", "ping"),
 ]
