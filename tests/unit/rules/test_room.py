@@ -7,9 +7,12 @@ from typing import Any
 import pytest
 
 from tests.unit.builders import GIB, GIB_KIB, LOCAL, build_facts, build_fleet, build_host, build_vm
+from tests.unit.domxml.samples import sample
+from vmferry.domxml.read import parse_vm
 from vmferry.model.facts import HugePages
 from vmferry.model.host import FleetSnapshot, Reservation
 from vmferry.model.migration import MigrationRequest
+from vmferry.model.vm import DomainState
 from vmferry.planning.single import plan_vm
 from vmferry.rules.case import Side
 from vmferry.rules.room import disk_free_bytes, hugepage_pool, hugepages_needed_kib
@@ -79,3 +82,13 @@ def test_a_run_reserves_what_the_rules_asked_for(hugepages: bool) -> None:
     assert blockers() == set()
     kept = Reservation(memory_kib=run.reserved_kib, hugepages_kib=run.reserved_hugepages_kib)
     assert blockers(reserved={"dest-1": kept}) == ({"memory", "hugepages"} if hugepages else {"memory"})
+
+
+@pytest.mark.parametrize(("pages", "is_enough"), [(7, False), (8, True)])
+def test_a_domain_of_libvirts_own_tests_needs_the_large_pages_that_it_names(pages: int, is_enough: bool) -> None:
+    """4 GiB, up to 8 GiB by plugging in, on pages of 2 MiB and 1 GiB: judged by the larger size."""
+    vm = parse_vm(sample("libvirt/hugepages-memaccess.xml"), state=DomainState.RUNNING)
+    pools = (HugePages(size_kib=GIB_KIB, total=64, free=pages), HugePages(size_kib=2048, total=64, free=64))
+    asked = MigrationRequest(vm=vm.name, dest="dest-1")
+    found = [f for f in plan_vm(fleet([vm], hugepages=pools), asked).report.blockers if f.rule == "hugepages"]
+    assert (found == []) is is_enough
