@@ -165,6 +165,9 @@ class OrphanFile(Model):
     detail: str = ""
 
 
+FORM = 1  # of saved audits; raised when an older one can no longer be compared
+
+
 class SavedVm(Model):
     """One VM in the compact form that audits are saved in."""
 
@@ -179,11 +182,28 @@ class SavedVm(Model):
 class SavedAudit(Model):
     """What the next audit is compared with."""
 
-    version: int = 1
+    version: int = FORM
     taken_at: datetime
     hosts: tuple[str, ...]  # of the inventory
     unread: tuple[str, ...] = ()
     vms: tuple[SavedVm, ...] = ()
+
+    @classmethod
+    def of(cls, matrix: Movability) -> SavedAudit:
+        """Return the compact form of a matrix."""
+        vms = (
+            SavedVm(
+                vm=row.vm,
+                uuid=row.uuid,
+                host=row.host,
+                state=row.state,
+                movable_to=row.movable_to,
+                blocked_by=tuple(sorted({f.rule for findings in row.blocked.values() for f in findings})),
+            )
+            for row in matrix.rows
+        )
+        unread = tuple(lost.host for lost in matrix.unread)
+        return cls(taken_at=matrix.taken_at, hosts=matrix.hosts, unread=unread, vms=tuple(vms))
 
 
 class VmChange(Model):

@@ -8,28 +8,6 @@ _UNREAD = "host-unreachable"
 _GONE = "host-gone"
 
 
-def compact(matrix: Movability) -> SavedAudit:
-    """Return what the next audit is compared with."""
-    return SavedAudit(
-        taken_at=matrix.taken_at,
-        hosts=matrix.hosts,
-        unread=tuple(lost.host for lost in matrix.unread),
-        vms=tuple(_saved(row) for row in matrix.rows),
-    )
-
-
-def _saved(row: VmRow) -> SavedVm:
-    rules = sorted({finding.rule for findings in row.blocked.values() for finding in findings})
-    return SavedVm(
-        vm=row.vm,
-        uuid=row.uuid,
-        host=row.host,
-        state=row.state,
-        movable_to=row.movable_to,
-        blocked_by=tuple(rules),
-    )
-
-
 def compare(before: SavedAudit, matrix: Movability) -> Changes:
     """Return what changed; nothing is said of a VM whose host was not read on one of the two days.
 

@@ -17,7 +17,7 @@ _SHARES = (Verdict.FREE, Verdict.WARNED, Verdict.BLOCKED)
 _MARKS = {Verdict.WARNED: "!", Verdict.BLOCKED: "×", Verdict.UNREAD: "?"}  # for those who see no colours
 _LEGEND = {Verdict.FREE: "may move", Verdict.WARNED: "with warnings", Verdict.BLOCKED: "blocked",
            Verdict.UNREAD: "not read"}  # fmt: skip
-_TITLE, _LEFT, _NAMES, _RIGHT = 56, 16, 118, 150  # px
+_TITLE, _LEFT, _NAMES, _RIGHT, _GAP = 56, 16, 118, 150, 8  # px
 _LETTER = 6.6  # px of a letter at size 11
 _MIN_WIDTH = 640
 
@@ -61,8 +61,9 @@ class _Grid:
         turned = longest * _LETTER + 6 > cell
         head = longest * _LETTER * 0.75 + 18 if turned else 22.0
         left = _LEFT + _NAMES + (140 if small else 0)
-        rows = len(matrix.rows) if small else len(audit.emptying)
         groups = len(audit.emptying) if small else 0
+        bare = groups - len({row.host for row in matrix.rows}) if small else 0  # a host without VMs has a row too
+        rows = len(matrix.rows) + bare if small else len(audit.emptying)
         return cls(small, columns, rows, groups, cell, 20 if small else 18, left, _TITLE + head, turned)
 
     @property
@@ -77,8 +78,12 @@ class _Grid:
 
     @property
     def height(self) -> float:
-        """The whole picture's; an empty group has a row of its own."""
-        return self.top + max(1, self.rows + self.groups) * self.row + self.groups * 8 + 24
+        """The whole picture's."""
+        return self.top + max(1, self.rows) * self.row + self.groups * _GAP + 16
+
+    def answer(self, column: int) -> float:
+        """Where an answer about a whole host stands, right of the cells and of the last turned name."""
+        return self.right + (54 if self.is_turned else 34) + 56 * column
 
 
 def _legend(svg: ElementTree.Element, grid: _Grid) -> None:
@@ -87,8 +92,8 @@ def _legend(svg: ElementTree.Element, grid: _Grid) -> None:
         add(svg, "rect", x=x, y=38, width=12, height=12, rx=2, fill=_COLOURS[verdict])
         text(svg, x + 17, 48, words, size=11, fill=QUIET)
         x += 17 + _LETTER * len(words) + 20
-    if not grid.is_small:
-        text(svg, x, 48, "a cell: the host's VMs, by share", size=11, fill=QUIET)
+    cells = "" if grid.is_small else "a cell: the host's VMs, by share; "
+    text(svg, x, 48, f"{cells}right: VMs stuck when a host is emptied, or lost", size=11, fill=QUIET)
 
 
 def _columns(svg: ElementTree.Element, audit: FleetAudit, grid: _Grid) -> None:
@@ -99,7 +104,7 @@ def _columns(svg: ElementTree.Element, audit: FleetAudit, grid: _Grid) -> None:
         else:
             text(svg, x, grid.top - 8, short(host, 18), size=11, fill=QUIET, anchor="middle")
     for n, words in enumerate(("emptied", "lost")):
-        text(svg, grid.right + 34 + 56 * n, grid.top - 8, words, size=11, fill=QUIET, anchor="middle")
+        text(svg, grid.answer(n), grid.top - 8, words, size=11, fill=QUIET, anchor="middle")
 
 
 def _answers(audit: FleetAudit) -> Mapping[str, tuple[int, int]]:
@@ -111,7 +116,7 @@ def _answers(audit: FleetAudit) -> Mapping[str, tuple[int, int]]:
 def _answer(svg: ElementTree.Element, grid: _Grid, y: float, stuck: tuple[int, int]) -> None:
     for n, count in enumerate(stuck):
         words, colour = ("ok", GOOD) if count == 0 else (f"{count} stuck", BAD)
-        text(svg, grid.right + 34 + 56 * n, y, words, size=11, fill=colour, anchor="middle", weight="600")
+        text(svg, grid.answer(n), y, words, size=11, fill=colour, anchor="middle", weight="600")
 
 
 def _vm_rows(svg: ElementTree.Element, audit: FleetAudit, grid: _Grid) -> None:
@@ -129,7 +134,7 @@ def _vm_rows(svg: ElementTree.Element, audit: FleetAudit, grid: _Grid) -> None:
             for n, dest in enumerate(audit.movability.hosts):
                 _cell(svg, row, dest, grid.left + n * grid.cell, y, grid)
             y += grid.row
-        y += (0 if rows else grid.row) + 8
+        y += (0 if rows else grid.row) + _GAP
 
 
 def _cell(svg: ElementTree.Element, row: VmRow, dest: str, x: float, y: float, grid: _Grid) -> None:

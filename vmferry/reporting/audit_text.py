@@ -12,7 +12,7 @@ from vmferry.reporting.audit_words import (
     file_place,
     files_line,
     loss_words,
-    reasons_line,
+    rules_line,
     trouble_line,
 )
 from vmferry.reporting.svg import clean
@@ -30,7 +30,7 @@ def audit_text(audit: FleetAudit) -> str:
         [trouble_line(alarm) for alarm in audit.alarms],
         [f"audit of {audit.taken_at:%Y-%m-%d %H:%M} UTC: {audit_headline(audit)}"],
         _hosts(audit),
-        _section("can go nowhere", (_stuck(audit))),
+        _section("can go nowhere (`vmferry check VM` tells why, and what to do)", _stuck(audit)),
         _section("would not start again if their host went down", _lost(audit)),
         _section("look at", (trouble_line(t) for t in audit.troubles if not t.is_alarm)),
         _changes(audit),
@@ -75,14 +75,14 @@ def table(rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def _stuck(audit: FleetAudit) -> list[str]:
-    return [f"{row.vm} ({row.host}, {row.state}): {reasons_line(row.blocked)}" for row in audit.movability.immovable]
+    return [f"{row.vm} ({row.host}, {row.state}): {rules_line(row.blocked)}" for row in audit.movability.immovable]
 
 
 def _lost(audit: FleetAudit) -> list[str]:
     """Return who would be stranded by a loss although it can be moved: the others are told already."""
     told = {row.uuid for row in audit.movability.immovable}
     return [
-        f"{vm.vm} ({loss.host}): {reasons_line(vm.reasons)}"
+        f"{vm.vm} ({loss.host}): {rules_line(vm.reasons)}"
         for loss in audit.losses
         for vm in loss.stranded
         if vm.uuid not in told

@@ -70,12 +70,6 @@ def reasons(blocked: Mapping[str, Sequence[Finding]]) -> tuple[tuple[str, str, s
     return tuple((rule, where[rule], message[rule]) for rule in ordered)
 
 
-def reasons_line(blocked: Mapping[str, Sequence[Finding]]) -> str:
-    """One line: every rule that blocks, where, and one message of each."""
-    told = "; ".join(f"{rule} ({where}): {message}" for rule, where, message in reasons(blocked))
-    return " ".join(told.split()) or "no other host was read"
-
-
 def rules_line(blocked: Mapping[str, Sequence[Finding]]) -> str:
     """One short line: every rule that blocks, and where."""
     return ", ".join(f"{rule} ({where})" for rule, where, _ in reasons(blocked)) or "no other host was read"
@@ -93,7 +87,7 @@ def loss_words(loss: HostLoss) -> str:
     if loss.stranded:
         parts.append(f"{len(loss.stranded)} of {running} stranded: {names(s.vm for s in loss.stranded)}")
     else:
-        parts.append(f"all {running} running VMs start elsewhere" if running else "nothing runs there")
+        parts.append(f"{count_vms(running)} would start elsewhere" if running else "nothing runs there")
     if loss.unstartable:
         parts.append(f"{len(loss.unstartable)} shut-off not startable")
     return "; ".join(parts)
