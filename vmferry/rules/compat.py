@@ -118,10 +118,35 @@ def _older(what: str, source: int, dest: int, case: Case) -> str:
 
 
 RULES: tuple[Rule, ...] = (
-    Rule("architecture", architecture, always(Severity.BLOCK), "reference 9.5: supported hosts", is_final=True),
-    Rule("machine-type", machine_type, always(Severity.BLOCK), "reference 9.6, Table 9.2; failure mode 29"),
-    Rule("max-vcpus", max_vcpus, always(Severity.BLOCK), "libvirt capabilities: machine maxCpus"),
-    Rule("firmware-missing", firmware_missing, always(Severity.BLOCK), "libvirt domain capabilities: os, loader"),
+    Rule(
+        "architecture",
+        architecture,
+        always(Severity.BLOCK),
+        "reference 9.5: supported hosts",
+        is_final=True,
+        after_loss=Severity.BLOCK,
+    ),
+    Rule(
+        "machine-type",
+        machine_type,
+        always(Severity.BLOCK),
+        "reference 9.6, Table 9.2; failure mode 29",
+        after_loss=Severity.BLOCK,
+    ),
+    Rule(
+        "max-vcpus",
+        max_vcpus,
+        always(Severity.BLOCK),
+        "libvirt capabilities: machine maxCpus",
+        after_loss=Severity.BLOCK,
+    ),
+    Rule(
+        "firmware-missing",
+        firmware_missing,
+        always(Severity.BLOCK),
+        "libvirt domain capabilities: os, loader",
+        after_loss=Severity.BLOCK,
+    ),
     Rule(
         "qemu-older",
         qemu_older,

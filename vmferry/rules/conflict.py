@@ -110,16 +110,23 @@ def name_taken(case: Case) -> Iterator[str]:
 
 
 RULES: tuple[Rule, ...] = (
-    Rule("two-copies", two_copies, always(Severity.BLOCK), "failure mode 1", is_final=True),
+    Rule("two-copies", two_copies, always(Severity.BLOCK), "failure mode 1", is_final=True, after_loss=Severity.BLOCK),
     Rule("defined-elsewhere", defined_elsewhere, always(Severity.WARN), "failure modes 1, 24"),
-    Rule("stale-definition", stale_definition, always(Severity.BLOCK), f"{FACTS}: replaced; failure mode 24"),
+    Rule(
+        "stale-definition",
+        stale_definition,
+        always(Severity.BLOCK),
+        f"{FACTS}: replaced; failure mode 24",
+        after_loss=Severity.WARN,
+    ),
     Rule(
         "stale-managed-save",
         stale_managed_save,
         always(Severity.BLOCK),
         f"{FACTS}: managed save restored over the newer disk",
         is_final=True,
+        after_loss=Severity.BLOCK,
     ),
-    Rule("uuid-taken", uuid_taken, always(Severity.BLOCK), f"{FACTS}: ERR 9", is_final=True),
-    Rule("name-taken", name_taken, always(Severity.BLOCK), f"{FACTS}: ERR 9", is_final=True),
+    Rule("uuid-taken", uuid_taken, always(Severity.BLOCK), f"{FACTS}: ERR 9", is_final=True, after_loss=Severity.BLOCK),
+    Rule("name-taken", name_taken, always(Severity.BLOCK), f"{FACTS}: ERR 9", is_final=True, after_loss=Severity.BLOCK),
 )

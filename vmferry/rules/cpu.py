@@ -165,8 +165,14 @@ def tsc_frequency(case: Case) -> Iterator[str]:
 
 _COMPARE = "failure mode 27; libvirt virConnectCompareHypervisorCPU"
 RULES: tuple[Rule, ...] = (
-    Rule("cpu-incompatible", cpu_incompatible, running(Severity.BLOCK, offline=Severity.WARN), _COMPARE),
-    Rule("cpu-not-compared", cpu_not_compared, running(Severity.WARN), _COMPARE),
+    Rule(
+        "cpu-incompatible",
+        cpu_incompatible,
+        running(Severity.BLOCK, offline=Severity.WARN),
+        _COMPARE,
+        after_loss=Severity.BLOCK,
+    ),
+    Rule("cpu-not-compared", cpu_not_compared, running(Severity.WARN), _COMPARE, after_loss=Severity.WARN),
     Rule(
         "cpu-host-differs",
         cpu_host_differs,
@@ -184,5 +190,6 @@ RULES: tuple[Rule, ...] = (
         tsc_frequency,
         running(Severity.BLOCK, offline=Severity.WARN),
         "failure mode 28; libvirt qemuProcessStartValidateTSC",
+        after_loss=Severity.BLOCK,
     ),
 )

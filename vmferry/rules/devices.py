@@ -30,8 +30,8 @@ def passthrough(case: Case) -> Iterator[str]:
         if not _is_mediated(device) and not _is_card(device):
             yield (
                 f"vm {case.vm.name} has a device of {case.source.name} passed through ({device.detail}); "
-                f"detach it with `virsh detach-device {case.vm.name} FILE` before the move, attach one on "
-                f"{case.dest.name} afterwards"
+                f"detach it with `virsh detach-device {case.vm.name} FILE` before the move, attach one of the "
+                "destination's afterwards"
             )
 
 
@@ -53,8 +53,7 @@ def mediated(case: Case) -> Iterator[str]:
         if _is_mediated(device):
             yield (
                 f"vm {case.vm.name} uses a mediated device of {case.source.name} ({device.detail}); shut the "
-                f"VM down, remove it with `virsh edit {case.vm.name}`, add one on {case.dest.name} after the "
-                "move"
+                f"VM down, remove it with `virsh edit {case.vm.name}`, add one of the destination's after the move"
             )
 
 
@@ -175,13 +174,43 @@ def guest_agent(case: Case) -> Iterator[str]:
 
 
 RULES: tuple[Rule, ...] = (
-    Rule("nic-passthrough", card_passthrough, DEVICE, "reference 9.3: SR-IOV device assignment", scope=Scope.VM),
-    Rule("passthrough", passthrough, DEVICE, "reference 9.3: device passthrough", scope=Scope.VM),
-    Rule("mediated-device", mediated, DEVICE, "reference 9.3: mediated devices", scope=Scope.VM),
-    Rule("numa-pinning", numa_pinning, DEVICE, "reference 9.3: NUMA pinning", scope=Scope.VM),
-    Rule("filesystem", filesystem, DEVICE, f"{ALLOWED}: virtiofs; {FACTS}: 9p is not refused", scope=Scope.VM),
-    Rule("shmem", shmem, DEVICE, f"{ALLOWED}: shmem", scope=Scope.VM),
-    Rule("vdpa", vdpa, DEVICE, f"{ALLOWED}: vDPA", scope=Scope.VM),
+    Rule(
+        "nic-passthrough",
+        card_passthrough,
+        DEVICE,
+        "reference 9.3: SR-IOV device assignment",
+        scope=Scope.VM,
+        after_loss=Severity.BLOCK,
+    ),
+    Rule(
+        "passthrough",
+        passthrough,
+        DEVICE,
+        "reference 9.3: device passthrough",
+        scope=Scope.VM,
+        after_loss=Severity.BLOCK,
+    ),
+    Rule(
+        "mediated-device",
+        mediated,
+        DEVICE,
+        "reference 9.3: mediated devices",
+        scope=Scope.VM,
+        after_loss=Severity.BLOCK,
+    ),
+    Rule(
+        "numa-pinning", numa_pinning, DEVICE, "reference 9.3: NUMA pinning", scope=Scope.VM, after_loss=Severity.BLOCK
+    ),
+    Rule(
+        "filesystem",
+        filesystem,
+        DEVICE,
+        f"{ALLOWED}: virtiofs; {FACTS}: 9p is not refused",
+        scope=Scope.VM,
+        after_loss=Severity.BLOCK,
+    ),
+    Rule("shmem", shmem, DEVICE, f"{ALLOWED}: shmem", scope=Scope.VM, after_loss=Severity.WARN),
+    Rule("vdpa", vdpa, DEVICE, f"{ALLOWED}: vDPA", scope=Scope.VM, after_loss=Severity.BLOCK),
     Rule(
         "persistent-memory",
         nvdimm,
@@ -189,6 +218,7 @@ RULES: tuple[Rule, ...] = (
         "failure mode 30; content stays on the source",
         scope=Scope.VM,
         is_final=True,
+        after_loss=Severity.BLOCK,
     ),
     Rule(
         "launch-security",
@@ -196,6 +226,7 @@ RULES: tuple[Rule, ...] = (
         DEVICE,
         "failure mode 30; QEMU migration blocker of SEV, TDX",
         scope=Scope.VM,
+        after_loss=Severity.BLOCK,
     ),
     Rule(
         "tpm-state",
@@ -206,5 +237,12 @@ RULES: tuple[Rule, ...] = (
         is_final=True,
     ),
     Rule("guest-agent", guest_agent, running(Severity.IGNORE), "issue 3: where policy wants it", scope=Scope.VM),
-    Rule("tpm-passthrough", tpm_passthrough, DEVICE, "reference 9.3: device passthrough", scope=Scope.VM),
+    Rule(
+        "tpm-passthrough",
+        tpm_passthrough,
+        DEVICE,
+        "reference 9.3: device passthrough",
+        scope=Scope.VM,
+        after_loss=Severity.BLOCK,
+    ),
 )

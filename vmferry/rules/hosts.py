@@ -163,6 +163,7 @@ RULES: tuple[Rule, ...] = (
         f"{FACTS}: same host; failure mode 45",
         scope=Scope.HOSTS,
         is_final=True,
+        after_loss=Severity.BLOCK,
     ),
     Rule(
         "hypervisor",

@@ -232,7 +232,7 @@ RULES: tuple[Rule, ...] = (
         "reference 9.5: same network; failure mode 33",
         after_loss=Severity.WARN,
     ),
-    Rule("nic-vdpa", nic_vdpa, DEVICE, f"{ALLOWED}: vDPA", scope=Scope.VM),
+    Rule("nic-vdpa", nic_vdpa, DEVICE, f"{ALLOWED}: vDPA", scope=Scope.VM, after_loss=Severity.BLOCK),
     Rule(
         "nic-other",
         nic_other,

@@ -159,6 +159,7 @@ RULES: tuple[Rule, ...] = (
         "vmferry.domxml: what is not understood is not moved",
         scope=Scope.VM,
         is_final=True,
+        after_loss=Severity.BLOCK,
     ),
     Rule(
         "xml-other-vm",
@@ -200,6 +201,7 @@ RULES: tuple[Rule, ...] = (
         f"{FACTS}: managed save restored over the newer disk",
         scope=Scope.VM,
         is_final=True,
+        after_loss=Severity.WARN,
     ),
     Rule(
         "transient-offline",

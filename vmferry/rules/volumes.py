@@ -93,6 +93,19 @@ def _why_not_same_path(case: Case, disk: Disk, arriving: Disk) -> str:
 
 
 RULES: tuple[Rule, ...] = (
-    Rule("volume-disk", volume, always(Severity.BLOCK), f"{IMAGES}; failure mode 18", is_final=True),
-    Rule("volume-network", network_volume, always(Severity.WARN), "failure modes 14, 15: same name, other storage"),
+    Rule(
+        "volume-disk",
+        volume,
+        always(Severity.BLOCK),
+        f"{IMAGES}; failure mode 18",
+        is_final=True,
+        after_loss=Severity.BLOCK,
+    ),
+    Rule(
+        "volume-network",
+        network_volume,
+        always(Severity.WARN),
+        "failure modes 14, 15: same name, other storage",
+        after_loss=Severity.WARN,
+    ),
 )
