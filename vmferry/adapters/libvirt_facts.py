@@ -51,9 +51,9 @@ def read_facts(connection: libvirt.virConnect, host: Host) -> HostFacts:
         memory_total_kib=total_kib,
         memory_available_kib=available_kib,
         networks=_networks(connection),
-        pools=_pools(connection),
-        hugepages=_hugepages(connection, capabilities),
-        firmware=_firmware(connection, capabilities),
+        pools=read_pools(connection),
+        hugepages=read_hugepages(connection, capabilities),
+        firmware=read_firmware(connection, capabilities),
         cpu=capabilities.cpu,
         vms=read_vms(connection),
         read_at=datetime.now(UTC),
@@ -87,7 +87,7 @@ def _networks(connection: libvirt.virConnect) -> tuple[str, ...]:
     return tuple(sorted(network.name() for network in found))
 
 
-def _pools(connection: libvirt.virConnect) -> tuple[Pool, ...]:
+def read_pools(connection: libvirt.virConnect) -> tuple[Pool, ...]:
     """Read the storage pools by name; one that vanishes meanwhile is left out."""
     found = []
     for flag, is_active in _POOLS:
@@ -108,7 +108,7 @@ def _pool(xml: str, *, is_active: bool) -> Pool:
     )
 
 
-def _hugepages(connection: libvirt.virConnect, capabilities: Capabilities) -> tuple[HugePages, ...] | None:
+def read_hugepages(connection: libvirt.virConnect, capabilities: Capabilities) -> tuple[HugePages, ...] | None:
     """Read the pools of huge pages; None where the free ones cannot be told.
 
     Asked node by node: libvirt refuses a range with a gap in it.
@@ -119,13 +119,13 @@ def _hugepages(connection: libvirt.virConnect, capabilities: Capabilities) -> tu
     free: Counter[int] = Counter()
     for cell in capabilities.cells:
         counts = _answer(connection, "huge pages", connection.getFreePages, list(totals), cell, 1)
-        if counts is None:
+        if counts is None or cell not in counts:
             return None
-        free.update(counts.get(cell, {}))
+        free.update(counts[cell])
     return hugepages(totals, free)
 
 
-def _firmware(connection: libvirt.virConnect, capabilities: Capabilities) -> Firmware | None:
+def read_firmware(connection: libvirt.virConnect, capabilities: Capabilities) -> Firmware | None:
     """Read what may boot here, for every machine type that has an alias; None where libvirt does not tell."""
     kind = "kvm" if "kvm" in capabilities.domain_types else "qemu"
     aliases = [machine.name for machine in capabilities.machines if machine.name != machine.canonical]

@@ -13,8 +13,9 @@ from vmferry.adapters.libvirt_calls import open_connection
 from vmferry.adapters.libvirt_capabilities import Capabilities, hugepages, parse_firmware
 from vmferry.adapters.libvirt_cpus import compare_cpus
 from vmferry.adapters.libvirt_domains import read_vms
+from vmferry.adapters.libvirt_facts import read_firmware, read_hugepages, read_pools
 from vmferry.errors import PermanentError
-from vmferry.model.facts import CpuFit, Firmware, GuestCpu, HostCpu, HugePages
+from vmferry.model.facts import CpuFit, Firmware, GuestCpu, HostCpu, HugePages, Pool
 from vmferry.model.vm import DomainState
 from vmferry.settings import Settings
 
@@ -102,6 +103,32 @@ def test_secure_boot_that_only_q35_has_is_found_beside_pc() -> None:
         ),
         has_secure_boot=True,
     )
+
+
+# what a driver tells, and does not tell
+
+
+def test_pools_are_read_whether_they_are_active_or_not(connection: libvirt.virConnect) -> None:
+    assert read_pools(connection) == ()
+    target = "<target><path>/srv/images</path></target>"
+    connection.storagePoolCreateXML(f"<pool type='dir'><name>images</name>{target}</pool>", 0)
+    source = "<source><name>vg0</name></source><target><path>/dev/vg0</path></target>"
+    connection.storagePoolDefineXML(f"<pool type='logical'><name>fast</name>{source}</pool>", 0)
+    assert read_pools(connection) == (
+        Pool(name="fast", kind="logical", target="/dev/vg0", is_active=False),
+        Pool(name="images", kind="dir", target="/srv/images"),
+    )
+
+
+def test_what_a_driver_cannot_tell_is_unknown_and_no_error(connection: libvirt.virConnect) -> None:
+    found = Capabilities(data("capabilities-debian12.xml"))
+    assert read_firmware(connection, found) is None  # the test driver has no domain capabilities
+
+
+def test_free_huge_pages_that_cannot_be_told_make_all_unknown(connection: libvirt.virConnect) -> None:
+    two_nodes = Capabilities(data("vircaps-x86_64-basic.xml"))
+    assert read_hugepages(connection, Capabilities("<capabilities/>")) == ()
+    assert read_hugepages(connection, two_nodes) is None  # the test driver answers without a node
 
 
 # domains
