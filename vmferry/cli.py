@@ -12,6 +12,7 @@ import vmferry
 from vmferry.errors import InvalidInput
 from vmferry.model.migration import MigrationMode
 from vmferry.terminal import exit_codes, show
+from vmferry.terminal.check_command import check
 from vmferry.terminal.endings import end_evacuation, end_migration, end_recovery
 from vmferry.terminal.exit_codes import ExitCode
 from vmferry.terminal.inspect_command import inspect
@@ -155,6 +156,7 @@ def recover(ctx: typer.Context, inventory: InventoryOption = None, as_json: Json
         end_recovery(current, current.run_flow("recover_runs"))
 
 
+app.command()(check)
 app.command()(inspect)
 
 

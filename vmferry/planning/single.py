@@ -56,6 +56,18 @@ def plan_vm(snapshot: FleetSnapshot, request: MigrationRequest, arriving: Vm | N
     return VmDecision(case, mode, reason, Judge(fleet, request.lift).check(case))
 
 
+def locate_vm(fleet: Fleet, vm: str) -> tuple[str, Vm]:
+    """Return the VM of this name or UUID and its host: the only one, or the only one where it is active.
+
+    Raises InvalidInput when no host has it, or when several do and which is meant cannot be told.
+    """
+    found = _find(fleet, vm)
+    source, problems = _only_source(fleet, vm, found) if found else (None, [f"no VM {vm}: {_not_found(fleet)}"])
+    if source is None:
+        raise InvalidInput("; ".join(problems), problems=tuple(problems), vm=vm)
+    return source, found[source]
+
+
 def _find(fleet: Fleet, vm: str) -> Found:
     seen = {name: side.facts.find_vm(vm) for name, side in fleet.sides.items()}
     return {name: there for name, there in seen.items() if there is not None}

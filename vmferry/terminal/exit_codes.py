@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from enum import IntEnum
+from typing import TYPE_CHECKING
 
 from vmferry.errors import (
     CopyFailed,
@@ -14,6 +15,9 @@ from vmferry.errors import (
 )
 from vmferry.model.evacuation import EvacuationReport
 from vmferry.model.migration import MigrationOutcome, OutcomeKind
+
+if TYPE_CHECKING:
+    from vmferry.model.audit import FleetAudit
 
 
 class ExitCode(IntEnum):
@@ -33,7 +37,7 @@ MEANINGS: dict[ExitCode, str] = {
     ExitCode.UNEXPECTED: "unexpected error; VMFERRY_DEBUG=1 shows the traceback",
     ExitCode.USAGE: "wrong usage of the command line",
     ExitCode.REFUSED: "invalid input, blocked by preflight, or a host does not answer: nothing was touched",
-    ExitCode.LEFT_BEHIND: "something was left behind or rolled back (dry run: would be left behind)",
+    ExitCode.LEFT_BEHIND: "something was left behind or rolled back (dry run, check, inspect: would be left behind)",
     ExitCode.HELD: "held: a human must look, the commands are shown",
     ExitCode.INTERRUPTED: "interrupted",
 }
@@ -73,3 +77,13 @@ def code_of_report(report: EvacuationReport) -> ExitCode:
         return worst
     is_left = bool(report.stranded or report.not_started or (report.left and not report.is_dry_run))
     return ExitCode.LEFT_BEHIND if is_left else worst
+
+
+def code_of_audit(audit: FleetAudit) -> ExitCode:
+    """Two copies before hosts that were not read before VMs that can go nowhere and hosts that cannot be emptied."""
+    if audit.alarms:
+        return ExitCode.HELD
+    if audit.movability.unread:
+        return ExitCode.REFUSED
+    is_stuck = audit.movability.immovable or any(emptying.stranded for emptying in audit.emptying)
+    return ExitCode.LEFT_BEHIND if is_stuck else ExitCode.DONE

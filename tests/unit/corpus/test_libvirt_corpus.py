@@ -24,7 +24,7 @@ from vmferry.model.migration import MigrationMode
 from vmferry.model.vm import DomainState, Vm
 from vmferry.rules.case import Case, Fleet
 from vmferry.rules.check import check_move
-from vmferry.terminal.inspect_command import Inspected, inspect_file
+from vmferry.terminal.inspect_run import Inspected, inspect_file
 
 CORPUS = Path(__file__).resolve().parents[3] / ".cache" / "libvirt-corpus"
 EVERYTHING = (Storage(path="/", shared="all"),)
