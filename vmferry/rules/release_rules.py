@@ -106,7 +106,7 @@ def release_path(case: Case) -> Iterator[str]:
         paths = ", ".join(row.path for table in _asked(case) for row in table.rows)
         yield (
             f"{_hosts_text(case)}; {_names(case)} supports {paths} and equal releases only; choose a host with "
-            "such a release, update one of the two, or move VMs shut off; to go without the vendor's support, lift "
+            "such a release, update one of the two, or move its VMs offline; to go without the vendor's support, lift "
             "release-path for this run"
         )
 
@@ -119,7 +119,7 @@ def release_machine(case: Case) -> Iterator[str]:
     if not row.supports(machine, parse_releases(case.source.facts.system.os.version_id)):
         yield (
             f"vm {case.vm.name} has machine type {machine}; for {row.path} {_names(case)} supports "
-            f"{', '.join(map(str, row.notes))} only; move it shut off, or give it another machine type while it is "
+            f"{', '.join(map(str, row.notes))} only; move it offline, or give it another machine type while it is "
             f"shut off: `virsh -c {case.source.host.uri} edit {case.vm.name}`"
         )
 
@@ -140,7 +140,7 @@ def release_unknown(case: Case) -> Iterator[str]:
             text = side.facts.system.os.version_id
             if spec.include(parse_releases(text)) is Holds.PERHAPS:
                 yield (
-                    f"{side.name} says {text} with and without updates; {_names(case)} supports "
+                    f"{side.name} says {text} whatever updates it has; {_names(case)} supports "
                     f"{found.row.path}: look up in Red Hat's errata which release the package is from that "
                     f"`ssh {side.host.ssh.address} rpm -q qemu-kvm` shows, or update the host"
                 )
