@@ -60,7 +60,7 @@ def evacuate_host(
         if not dry_run:
             cordon_host(host, reason)
         facts = snapshot.facts(host)
-        pairs = read_pairs(host, tried, facts.vms if facts else ())
+        pairs = read_pairs(snapshot, host, tried, facts.vms if facts else ())
         plan = plan_host(snapshot.model_copy(update={"pairs": pairs}), request)
         publish_plan(plan)
         if dry_run:

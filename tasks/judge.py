@@ -12,7 +12,7 @@ from vmferry.model.host import FleetSnapshot
 from vmferry.model.migration import MigrationPlan, MigrationRequest
 from vmferry.model.vm import Vm
 from vmferry.planning.single import VmDecision, plan_vm
-from vmferry.steps.prepare import arriving_of, make_plan, moved_paths
+from vmferry.steps.prepare import arriving_of, make_plan
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def judge_move(request: MigrationRequest) -> Judged:
     first = plan_vm(snapshot, request, arriving)
     _check_persistent_xml(request, first.vm)
     found = request.model_copy(update={"source": first.case.source.name})
-    pairs = read_pairs(first.case.source.name, [request.dest], [first.vm], moved_paths(first))
+    pairs = read_pairs(snapshot, first.case.source.name, [request.dest], [first.vm], first.case.arriving)
     snapshot = snapshot.model_copy(update={"pairs": pairs})
     return Judged(found, plan_vm(snapshot, found, arriving), snapshot)
 

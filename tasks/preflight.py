@@ -21,7 +21,7 @@ def read_fleet(hosts: Sequence[str] | None = None) -> FleetSnapshot:
 
 @task(**READ, task_run_name="preflight {source} → {dests}")
 def read_pairs(
-    source: str, dests: Sequence[str], vms: Sequence[Vm], moved_paths: dict[str, str] | None = None
+    snapshot: FleetSnapshot, source: str, dests: Sequence[str], vms: Sequence[Vm], arriving: Vm | None = None
 ) -> tuple[PairFacts, ...]:
-    """Ping, libvirt and storage of each destination, seen from the source."""
-    return read.read_pairs(world(), source, dests, vms, moved_paths)
+    """Look from the source at each destination: the way, its networks, files and CPUs."""
+    return read.read_pairs(world(), snapshot, source, dests, vms, arriving)

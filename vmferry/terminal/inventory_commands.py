@@ -47,7 +47,7 @@ def check(
         with current.world() as world:
             from vmferry.steps.read import read_all_pairs, read_fleet
 
-            snapshot = read_all_pairs(world, read_fleet(world))
+            snapshot = read_all_pairs(world, read_fleet(world), vms={})
         _report(current, snapshot, notes)
 
 
