@@ -18,6 +18,7 @@ from tests.contract.contract_fleet import (
 from vmferry.model.facts import BridgeQuestion, CpuFit, GuestCpu, Link, Peer, PeerReach, SystemFacts
 
 PORTS = (49152, 49153, 49215)
+QEMU64 = "<cpu mode='custom' match='exact'><model fallback='allow'>qemu64</model>{}</cpu>"
 # RFC 5737 and RFC 6761: nobody has these.
 NOBODY = Peer(host="nobody", address="192.0.2.1", uri="qemu+ssh://root@contract.invalid/system", ports=PORTS)
 
@@ -39,8 +40,9 @@ def reach(fleet: FleetUnderTest, peer: Peer) -> PeerReach:
 def question(fleet: FleetUnderTest) -> BridgeQuestion:
     """Ask for DEST's bridge; an IPv6 address is tentative in the first second of a device, and does not count yet."""
     wait_for(fleet, lambda: all(bridge_of(fleet, host).addresses for host in (SOURCE, DEST)))
-    targets = tuple(str(ip_interface(address).ip) for address in bridge_of(fleet, DEST).addresses)
-    return BridgeQuestion(bridge=BRIDGE, dest_bridge=BRIDGE, targets=targets)
+    there = bridge_of(fleet, DEST)
+    targets = tuple(str(ip_interface(address).ip) for address in there.addresses)
+    return BridgeQuestion(bridge=BRIDGE, dest_bridge=BRIDGE, targets=targets, mac=there.mac)
 
 
 # the host's own system
@@ -175,6 +177,13 @@ def test_two_bridges_of_one_network_find_each_other(fleet: FleetUnderTest) -> No
     assert network.detail
 
 
+def test_an_answer_of_another_device_proves_nothing(fleet: FleetUnderTest) -> None:
+    asked = question(fleet).model_copy(update={"mac": "52:54:00:00:00:99"})
+    (network,) = reach(fleet, peer_of(fleet, DEST, bridges=(asked,))).networks
+    assert network.is_same is None, network
+    assert "52:54:00:00:00:99" in network.detail
+
+
 def test_two_bridges_of_one_name_on_two_networks_do_not_find_each_other(fleet: FleetUnderTest) -> None:
     asked = question(fleet)
     fleet.unplug_bridge(DEST)
@@ -207,22 +216,39 @@ def test_a_bridge_that_is_not_there_proves_nothing(fleet: FleetUnderTest) -> Non
 # CPUs
 
 
-def test_a_cpu_that_runs_one_that_does_not_and_nonsense_are_each_answered(fleet: FleetUnderTest) -> None:
-    hypervisor = fleet.world.hypervisor(DEST)
-    facts = hypervisor.read_host()
+def cpu_of(fleet: FleetUnderTest, xml: str, *, machine: str = "pc-i440fx-7.2") -> GuestCpu:
     kind = "kvm" if "kvm" in entry_of(fleet, DEST).hypervisors else "qemu"
+    return GuestCpu(xml=xml, arch="x86_64", machine=machine, domain_type=kind)
 
-    def cpu(xml: str) -> GuestCpu:
-        return GuestCpu(xml=xml, arch=facts.arch, machine="pc-i440fx-7.2", domain_type=kind)
 
-    model = "<cpu mode='custom' match='exact'><model fallback='allow'>qemu64</model>{}</cpu>"
-    good, bad = cpu(model.format("")), cpu(model.format("<feature policy='require' name='avx512f'/>"))
-    rubbish, foreign = cpu("<cpu"), cpu("<domain/>")
-    verdicts = hypervisor.compare_cpus([rubbish, good, foreign, bad])
+def test_a_cpu_that_can_be_run_and_one_that_cannot_are_told_apart(fleet: FleetUnderTest) -> None:
+    good = cpu_of(fleet, QEMU64.format(""))
+    bad = cpu_of(fleet, QEMU64.format("<feature policy='require' name='avx512f'/>"))
+    verdicts = fleet.world.hypervisor(DEST).compare_cpus([good, bad])
     assert verdicts[good.key].fit in (CpuFit.IDENTICAL, CpuFit.SUPERSET), verdicts
     assert verdicts[bad.key].fit is CpuFit.INCOMPATIBLE
-    assert "avx512f" in verdicts[bad.key].detail
-    for nonsense in (rubbish, foreign):
-        assert verdicts[nonsense.key].fit is CpuFit.FAILED
-        assert verdicts[nonsense.key].detail
-    assert hypervisor.compare_cpus([]) == {}
+    assert verdicts[bad.key].detail == "Host CPU does not provide required features: avx512f"
+
+
+def test_what_cannot_be_compared_fails_with_words_and_hides_no_other(fleet: FleetUnderTest) -> None:
+    good = cpu_of(fleet, QEMU64.format(""))
+    nonsense = {
+        "<cpu": "",
+        "<domain/>": "expected 'cpu' element",
+        "<cpu><model>Turboencabulator</model></cpu>": "Unknown CPU model Turboencabulator",
+        "<cpu mode='host-passthrough'/>": "mode host-passthrough",
+    }
+    asked = {cpu_of(fleet, xml).key: (cpu_of(fleet, xml), words) for xml, words in nonsense.items()}
+    elsewhere = cpu_of(fleet, QEMU64.format(""), machine="pc-q35-99.9")
+    asked[elsewhere.key] = (elsewhere, "'pc-q35-99.9' is not supported")
+    verdicts = fleet.world.hypervisor(DEST).compare_cpus([*(cpu for cpu, _ in asked.values()), good, good])
+    assert set(verdicts) == {*asked, good.key}
+    assert verdicts[good.key].fit is not CpuFit.FAILED
+    for key, (_, words) in asked.items():
+        assert verdicts[key].fit is CpuFit.FAILED
+        assert verdicts[key].detail
+        assert words in verdicts[key].detail
+
+
+def test_no_cpus_are_not_compared(fleet: FleetUnderTest) -> None:
+    assert fleet.world.hypervisor(DEST).compare_cpus([]) == {}

@@ -32,8 +32,6 @@ def test_a_host_that_does_not_answer_is_a_sighting_and_an_error(fleet: FleetUnde
         hypervisor.suspend(uuid)
     tools = fleet.world.tools(SOURCE)
     reads: tuple[Callable[[], object], ...] = (
-        lambda: tools.stat_files([SHARED]),
-        lambda: tools.list_files([SHARED]),
         lambda: tools.probe_peers([peer_of(fleet, DEST)]),
         tools.read_system,
         lambda: hypervisor.compare_cpus([CPU]),

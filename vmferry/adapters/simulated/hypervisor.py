@@ -12,7 +12,7 @@ from vmferry.adapters.simulated.offer import compare_cpu
 from vmferry.adapters.simulated.state import SimDomain, SimHost
 from vmferry.adapters.simulated.texts import read_text
 from vmferry.errors import HostBusy, OutcomeUnknown, PermanentError, VmferryError
-from vmferry.model.facts import CpuVerdict, GuestCpu
+from vmferry.model.facts import CpuFit, CpuVerdict, GuestCpu
 from vmferry.model.host import HostFacts
 from vmferry.model.sighting import Sighting
 from vmferry.model.vm import DomainState
@@ -33,7 +33,7 @@ class SimulatedHypervisor(SimulatedMigration):
         """Tell of each guest CPU whether this host can run it."""
 
         def compare(host: SimHost) -> dict[str, CpuVerdict]:
-            return {cpu.key: compare_cpu(host.offer, cpu) for cpu in cpus}
+            return {cpu.key: _verdict(host, cpu) for cpu in cpus}
 
         return self._ask("compare_cpus", "", compare, is_write=False)
 
@@ -172,3 +172,16 @@ def _sighting(host: SimHost, uuid: UUID) -> Sighting:
         has_job=domain.job is not None,
         is_persistent=domain.persistent_xml is not None,
     )
+
+
+def _verdict(host: SimHost, cpu: GuestCpu) -> CpuVerdict:
+    """Compare a guest CPU where QEMU has its architecture, accelerator and machine type at all."""
+    offered = (
+        (cpu.arch, (host.arch,), "architecture"),
+        (cpu.domain_type, host.domain_types, "virttype"),
+        (cpu.machine, (None, *host.machines), "machine"),
+    )
+    for asked, known, what in offered:
+        if asked not in known:
+            return CpuVerdict(fit=CpuFit.FAILED, detail=f"the {what} '{asked}' is not supported by QEMU of {host.name}")
+    return compare_cpu(host.offer, cpu)

@@ -29,21 +29,21 @@ class Offer(Model):
 
 
 def compare_cpu(offer: Offer, cpu: GuestCpu) -> CpuVerdict:
-    """Tell as virConnectCompareHypervisorCPU does whether the guest's CPU can be run; never raises."""
+    """Tell as the libvirt adapter does whether the guest's CPU can be run, in its words; never raises."""
     try:
         root = ElementTree.fromstring(cpu.xml)
     except ElementTree.ParseError as error:
         return _failed(f"XML error: {error}")
     if root.tag != "cpu":
-        return _failed(f"XML error: expecting 'cpu' root element, got '{root.tag}'")
-    model = root.findtext("model", "").strip()
-    if root.get("mode", "custom") != "custom" or not model:
-        return _failed(f"unsupported configuration: CPU mode '{root.get('mode', 'custom')}' cannot be compared")
-    if model not in offer.models:
+        return _failed(f"XML error: expected 'cpu' element, got <{root.tag}>")
+    mode, model = root.get("mode", "custom"), root.findtext("model", "").strip()
+    if model and model not in offer.models:
         return _failed(f"internal error: Unknown CPU model {model}")
     if missing := [name for name in (model, *_required(root)) if name in offer.missing]:
-        detail = f"the CPU is incompatible with host CPU: Host CPU does not provide required features: {missing}"
-        return CpuVerdict(fit=CpuFit.INCOMPATIBLE, detail=detail)
+        words = f"Host CPU does not provide required features: {', '.join(missing)}"
+        return CpuVerdict(fit=CpuFit.INCOMPATIBLE, detail=words)
+    if mode in ("host-passthrough", "maximum"):
+        return _failed(f"libvirt has nothing to compare in a CPU of mode {mode}")
     is_same = offer.cpu is not None and offer.cpu.model == model and root.find("feature") is None
     return CpuVerdict(fit=CpuFit.IDENTICAL if is_same else CpuFit.SUPERSET)
 

@@ -92,5 +92,7 @@ def _tried(ground: Ground, host: SimHost, there: SimHost | None, question: Bridg
     if there is not None and far is not None and here.is_up and far.is_up and ground.is_linked(host.name, there.name):
         is_one = host.segment(here.name) == there.segment(far.name)
         if is_one and (answered := set(question.targets) & set(_bare(far))):
-            return True, f"{min(answered)} answered on {here.name}"
+            if question.mac is not None and question.mac != far.mac:
+                return None, f"{min(answered)} is answered on {here.name} by {far.mac}, not by {question.mac}"
+            return True, f"{min(answered)} answered on {here.name} as {far.mac}"
     return False, f"{', '.join(question.targets)}: no answer on {question.bridge}"
