@@ -110,7 +110,7 @@ class Vm(Model):
     arch: str = "x86_64"
     machine: str | None = None
     cpu_mode: str | None = None
-    cpu_xml: str | None = None  # `<cpu>` of the live migratable XML, else of the persistent one
+    cpu_xml: str | None = None  # `<cpu>` of the live XML (host-model expanded), else of the persistent one
     emulator: str | None = None
     nvram: str | None = None
     firmware: str | None = None  # loader path, or "efi" for automatic selection
