@@ -17,6 +17,7 @@ from vmferry.planning.placement import destinations, plan_evacuation
 from vmferry.planning.replay import replay
 from vmferry.planning.single import locate_vm
 from vmferry.ports import World
+from vmferry.reporting.audit_files import load_before
 from vmferry.rules.case import Fleet
 from vmferry.rules.judge import Judge
 from vmferry.steps.read import read_all_pairs, read_fleet, read_pairs
@@ -39,11 +40,19 @@ def run_check(current: Session, world: World, asked: Asked) -> NoReturn:
     """Read the fleet and judge a host, a VM or all of it; destinations and rules were checked already."""
     snapshot = read_fleet(world)
     if asked.name is None:
-        end_fleet(current, audit(read_all_pairs(world, snapshot), lifted=asked.lifted))
+        _check_fleet(current, world, snapshot, asked.lifted)
     if asked.name in snapshot.inventory.names():
         request = EvacuationRequest(host=asked.name, dests=asked.dests, lift=asked.lifted)
         _check_host(current, world, snapshot, request)
     _check_vm(current, world, snapshot, asked)
+
+
+def _check_fleet(current: Session, world: World, snapshot: FleetSnapshot, lifted: tuple[str, ...]) -> NoReturn:
+    """Audit the fleet and save nothing: the next audit is compared with the last flow run's."""
+    # What changed because a rule is lifted now is no change of the fleet.
+    before, notes = (None, ()) if lifted else load_before(current.settings.report_dir, snapshot.inventory.names())
+    found = audit(read_all_pairs(world, snapshot), before=before, lifted=lifted)
+    end_fleet(current, found.model_copy(update={"notes": (*found.notes, *notes)}))
 
 
 def _check_host(current: Session, world: World, snapshot: FleetSnapshot, request: EvacuationRequest) -> NoReturn:

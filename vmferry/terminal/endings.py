@@ -31,7 +31,7 @@ def stranded_lines(stranded: Stranded) -> list[str]:
     hosts: dict[str, list[str]] = {}
     for host, findings in stranded.reasons.items():
         for finding in findings:
-            hosts.setdefault(f"{finding.rule}: {finding.message}", []).append(host)
+            hosts.setdefault(f"{finding.rule}: {finding.message} ({finding.source})", []).append(host)
     lines = [f"{stranded.vm}: stranded: not to {', '.join(where)}: {text}" for text, where in hosts.items()]
     return lines or [f"{stranded.vm}: stranded: no host could be tried"]
 
