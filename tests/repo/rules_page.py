@@ -19,7 +19,9 @@ The two profile columns give what a finding does in a live / non-live / offline 
 asked. A host's profile is set in the inventory; when two hosts differ, the stricter one (`rhel8`) counts.
 
 "Reference" is the chapter on migrating virtual machines of the RHEL 8 virtualization guide. "never" in the column
-"may be lifted" marks rules that guard against two copies or lost data; options to lift the others do not exist yet.
+"may be lifted" marks rules that guard against two copies or lost data. The others are lifted for one run by
+`--lift RULE`, or set to `block`, `warn` or `ignore` for a fleet by `rules` in the inventory; `ignore` in the table
+means that a rule is asked only where the inventory sets it ([operator guide](operator-guide.md#preflight)).
 
 """
 
