@@ -91,8 +91,8 @@ class SystemFacts(Model):
         return next((link for link in self.links if link.name == name), None)
 
     def mount_of(self, path: str) -> Mount | None:
-        """Return the mount that holds `path`: the one with the longest path above it."""
-        holding = [m for m in self.mounts if path == m.path or path.startswith(m.path.rstrip("/") + "/")]
+        """Return the mount that holds `path`: the one with the longest path above it; the topmost of equal ones."""
+        holding = [m for m in reversed(self.mounts) if path == m.path or path.startswith(m.path.rstrip("/") + "/")]
         return max(holding, key=lambda mount: len(mount.path), default=None)
 
 

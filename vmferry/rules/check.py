@@ -58,7 +58,8 @@ def _questions(weighed: Iterable[tuple[Rule, Severity | None]], policy: Policy) 
 class Memo:
     """Answers that hold for many moves of one fleet: those that depend on the VM, or on the hosts, alone."""
 
-    vms: dict[tuple[str, UUID, MigrationMode, Profile], Found] = field(default_factory=dict)
+    # By name and UUID: domains whose XML could not be read may share one of them.
+    vms: dict[tuple[str, str, UUID, MigrationMode, Profile], Found] = field(default_factory=dict)
     hosts: dict[tuple[str, str, MigrationMode], Found] = field(default_factory=dict)
 
 
@@ -120,7 +121,7 @@ def _judge(case: Case, asked: tuple[Asked, ...]) -> Found:
 def _of_vm(case: Case, asked: Questions, memo: Memo | None) -> Found:
     if memo is None or case.arriving is not case.vm:  # the operator's own XML: one question, asked once
         return _judge(case, asked[Scope.VM])
-    key = (case.source.name, case.vm.uuid, case.mode, case.profile)
+    key = (case.source.name, case.vm.name, case.vm.uuid, case.mode, case.profile)
     if key not in memo.vms:
         memo.vms[key] = _judge(case, asked[Scope.VM])
     return memo.vms[key]
