@@ -104,7 +104,7 @@ class SimHost:
         """Return the mount point nearest above `path`."""
         point = _absolute(path)
         while point not in self.mounts:
-            point = posixpath.dirname(point)
+            point = point[: point.rindex("/")] or "/"  # asked 100,000 times when a large fleet is read
         return point
 
     def locate(self, path: str) -> tuple[FileSpace, str]:
