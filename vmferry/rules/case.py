@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property, wraps
 from ipaddress import ip_address
+from typing import Concatenate, ParamSpec, TypeVar, cast
 from uuid import UUID
 
 from vmferry.errors import NotFound
@@ -53,6 +54,20 @@ class Side:
     def max_vcpus(self) -> Mapping[str, int]:
         """Canonical machine type → the most vCPUs it takes."""
         return {machine.canonical: machine.max_vcpus for machine in self.facts.machines}
+
+    def place_in_group(self, path: str) -> tuple[str, str] | None:
+        """Return (shared group, path inside it); None when the inventory declares nothing for the path."""
+        known = self._places
+        if path not in known:
+            storage = self.host.storage_of(path)
+            group = storage.shared if storage is not None else None
+            inside = path.removeprefix(storage.path.rstrip("/")) if storage is not None else ""
+            known[path] = (group, inside) if group is not None else None
+        return known[path]
+
+    @cached_property
+    def _places(self) -> dict[str, tuple[str, str] | None]:
+        return {}
 
     @cached_property
     def file_users(self) -> Mapping[str, tuple[str, ...]]:
@@ -127,6 +142,24 @@ def volume_path(facts: HostFacts, disk: Disk) -> str | None:
     return f"{pool.target.rstrip('/')}/{disk.source.removeprefix(disk.pool + '/')}"
 
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def once_per_case(function: Callable[Concatenate[Case, P], T]) -> Callable[Concatenate[Case, P], T]:
+    """Work out what several rules ask of a case only once; arguments are hashable, results are not changed."""
+
+    @wraps(function)
+    def remembered(case: Case, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        key = (function, args, tuple(kwargs.items())) if kwargs else (function, args)
+        known = case.worked_out
+        if key not in known:
+            known[key] = function(case, *args, **kwargs)
+        return cast(T, known[key])
+
+    return remembered
+
+
 @dataclass(frozen=True)
 class Case:
     """One question to the rules: may this VM go from `source` to `dest` in this mode?
@@ -147,6 +180,8 @@ class Case:
     open_run: str | None
     copies: tuple[str, ...]
     defined_on: tuple[str, ...] = ()
+    # Answers of functions that are `once_per_case`.
+    worked_out: dict[tuple[object, ...], object] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def profile(self) -> Profile:

@@ -109,12 +109,10 @@ def _judge(case: Case, asked: tuple[Asked, ...]) -> Found:
     found: list[tuple[int, Finding]] = []
     for item in asked:
         try:
-            messages = list(item.check(case))
+            for message in item.check(case):
+                found.append((item.place, item.rule.finding(message, item.severity, is_lifted=item.is_lifted)))
         except Exception as error:
             found.append((item.place, item.rule.failed(case, error)))
-            continue
-        for message in messages:
-            found.append((item.place, item.rule.finding(message, item.severity, is_lifted=item.is_lifted)))
     return tuple(found)
 
 

@@ -9,7 +9,7 @@ import re
 from posixpath import dirname
 
 from vmferry.model.facts import FileFacts, Mount
-from vmferry.model.host import Host, PairFacts
+from vmferry.model.host import PairFacts
 from vmferry.rules.case import Case, Side
 
 # Identities that no two devices share by chance:
@@ -28,18 +28,10 @@ _CLUSTER = ("gfs2", "ocfs2")
 _INVENTS_INODES = ("fuse", "cifs", "smb", "9p", "virtiofs", "afs")
 
 
-def place_in_group(host: Host, path: str) -> tuple[str, str] | None:
-    """Return (shared group, path inside it); None when the inventory declares nothing for the path."""
-    storage = host.storage_of(path)
-    if storage is None or storage.shared is None:
-        return None
-    return storage.shared, path.removeprefix(storage.path.rstrip("/"))
-
-
 def is_declared_shared(case: Case, path: str, dest_path: str) -> bool:
     """Whether the inventory declares both paths to be one file of one shared group."""
-    place = place_in_group(case.source.host, path)
-    return place is not None and place == place_in_group(case.dest.host, dest_path)
+    place = case.source.place_in_group(path)
+    return place is not None and place == case.dest.place_in_group(dest_path)
 
 
 def same_device(here: FileFacts, there: FileFacts) -> bool:
@@ -89,7 +81,7 @@ def _marker_seen_in(case: Case, directory: str, path: str, dest_path: str) -> st
 
 def _is_elsewhere(case: Case, path: str) -> bool:
     """Whether the inventory knows the path's shared group on the destination, but not at this path."""
-    place = place_in_group(case.source.host, path)
+    place = case.source.place_in_group(path)
     return place is not None and any(storage.shared == place[0] for storage in case.dest.host.storage)
 
 

@@ -49,11 +49,13 @@ class Rule:
 
     def judge(self, case: Case, severity: Severity, *, is_lifted: bool = False) -> list[Finding]:
         """Return the rule's findings; a rule that raises is a bug and blocks, it never passes silently."""
+        found: list[Finding] = []
         try:
-            messages = list(self.check(case))
+            for message in self.check(case):
+                found.append(self.finding(message, severity, is_lifted=is_lifted))
         except Exception as error:
-            return [self.failed(case, error)]
-        return [self.finding(message, severity, is_lifted=is_lifted) for message in messages]
+            found.append(self.failed(case, error))
+        return found
 
     def finding(self, message: str, severity: Severity, *, is_lifted: bool = False) -> Finding:
         """Return one finding of this rule."""

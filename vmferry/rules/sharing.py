@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from vmferry.model.facts import FileFacts
 from vmferry.model.host import HostFacts
 from vmferry.model.vm import Disk, DiskKind, Vm
-from vmferry.rules.case import Case, vm_paths
+from vmferry.rules.case import Case, once_per_case, vm_paths
 from vmferry.rules.case import volume_path as volume_path
 from vmferry.rules.proofs import contradiction, is_below_marker, is_declared_shared, is_same_file, same_device
 
@@ -44,6 +44,7 @@ def is_media(disk: Disk) -> bool:
     return disk.device in _MEDIA
 
 
+@once_per_case
 def why_not_shared(case: Case, path: str, dest_path: str, *, is_read_only: bool = False) -> str:
     """Say why the two paths cannot be taken for one file or device; empty where they are proved to be one.
 
@@ -104,6 +105,7 @@ class Place:
     is_read_only: bool
 
 
+@once_per_case
 def places(case: Case) -> tuple[Place, ...]:
     """Return the disks that lie at a path: those that name one, drives included, and volumes that both pools show."""
     arriving = {disk.target: disk for disk in case.arriving.disks}
@@ -166,6 +168,7 @@ def _copy(case: Case, path: str, dest_path: str, *, is_nvram: bool) -> Copy:
     )
 
 
+@once_per_case
 def copies(case: Case) -> tuple[Copy, ...]:
     """Return the files that an offline move copies: disk images and NVRAM that are not shared; each once.
 
