@@ -9,12 +9,13 @@ from collections import Counter
 from collections.abc import Iterator
 
 from vmferry.model.evacuation import EvacuationPlan, Move
-from vmferry.model.host import FleetSnapshot, Host, HostFacts, Reservation
+from vmferry.model.host import Host, HostFacts, Reservation
 from vmferry.model.migration import MigrationMode
 from vmferry.model.vm import Vm
 from vmferry.rules.case import Fleet
 from vmferry.rules.check import check_move
 from vmferry.rules.policy import Policy
+from vmferry.rules.sharing import is_shared
 
 _QEMU_KIB, _QEMU_SHARE = 65536, 0.02  # as reasoned in vmferry.rules.room; spelled again on purpose
 
@@ -184,10 +185,11 @@ def _check_vcpus(plan: EvacuationPlan) -> Iterator[str]:
 
 def _check_disk(plan: EvacuationPlan) -> Iterator[str]:
     """Copies fit; directories with equal free bytes draw on one file system, so they are added up."""
+    fleet = Fleet(plan.snapshot)
     for host, facts, moves in _arrivals(plan):
         taken: Counter[int] = Counter()  # by what is free there
         for move, vm in moves:
-            needed = _copied(plan.snapshot, move, vm)
+            needed = _copied(fleet, move, vm)
             if sum(needed.values()) != move.copy_bytes:
                 size = sum(needed.values())
                 yield f"vm {move.vm} copies {size} bytes to {host.name}, the plan says {move.copy_bytes}"
@@ -216,17 +218,23 @@ def _promised(facts: HostFacts, promised: dict[str, int], there: list[str]) -> i
     return kept
 
 
-def _copied(snapshot: FleetSnapshot, move: Move, vm: Vm) -> Counter[str]:
-    """Return bytes per directory that an offline move fills; "" stands for files in no known one."""
-    pair, facts = snapshot.pair(move.source, move.dest), snapshot.facts(move.dest)
+def _copied(fleet: Fleet, move: Move, vm: Vm) -> Counter[str]:
+    """Return bytes per directory that an offline move fills; "" stands for files in no known one.
+
+    Which files are shared the rules say: a second opinion would only find that the two differ.
+    """
     filled: Counter[str] = Counter()
-    if move.mode is not MigrationMode.OFFLINE or pair is None or facts is None:
+    if move.mode is not MigrationMode.OFFLINE or not {move.source, move.dest} <= set(fleet.sides):
         return filled
-    images = [d.source for d in vm.disks if d.kind == "file" and d.device in ("disk", "lun") and d.source]
-    for path in {*images, *([vm.nvram] if vm.nvram else [])}:
-        if pair.is_same_storage(path):
+    case = fleet.case(vm, move.source, move.dest, move.mode)
+    if case.pair is None:
+        return filled
+    images = [d for d in vm.disks if d.kind == "file" and d.device in ("disk", "lun")]
+    files = {d.source: d.is_readonly for d in images if d.source} | ({vm.nvram: False} if vm.nvram else {})
+    for path, is_read_only in files.items():
+        if is_shared(case, path, path, is_read_only=is_read_only):
             continue
-        under = [d for d in facts.storage_free_bytes if path.startswith(d.rstrip("/") + "/")]
-        size = pair.source_files[path].allocated_bytes if path in pair.source_files else 0
+        under = [d for d in case.dest.facts.storage_free_bytes if path.startswith(d.rstrip("/") + "/")]
+        size = case.pair.source_files[path].allocated_bytes if path in case.pair.source_files else 0
         filled[max(under, key=len, default="")] += size
     return filled
