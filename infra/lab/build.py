@@ -49,6 +49,7 @@ def raise_hosts(directory: LabDir, state: LabState, hosts: list[LabHost]) -> Lab
         kvm = pool.submit(_try_kvm, directory, state)
         mounts = pool.submit(make_mounts, directory, state.spec, state.token)
         net.make_bridge(state.index, state.token)
+        net.make_switches(state.index, state.token, len(state.spec.guest_bridges))
         write_client(directory, state)
         for spec in state.spec.hosts:
             write_host(directory, state, spec)

@@ -91,6 +91,15 @@ def make_link(index: int, number: int, token: str, pid1: int) -> None:
     run(["nsenter", "-t", str(pid1), "-n", "sh", "-ec", inside])
 
 
+def make_switches(index: int, token: str, count: int) -> None:
+    """Make the switches of the guest bridges, those that are not there."""
+    for which in range(count):
+        name = guest_bridge_name(index, which)
+        if read_mac(name) is None:
+            run(["ip", "link", "add", name, "address", mac(token, 0, which), "type", "bridge", "mcast_snooping", "0"])
+        run(["ip", "link", "set", name, "addrgenmode", "none", "up"])
+
+
 def make_guest_bridge(index: int, number: int, token: str, pid1: int, which: int, bridge: str) -> None:
     """Make a guest bridge inside a host and plug it into the switch of all hosts' bridges of that name.
 
@@ -98,9 +107,6 @@ def make_guest_bridge(index: int, number: int, token: str, pid1: int, which: int
     IPv6 link-local address, as bridges have where nobody turned it off.
     """
     switch, name = guest_bridge_name(index, which), uplink_name(index, number, which)
-    if read_mac(switch) is None:
-        run(["ip", "link", "add", switch, "address", mac(token, 0, which), "type", "bridge", "mcast_snooping", "0"])
-        run(["ip", "link", "set", switch, "addrgenmode", "none", "up"])
     remove_device(name, mac(token, number, which))
     up, inner = f"up{which}", mac(token, 100 + number, which)
     peer = ["peer", "name", up, "address", inner, "netns", str(pid1)]
@@ -115,8 +121,9 @@ def make_guest_bridge(index: int, number: int, token: str, pid1: int, which: int
 
 
 def set_uplink(index: int, number: int, which: int, *, up: bool) -> None:
-    """Plug or unplug the cable of a host's guest bridge."""
-    run(["ip", "link", "set", uplink_name(index, number, which), "up" if up else "down"])
+    """Put the cable of a host's guest bridge into its switch, or into none: it is a live cable all the same."""
+    place = ["master", guest_bridge_name(index, which)] if up else ["nomaster"]
+    run(["ip", "link", "set", uplink_name(index, number, which), *place])
 
 
 def set_link(index: int, number: int, *, up: bool) -> None:
