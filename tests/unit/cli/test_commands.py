@@ -170,6 +170,24 @@ def test_hosts_that_share_what_they_list_pass_the_check(fleet: SimulatedFleet, i
     assert out.splitlines() == ["host kvm1: as the inventory says", "host kvm2: as the inventory says"]
 
 
+def test_the_check_shows_the_rules_that_the_inventory_sets(inventory: Path) -> None:
+    inventory.write_text(TEXT + "rules: {guest-agent: block}\n")
+    _, out, _ = call("inventory", "check", "--file-only", "-i", inventory)
+    assert out.splitlines()[0] == "rule guest-agent: block, set by `rules` of the inventory"
+    document = json.loads(call("inventory", "check", "--file-only", "--json", "-i", inventory)[1])
+    assert document["rules"] == {"guest-agent": "block"}
+
+
+@pytest.mark.parametrize("command", [("evacuate", "kvm1"), ("migrate", "wanderer1", "--to", "kvm2")])
+def test_a_rule_that_cannot_be_lifted_is_refused_before_anything_starts(
+    inventory: Path, command: tuple[str, ...]
+) -> None:
+    code, out, err = call(*command, "--lift", "two-copies", "--lift", "machine-typ", "-i", inventory)
+    assert (code, out) == (3, "")
+    assert [line.partition(":")[0] for line in err.splitlines()] == ["--lift", "--lift"]
+    assert "two copies or lost data" in err and "did you mean machine-type?" in err
+
+
 def test_storage_that_is_not_shared_fails_the_check(fleet: SimulatedFleet, inventory: Path) -> None:
     fleet.mount("kvm2", "/images")
     code, out, err = call("inventory", "check", "--json", "-i", inventory)
