@@ -18,9 +18,11 @@ RULE_OF = {
     "virtiofs": "filesystem",
     "launch security": "launch-security",
     "persistent memory": "persistent-memory",
+    "enclave memory": "sgx-memory",
     "shared memory": "shmem",
 }
 _INTERFACES = {"hostdev": "hostdev interface", "vdpa": "vdpa interface"}
+_MEMORY = {"nvdimm": "persistent memory", "virtio-pmem": "persistent memory", "sgx-epc": "enclave memory"}
 _DISKS = {"nvme": "nvme disk", "vhostvdpa": "vhostvdpa disk"}
 
 
@@ -46,8 +48,7 @@ def ties(domain: ElementTree.Element) -> Iterator[str]:
         is_virtiofs = any(driver.get("type") == "virtiofs" for driver in filesystem.iter("driver"))
         yield "virtiofs" if is_virtiofs else "filesystem"
     for memory in domain.iter("memory"):
-        if memory.get("model") in ("nvdimm", "virtio-pmem"):
-            yield "persistent memory"
+        yield from _listed(_MEMORY, memory, "model")
     yield from ("shared memory" for _ in domain.iter("shmem"))
     yield from ("launch security" for _ in domain.iter("launchSecurity"))
 
@@ -57,6 +58,6 @@ def hostdev_kinds(domain: ElementTree.Element) -> set[str]:
     return {hostdev.get("type", "") for hostdev in domain.iter("hostdev")}
 
 
-def _listed(names: dict[str, str], element: ElementTree.Element) -> Iterator[str]:
-    if element.get("type") in names:
-        yield names[element.get("type", "")]
+def _listed(names: dict[str, str], element: ElementTree.Element, attribute: str = "type") -> Iterator[str]:
+    if element.get(attribute) in names:
+        yield names[element.get(attribute, "")]
