@@ -14,20 +14,11 @@ from vmferry.model.facts import FileFacts, StoredFile
 _COMMAND_BYTES = 96 * 1024
 _MARKER = ".vmferry-marker-"
 
-# Records of stat, and for each block device one that begins with @: size in sectors, number of the partition, where
-# its name was found, the name, the path. A partition's parent is the directory above it.
-STAT = Script(
-    "stat-files",
-    r"""identify() {
-  local numbers base part= from= name= sectors= source
-  numbers=$(stat --dereference --printf '%t %T' -- "$1" 2>/dev/null) || return 0
-  base=/sys/dev/block/$(( 16#${numbers% *} )):$(( 16#${numbers#* } ))
-  [ -d "$base" ] || return 0
-  read_name "$base"
-  printf '@%s\x1f%s\x1f%s\x1f%s\x1f%s\0' "$sectors" "$part" "$from" "$name" "$1"
-}
-read_name() {
-  local source disk=$1
+# Finds in the sysfs directory $1 of a block device: its size in sectors, the number of the partition, where a name was
+# found, and the name. A partition's disk is the directory above it. udev and lsblk are not on every host.
+NAME_DEVICE = r"""name_device() {
+  local disk=$1 source
+  sectors= part= from= name=
   { read -r sectors <"$1/size"; } 2>/dev/null
   if [ -f "$1/partition" ]; then disk=$1/..; { read -r part <"$1/partition"; } 2>/dev/null; fi
   for source in dm/uuid md/uuid wwid device/wwid; do
@@ -36,6 +27,18 @@ read_name() {
       return 0
     fi
   done
+}
+"""
+
+# Records of stat, and for each block device one more that begins with @: what `name_device` found, and the path.
+STAT = Script(
+    "stat-files",
+    NAME_DEVICE
+    + r"""identify() {
+  local numbers sectors part from name
+  numbers=$(stat --dereference --printf '%t %T' -- "$1" 2>/dev/null) || return 0
+  name_device "/sys/dev/block/$(( 16#${numbers% *} )):$(( 16#${numbers#* } ))"
+  printf '@%s\x1f%s\x1f%s\x1f%s\x1f%s\0' "$sectors" "$part" "$from" "$name" "$1"
 }
 stat --dereference --printf '%s %b %B %f %i %.9Y %n\0' -- "$@"
 code=$?

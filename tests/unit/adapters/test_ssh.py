@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.adapters.sshd import USER, Sshd, free_port, make_key, write_client_config, write_ssh_command
-from vmferry.adapters.ssh_shell import SshShell
+from vmferry.adapters.ssh_shell import Script, SshShell
 from vmferry.adapters.ssh_tools import SshTools
 from vmferry.adapters.virsh import parse_virsh_list
 from vmferry.errors import CopyFailed, HostUnreachable, OutcomeUnknown, PermanentError
@@ -171,6 +171,20 @@ def test_a_command_that_does_not_end_is_given_up_a_read_may_be_repeated_a_write_
     assert shell.run(["true"], timeout_s=10).is_ok
 
 
+# the system
+
+
+def test_the_system_is_read_in_one_command_and_its_clock_is_ours(tools: SshTools) -> None:
+    facts = tools.read_system()
+    assert facts.clock is not None
+    assert abs(facts.clock.offset_ms) <= facts.clock.error_ms < 5000
+    assert facts.os.is_known
+    loopback, root = facts.link("lo"), facts.mount_of("/")
+    assert loopback is not None and loopback.mtu > 0
+    assert root is not None and root.fstype
+    assert facts.migration_ports[0] <= facts.migration_ports[1]
+
+
 # host keys
 
 
@@ -229,6 +243,20 @@ def test_a_port_where_nobody_listens_is_an_unreachable_host(pair: Pair, tmp_path
         shell_to(sshd, pair, tmp_path / "known_hosts").run(["true"], timeout_s=5)
 
 
+def test_a_script_is_called_by_its_name_when_it_does_not_end(shell: SshShell) -> None:
+    with pytest.raises(HostUnreachable, match="`look`: no end within"):
+        shell.run_script(Script("look", "sleep 30"), [], timeout_s=0.2)
+    with pytest.raises(OutcomeUnknown, match="`mark`: no end within"):
+        shell.run_script(Script("mark", "sleep 30", is_write=True), [], timeout_s=0.2)
+
+
+def test_it_is_told_when_a_command_began_and_ended(shell: SshShell) -> None:
+    shell.run(["true"], timeout_s=10)
+    before = time.time()
+    done = shell.run(["sleep", "0.3"], timeout_s=10)
+    assert before <= done.began_s <= done.ended_s - 0.3 <= time.time() - 0.3
+
+
 # files
 
 
@@ -276,12 +304,6 @@ def test_free_space_is_told_of_existing_directories_only(tools: SshTools, tmp_pa
     real = os.statvfs(odd)
     assert list(free) == [str(odd)]
     assert free[str(odd)] == pytest.approx(real.f_bavail * real.f_frsize, abs=1 << 30)
-
-
-def test_a_marker_is_made_where_there_is_a_directory(tools: SshTools, tmp_path: Path) -> None:
-    assert tools.make_marker(str(tmp_path), "-marker 'x'") is True
-    assert (tmp_path / "-marker 'x'").read_bytes() == b""
-    assert tools.make_marker(f"{tmp_path}/missing", "marker") is False
 
 
 def test_a_missing_file_has_no_digest(tools: SshTools, tmp_path: Path) -> None:
