@@ -52,8 +52,9 @@ class Side:
 
     @cached_property
     def max_vcpus(self) -> Mapping[str, int]:
-        """Canonical machine type → the most vCPUs it takes."""
-        return {machine.canonical: machine.max_vcpus for machine in self.facts.machines}
+        """Canonical machine type → the most vCPUs it takes; the least that is said under any of its names."""
+        by_limit = sorted(self.facts.machines, key=lambda machine: -machine.max_vcpus)
+        return {machine.canonical: machine.max_vcpus for machine in by_limit}
 
     def place_in_group(self, path: str) -> tuple[str, str] | None:
         """Return (shared group, path inside it); None when the inventory declares nothing for the path."""
@@ -180,8 +181,8 @@ class Case:
     open_run: str | None
     copies: tuple[str, ...]
     defined_on: tuple[str, ...] = ()
-    # Answers of functions that are `once_per_case`.
-    worked_out: dict[tuple[object, ...], object] = field(default_factory=dict, compare=False, repr=False)
+    # Answers of functions that are `once_per_case`; a case made from this one by `replace` has its own.
+    worked_out: dict[tuple[object, ...], object] = field(default_factory=dict, init=False, compare=False, repr=False)
 
     @property
     def profile(self) -> Profile:
@@ -245,6 +246,7 @@ class Fleet:
 
     def case(self, vm: Vm, source: str, dest: str, mode: MigrationMode, arriving: Vm | None = None) -> Case:
         """Return the case of one move; `arriving` None means that nothing is changed; raises NotFound."""
+        runs, active, shut_off = self.snapshot.open_runs, self._active_on, self._shut_off_on
         return Case(
             vm=vm,
             arriving=arriving or vm,
@@ -254,7 +256,7 @@ class Fleet:
             pair=self._pairs.get((source, dest)),
             reserved=self.snapshot.reserved.get(dest, _NOTHING),
             cordon=self._cordons.get(dest),
-            open_run=self.snapshot.open_runs.get(str(vm.uuid)),
-            copies=tuple(name for name in self.active_on(vm.uuid) if name not in (source, dest)),
-            defined_on=tuple(name for name in self._shut_off_on.get(vm.uuid, ()) if name not in (source, dest)),
+            open_run=runs.get(str(vm.uuid)) if runs else None,
+            copies=tuple(name for name in active.get(vm.uuid, ()) if name not in (source, dest)),
+            defined_on=tuple(name for name in shut_off.get(vm.uuid, ()) if name not in (source, dest)),
         )

@@ -5,22 +5,19 @@ An equal path proves nothing, and what the inventory says is only a claim.
 
 from __future__ import annotations
 
-import re
 from posixpath import dirname
 
 from vmferry.model.facts import FileFacts, Mount
 from vmferry.model.host import PairFacts
-from vmferry.rules.case import Case, Side
+from vmferry.rules.case import Case, Side, once_per_case
 
-# Identities that no two devices share by chance:
+# What prove two devices to be one, in the reader's words (FileFacts.device_id), which leaves out what is not unique:
 # - LVM: the UUIDs of volume group and logical volume. Equal ones mean the same LVM metadata: one LUN that both hosts
 #   see, or a copy of it made with dd, which nothing short of writing to it can tell apart. Hence sizes must agree too.
-# - NAA, EUI-64 and UUID names of SCSI and NVMe devices, alone or below multipath (whose own prefix is scsi_id's digit:
-#   2 EUI-64, 3 NAA, 8 SCSI name string). A partition carries the name of its device and its number.
-# - LUKS: the UUID in the header.
-# T10 names and vendor's own (multipath digits 0 and 1) are left out: each tgtd exports "IET 00010001" and each QEMU
-# "QEMU HARDDISK QM00001". So are CRYPT-PLAIN and the like, which hold nothing but a name.
-_UNIQUE = re.compile(r"(part\d+-)?(LVM-|(mpath-)?(naa|eui|uuid)\.|mpath-[238]|wwn-0x|0x|CRYPT-LUKS)", re.IGNORECASE)
+# - naa., eui. and uuid. names of SCSI and NVMe devices, multipath or not; a partition adds its number to its device's.
+# - LUKS: the UUID in the header, with the same caveat as LVM.
+# An md array (md-…) is missing on purpose: assembled on two hosts at once it is two arrays with one UUID.
+_PROVING = ("LVM-", "naa.", "eui.", "uuid.", "CRYPT-LUKS")
 # File systems that several hosts mount at once from one device: an equal file-system UUID is the same file system.
 # With ext4 or xfs it is a cloned disk.
 _CLUSTER = ("gfs2", "ocfs2")
@@ -28,6 +25,7 @@ _CLUSTER = ("gfs2", "ocfs2")
 _INVENTS_INODES = ("fuse", "cifs", "smb", "9p", "virtiofs", "afs")
 
 
+@once_per_case
 def is_declared_shared(case: Case, path: str, dest_path: str) -> bool:
     """Whether the inventory declares both paths to be one file of one shared group."""
     place = case.source.place_in_group(path)
@@ -40,7 +38,7 @@ def same_device(here: FileFacts, there: FileFacts) -> bool:
         return False
     if here.size_bytes and there.size_bytes and here.size_bytes != there.size_bytes:
         return False
-    return _UNIQUE.match(here.device_id) is not None
+    return here.device_id.startswith(_PROVING)
 
 
 def is_below_marker(case: Case, path: str, dest_path: str) -> bool:

@@ -90,7 +90,9 @@ def _other_device(case: Case, here: FileFacts, there: FileFacts) -> str:
     if here.device_id and there.device_id and here.device_id != there.device_id:
         return f"it is {here.device_id} on {case.source.name}, but {there.device_id} on {case.dest.name}"
     if here.device_id == there.device_id != "":
-        return f"both are called {here.device_id}, which other devices may be called too"
+        return (
+            f"both are called {here.device_id}, of {here.size_bytes} and {there.size_bytes} bytes: that proves nothing"
+        )
     nameless = " and ".join(s.name for s, f in ((case.source, here), (case.dest, there)) if not f.device_id)
     return f"nothing on {nameless} tells which device it is"
 

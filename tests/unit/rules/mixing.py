@@ -174,8 +174,20 @@ def _changes(vm: Vm, moves: Iterable[tuple[Vm, Vm]]) -> DomainChanges:
 
 def _side(sides: Sequence[Side], name: str, chance: random.Random) -> Side:
     facts = blend([side.facts for side in sides], chance)
-    facts = facts.model_copy(update={"name": name, "vms": one_of_each(facts.vms, "name", "uuid")})
+    system = facts.system.model_copy(update={"links": _with_own_addresses(facts.system.links)})
+    facts = facts.model_copy(update={"name": name, "vms": one_of_each(facts.vms, "name", "uuid"), "system": system})
     return Side(blend([side.host for side in sides], chance), facts)
+
+
+def _with_own_addresses(links: Iterable[Link]) -> tuple[Link, ...]:
+    """An address is on one device."""
+    taken: set[str] = set()
+    kept = []
+    for link in links:
+        own = tuple(address for address in link.addresses if address.partition("/")[0] not in taken)
+        taken |= {address.partition("/")[0] for address in own}
+        kept.append(link.model_copy(update={"addresses": own}))
+    return tuple(kept)
 
 
 def _third(cases: Sequence[Case], vm: Vm) -> Side:

@@ -88,7 +88,7 @@ def test_the_file_system_mounted_last_at_a_path_is_the_one_that_is_seen() -> Non
         (LV, WWN, f"it is {LV} on source-example, but {WWN} on dest-example"),
         ("", "", "nothing on source-example and dest-example tells which device it is"),
         (WWN, "", "nothing on dest-example tells which device it is"),
-        ("t10.IET 1", "t10.IET 1", "both are called t10.IET 1, which other devices may be called too"),
+        ("t10.IET 1", "t10.IET 1", "both are called t10.IET 1, of 0 and 0 bytes: that proves nothing"),
     ],
 )
 def test_a_block_device_is_proved_by_its_identity_alone(here: str, there: str | None, words: str) -> None:

@@ -16,6 +16,7 @@ from vmferry.rules.case import Case
 
 MNT = (Storage(path="/mnt/images", shared="cargo-bay"),)
 LV = "LVM-06UgP52rhbw3BoMdRWeoLpytOSAa2ky6M1sjh4UkEtSPBxPSZUUXUwz8oPYVPn"
+MD = "md-f7d5e1a0:0c2b4e11:9b1d3a52:7c6f8e90"
 WWN = "naa.600140544a2f3b6c9e84d1fa0c7b1d22"
 
 
@@ -149,7 +150,7 @@ CASES: dict[str, tuple[Makers, Makers]] = {
             lambda: device(WWN, ""),
             # Names that other devices bear too.
             lambda: device("t10.ATA     QEMU HARDDISK   QM00001", "t10.ATA     QEMU HARDDISK   QM00001"),
-            lambda: device("mpath-1IET     00010001", "mpath-1IET     00010001"),
+            lambda: device(MD, MD),
             lambda: device("CRYPT-PLAIN-vm1", "CRYPT-PLAIN-vm1"),
             lambda: written(block_disk(), pair=None),
             lambda: written(block_disk(), pair=build_pair(SOURCE, DEST, same_storage=("/dev",))),
@@ -160,7 +161,7 @@ CASES: dict[str, tuple[Makers, Makers]] = {
             on,
             lambda: device(LV, LV),
             lambda: device(WWN, WWN, "/dev/disk/by-id/wwn-0x600140544a2f3b6c9e84d1fa0c7b1d22"),
-            lambda: device(f"part1-mpath-3{WWN[4:]}", f"part1-mpath-3{WWN[4:]}"),
+            lambda: device(f"{WWN}-part1", f"{WWN}-part1"),
             lambda: device(LV, LV, is_off=True),
         ),
     ),
