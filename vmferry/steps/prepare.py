@@ -25,18 +25,6 @@ def arriving_of(request: MigrationRequest) -> Vm | None:
     return parse_vm(request.xml) if request.xml is not None else None
 
 
-def moved_paths(decision: VmDecision) -> dict[str, str]:
-    """Return path on the source → path on the destination, for files that get another path there."""
-    case = decision.case
-    moved = {d.source: case.dest_path(d) for d in case.vm.disks if d.is_local_path and d.source}
-    if case.vm.nvram:
-        moved[case.vm.nvram] = case.arriving.nvram or case.vm.nvram
-    loader, arriving = case.vm.firmware or "", case.arriving.firmware or ""
-    if loader.startswith("/") and arriving.startswith("/"):  # else libvirt chooses it: efi, bios
-        moved[loader] = arriving
-    return {path: there for path, there in moved.items() if path != there}
-
-
 def make_plan(
     decision: VmDecision, request: MigrationRequest, snapshot: FleetSnapshot, *, move_timeout_s: float | None = None
 ) -> MigrationPlan:
