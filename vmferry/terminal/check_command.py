@@ -13,7 +13,7 @@ from vmferry.terminal.session import session
 
 def check(
     ctx: typer.Context,
-    what: Annotated[str | None, typer.Argument(metavar="[HOST|VM]", help="Only this; a VM by name or UUID.")] = None,
+    what: Annotated[str | None, typer.Argument(metavar="HOST|VM", help="Only this; a VM by name or UUID.")] = None,
     to: Annotated[list[str] | None, typer.Option(metavar="HOST", help="Only to these; repeat it.")] = None,
     lift: LiftOption = None,
     inventory: InventoryOption = None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from vmferry.model.audit import FleetAudit, VmRow
+from vmferry.model.audit import FleetAudit, Verdict, VmRow
 from vmferry.model.evacuation import EvacuationPlan
 from vmferry.model.findings import PreflightReport, Severity
 from vmferry.planning.candidates import Candidate
@@ -21,23 +21,23 @@ from vmferry.terminal.session import Session
 # A matrix that fits a screen; a larger one is in the document, and the audit flow draws it.
 _ROWS, _COLUMNS = 40, 8
 _CELLS = {
-    "may move": "yes",
-    "may move, with warnings": "yes, warned",
-    "blocked": "no",
-    "host not read": "?",
-    "is here": "-",
+    Verdict.FREE: "yes",
+    Verdict.WARNED: "yes, warned",
+    Verdict.BLOCKED: "no",
+    Verdict.UNREAD: "?",
+    Verdict.HERE: "-",
 }
 
 
 def end_fleet(current: Session, audit: FleetAudit) -> NoReturn:
     """Show the audit, the matrix where it is small, and who can go nowhere."""
     screen, matrix = current.screen, audit.movability
+    for line in audit_text(audit).splitlines():  # alarms first
+        screen.say(line)
     if len(matrix.rows) <= _ROWS and len(matrix.hosts) <= _COLUMNS:
         rows = [[row.vm, row.mode, *(_CELLS[row.verdict(host)] for host in matrix.hosts)] for row in matrix.rows]
-        screen.table(("VM", "mode", *matrix.hosts), rows)
         screen.say("")
-    for line in audit_text(audit).splitlines():
-        screen.say(line)
+        screen.table(("VM", "mode", *matrix.hosts), rows)
     problems = [alarm.message for alarm in audit.alarms]
     problems += [f"host {unread.host}: not read: {unread.reason}" for unread in matrix.unread]
     problems += [f"{row.vm} ({row.host}): can go nowhere" for row in matrix.immovable]

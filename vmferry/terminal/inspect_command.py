@@ -22,9 +22,9 @@ class Needed(StrEnum):
 
 def inspect(
     ctx: typer.Context,
-    files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Domain XML; - is stdin.")],
+    files: Annotated[list[str], typer.Argument(metavar="FILE", help="Domain XML; - is stdin.")],
     profile: Annotated[Profile, typer.Option(help="Which support statement the rules follow.")] = Profile.RHEL8,
-    mode: Annotated[Needed, typer.Option(help="What every VM must be able to do; else exit code 4.")] = Needed.ANY,
+    mode: Annotated[Needed, typer.Option(help="In which every VM must be able to move; else exit 4.")] = Needed.ANY,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON line per file.")] = False,
 ) -> None:
     """Judge domain XML without any host: for each mode whether the VM may move, and what is in the way.

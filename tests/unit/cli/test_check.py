@@ -242,12 +242,9 @@ def test_a_fleet_without_trouble_ends_well(fleet: Fleet) -> None:
 def test_the_matrix_of_a_small_fleet_is_shown(fleet: Fleet) -> None:
     fleet.add("web1")
     fleet.add_stuck("db", "kvm2")
-    lines = fleet.check()[1].splitlines()
-    assert lines[0].split() == ["VM", "mode", "kvm1", "kvm2", "kvm3"]
-    assert [line.split() for line in lines[1:3]] == [
-        ["web1", "live", "-", "yes", "yes"],
-        ["db", "live", "no", "-", "no"],
-    ]
+    head, *rows = (line.split() for line in fleet.check()[1].splitlines()[-3:])
+    assert head == ["VM", "mode", "kvm1", "kvm2", "kvm3"]
+    assert rows == [["web1", "live", "-", "yes", "yes"], ["db", "live", "no", "-", "no"]]
 
 
 def test_a_stuck_vm_makes_the_fleet_end_with_4(fleet: Fleet) -> None:
@@ -273,7 +270,7 @@ def test_a_vm_that_runs_twice_goes_before_everything(fleet: Fleet) -> None:
     fleet.simulated.kill_libvirtd("kvm3")
     code, out, err = fleet.check()
     assert code == 5
-    assert "ALARM" in out
+    assert out.startswith("ALARM")
     assert err.startswith("ALARM")
     assert fleet.document()["audit"]["troubles"][0]["kind"] == "runs twice"
 
