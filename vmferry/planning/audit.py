@@ -10,7 +10,7 @@ from vmferry.model.host import FleetSnapshot
 from vmferry.planning.audit_changes import compare
 from vmferry.planning.candidates import Candidate
 from vmferry.planning.doubles import find_doubles
-from vmferry.planning.movability import judge_host, matrix, row_of
+from vmferry.planning.movability import judge_host, matrix, no_collection, row_of
 from vmferry.planning.orphans import find_orphans
 from vmferry.planning.placement import plan_judged
 from vmferry.planning.survivors import lose_host
@@ -33,11 +33,12 @@ def audit(
     rows: list[VmRow] = []
     emptying: list[Emptying] = []
     losses: list[HostLoss] = []
-    for host in rules.fleet.sides:  # one host after the other: 49,000 reports at once would fill the memory
-        candidates = judge_host(rules, host)
-        rows += (row_of(host, candidate) for candidate in candidates)
-        emptying.append(_empty(rules, host, candidates))
-        losses.append(lose_host(rules, host))
+    with no_collection():
+        for host in rules.fleet.sides:  # one host after the other: 49,000 reports at once would fill the memory
+            candidates = judge_host(rules, host)
+            rows += (row_of(host, candidate) for candidate in candidates)
+            emptying.append(_empty(rules, host, candidates))
+            losses.append(lose_host(rules, host))
     movability = matrix(rules, rows)
     return FleetAudit(
         taken_at=snapshot.taken_at,

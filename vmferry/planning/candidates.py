@@ -39,23 +39,26 @@ class Demand:
 
 def demand_of(case: Case) -> Demand:
     """Return what the VM takes; no memory and no vCPUs offline, no disk with memory."""
+    if case.is_offline:
+        return _demand_of_files(case)
+    pool = hugepage_pool(case.dest.facts, case.vm) if case.vm.hugepages else None
+    return Demand(
+        memory_kib=memory_needed_kib(case.vm),
+        vcpus=case.vm.vcpus,
+        copy_bytes=0,
+        disk=(),
+        hugepages_kib=hugepages_needed_kib(case.vm, case.dest.facts),
+        page_kib=pool.size_kib if pool is not None else None,
+    )
+
+
+def _demand_of_files(case: Case) -> Demand:
     files = copies(case)
     disk: dict[str, int] = {}
     for copy in files:
         if copy.filesystem is not None:
             disk[copy.filesystem] = disk.get(copy.filesystem, 0) + (copy.allocated_bytes or 0)
-    copy_bytes = sum(copy.allocated_bytes or 0 for copy in files)
-    if case.is_offline:
-        return Demand(0, 0, copy_bytes, tuple(sorted(disk.items())))
-    pool = hugepage_pool(case.dest.facts, case.vm) if case.vm.hugepages else None
-    return Demand(
-        memory_kib=memory_needed_kib(case.vm),
-        vcpus=case.vm.vcpus,
-        copy_bytes=copy_bytes,
-        disk=tuple(sorted(disk.items())),
-        hugepages_kib=hugepages_needed_kib(case.vm, case.dest.facts),
-        page_kib=pool.size_kib if pool is not None else None,
-    )
+    return Demand(0, 0, sum(copy.allocated_bytes or 0 for copy in files), tuple(sorted(disk.items())))
 
 
 @dataclass(frozen=True)
@@ -86,7 +89,7 @@ def judge(rules: Judge, vm: Vm, source: str, dests: Sequence[str], asked: Migrat
     reports: dict[str, PreflightReport] = {}
     demands: dict[str, Demand] = {}
     for dest in dests:
-        case = rules.fleet.case(vm, source, dest, mode)
+        case = rules.case(vm, source, dest, mode)
         reports[dest] = rules.check(case)
         if not reports[dest].blockers:
             demands[dest] = demand_of(case)

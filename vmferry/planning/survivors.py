@@ -54,7 +54,7 @@ def _judge(rules: Judge, vm: Vm, host: str, dests: Sequence[str]) -> Candidate:
     reports: dict[str, PreflightReport] = {}
     demands: dict[str, Demand] = {}
     for dest in dests:
-        case = rules.fleet.case(vm, host, dest, MigrationMode.LIVE)
+        case = rules.case(vm, host, dest, MigrationMode.LIVE)
         reports[dest] = rules.check_loss(case)
         if not reports[dest].blockers:
             demands[dest] = demand_of(case)

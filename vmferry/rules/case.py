@@ -58,17 +58,16 @@ class Side:
 
     def place_in_group(self, path: str) -> tuple[str, str] | None:
         """Return (shared group, path inside it); None when the inventory declares nothing for the path."""
-        known = self._places
-        if path not in known:
-            storage = self.host.storage_of(path)
-            group = storage.shared if storage is not None else None
-            inside = path.removeprefix(storage.path.rstrip("/")) if storage is not None else ""
-            known[path] = (group, inside) if group is not None else None
-        return known[path]
+        for directory, group in self._storage:
+            if path.startswith(directory) and path[len(directory) :][:1] in ("/", ""):
+                return None if group is None else (group, path[len(directory) :])
+        return None
 
     @cached_property
-    def _places(self) -> dict[str, tuple[str, str] | None]:
-        return {}
+    def _storage(self) -> tuple[tuple[str, str | None], ...]:
+        """Storage directories without a slash at the end, and their groups; the longest first."""
+        by_length = sorted(self.host.storage, key=lambda storage: -len(storage.path))
+        return tuple((storage.path.rstrip("/"), storage.shared) for storage in by_length)
 
     @cached_property
     def file_users(self) -> Mapping[str, tuple[str, ...]]:
@@ -161,7 +160,7 @@ def once_per_case(function: Callable[Concatenate[Case, P], T]) -> Callable[Conca
     return remembered
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Case:
     """One question to the rules: may this VM go from `source` to `dest` in this mode?
 
@@ -195,14 +194,12 @@ class Case:
         """Whether only the definition and files move, no memory."""
         return self.mode is MigrationMode.OFFLINE
 
-    @cached_property
-    def dest_sources(self) -> Mapping[str, str | None]:
-        """Disk target → source on the destination."""
-        return {disk.target: disk.source for disk in self.arriving.disks}
-
     def dest_path(self, disk: Disk) -> str:
         """Return the path of a local disk on the destination; its own if the arriving VM lacks it."""
-        return self.dest_sources.get(disk.target) or disk.source or ""
+        if self.arriving is self.vm:
+            return disk.source or ""
+        there = (arriving.source for arriving in reversed(self.arriving.disks) if arriving.target == disk.target)
+        return next(there, None) or disk.source or ""
 
 
 def apply_changes(vm: Vm, changes: DomainChanges) -> Vm:

@@ -61,6 +61,7 @@ class Memo:
     # By name and UUID: domains whose XML could not be read may share one of them.
     vms: dict[tuple[str, str, UUID, MigrationMode, Profile], Found] = field(default_factory=dict)
     hosts: dict[tuple[str, str, MigrationMode], Found] = field(default_factory=dict)
+    asked: dict[tuple[str, str, MigrationMode], Questions] = field(default_factory=dict)
 
 
 def check_move(case: Case, policy: Policy = _USUAL, memo: Memo | None = None) -> PreflightReport:
@@ -68,19 +69,26 @@ def check_move(case: Case, policy: Policy = _USUAL, memo: Memo | None = None) ->
 
     Pure and total: a rule that raises becomes a blocking finding. `memo` belongs to one fleet and one policy.
     """
-    return _ask(case, _asked(case.profile, case.mode, policy), memo)
+    if memo is None:
+        return _ask(case, _asked(case.profile, case.mode, policy), None)
+    key = (case.source.name, case.dest.name, case.mode)  # what gives the profile
+    asked = memo.asked.get(key)
+    if asked is None:
+        asked = memo.asked[key] = _asked(case.profile, case.mode, policy)
+    return _ask(case, asked, memo)
 
 
 @cache
 def _asked_after_loss(policy: Policy) -> Questions:
-    return _questions(((rule, rule.after_loss) for rule in (*RULES, *LOSS_RULES)), policy)
+    found = _questions(((rule, rule.after_loss) for rule in (*RULES, *LOSS_RULES)), policy)
+    return {scope: tuple(item for item in asked if item.severity is Severity.BLOCK) for scope, asked in found.items()}
 
 
 def check_loss(case: Case, policy: Policy = _USUAL, memo: Memo | None = None) -> PreflightReport:
     """Return what would keep `case.vm` from being started on `case.dest` if `case.source` were dead. Pure and total.
 
-    The case's mode is a live one: an offline move would copy what a dead host cannot give any more. `memo` is for
-    these questions alone.
+    Only what blocks is asked: nobody heeds a warning about a host that is dead. The case's mode is a live one: an
+    offline move would copy what a dead host cannot give any more. `memo` is for these questions alone.
     """
     return _ask(case, _asked_after_loss(policy), memo)
 

@@ -10,7 +10,7 @@ from vmferry.model.facts import CpuFit, CpuVerdict, GuestCpu, HostCpu
 from vmferry.model.findings import Severity
 from vmferry.model.host import HostFacts
 from vmferry.model.vm import Vm
-from vmferry.rules.case import Case, Side
+from vmferry.rules.case import Case, Side, once_per_case
 from vmferry.rules.machines import canonical_machine
 from vmferry.rules.rule import Rule, running
 
@@ -43,6 +43,7 @@ def _key(xml: str, arch: str, machine: str | None, domain_type: str) -> str:
     return GuestCpu(xml=xml, arch=arch, machine=machine, domain_type=domain_type).key
 
 
+@once_per_case
 def _verdict(case: Case) -> CpuVerdict | None:
     """Return what the destination says of the VM's CPU; None where it was not asked, or there is nothing to ask."""
     vm = case.vm

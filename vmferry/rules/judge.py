@@ -6,6 +6,8 @@ from collections.abc import Iterable
 
 from vmferry.errors import InvalidInput
 from vmferry.model.findings import PreflightReport
+from vmferry.model.migration import MigrationMode
+from vmferry.model.vm import Vm
 from vmferry.rules.case import Case, Fleet
 from vmferry.rules.check import Memo, check_loss, check_move
 from vmferry.rules.policy import Policy, check_lifted
@@ -25,6 +27,21 @@ class Judge:
         self.policy = Policy.of(fleet.snapshot.inventory.rules, wanted)
         self._memo = Memo()
         self._loss_memo = Memo()
+        self._source = ""
+        self._cases: dict[tuple[int, str, MigrationMode], Case] = {}
+
+    def case(self, vm: Vm, source: str, dest: str, mode: MigrationMode) -> Case:
+        """Return the case of one move of a VM of the fleet; raises NotFound.
+
+        Those of the last source are kept, with what was worked out about them: the loss of a host asks again.
+        """
+        if source != self._source:
+            self._source, self._cases = source, {}
+        key = (id(vm), dest, mode)  # the case holds the VM: no other one can have its id meanwhile
+        case = self._cases.get(key)
+        if case is None or case.source.name != source:
+            case = self._cases[key] = self.fleet.case(vm, source, dest, mode)
+        return case
 
     def check(self, case: Case) -> PreflightReport:
         """Return all findings of one move."""

@@ -48,6 +48,8 @@ def nfs_soft(case: Case) -> Iterator[str]:
 
 def _nfs_mounts(case: Case) -> Iterator[tuple[Side, Mount]]:
     """Yield the NFS mounts that hold the VM's images, each once, on the source and where they are to lie."""
+    if not (case.source.has_nfs or case.dest.has_nfs):
+        return
     images = [place for place in places(case) if not is_media(place.disk)]
     for side, paths in ((case.source, [i.path for i in images]), (case.dest, [i.dest_path for i in images])):
         if side.has_nfs:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from vmferry.model.facts import Link, SameNetwork
 from vmferry.model.findings import Severity
 from vmferry.model.vm import Nic, Vm
-from vmferry.rules.case import Case
+from vmferry.rules.case import Case, once_per_case
 from vmferry.rules.rule import DEVICE, Rule, Scope, always
 from vmferry.rules.sources import ALLOWED
 
@@ -65,14 +65,19 @@ def same_network_unproved(case: Case) -> Iterator[str]:
             )
 
 
-def _answers(case: Case) -> Iterator[tuple[str | None, str, SameNetwork | None]]:
-    """Yield bridge here, bridge there and what was found out about them; nothing while the pair was not read."""
-    if case.pair is not None:
-        for here, there in _plugged(case):
-            tried = (n for n in case.pair.networks if (n.bridge, n.dest_bridge) == (here, there))
-            yield here, there, next(tried, None)
+@once_per_case
+def _answers(case: Case) -> tuple[tuple[str | None, str, SameNetwork | None], ...]:
+    """Return bridge here, bridge there and what was found out about them; nothing while the pair was not read."""
+    if case.pair is None:
+        return ()
+    found = []
+    for here, there in _plugged(case):
+        tried = (n for n in case.pair.networks if (n.bridge, n.dest_bridge) == (here, there))
+        found.append((here, there, next(tried, None)))
+    return tuple(found)
 
 
+@once_per_case
 def _plugged(case: Case) -> list[tuple[str | None, str]]:
     """Return (bridge on the source, bridge on the destination) of the VM's cards, each pair once.
 
@@ -84,6 +89,8 @@ def _plugged(case: Case) -> list[tuple[str | None, str]]:
         if nic.kind == "bridge" and nic.source and nic.source in case.dest.facts.bridges:
             before = nic if case.arriving is case.vm else _before(case.vm, nic, place)
             found.add((before.source if before and before.kind == "bridge" else None, nic.source))
+    if len(found) < 2:
+        return list(found)
     return sorted(found, key=lambda bridges: (bridges[1], bridges[0] or ""))
 
 
