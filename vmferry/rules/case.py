@@ -10,7 +10,7 @@ from typing import Concatenate, ParamSpec, TypeVar, cast
 from uuid import UUID
 
 from vmferry.errors import NotFound
-from vmferry.model.facts import Link
+from vmferry.model.facts import Link, Mount
 from vmferry.model.host import Cordon, FleetSnapshot, Host, HostFacts, PairFacts, Profile, Reservation
 from vmferry.model.migration import DomainChanges, MigrationMode
 from vmferry.model.vm import Disk, DiskKind, Vm
@@ -106,6 +106,20 @@ class Side:
     def mount_points(self) -> frozenset[str]:
         """Where file systems are mounted; empty where that was not read."""
         return frozenset(mount.path for mount in self.facts.system.mounts)
+
+    def mount_of(self, path: str) -> Mount | None:
+        """Return the mount that holds `path`, as SystemFacts.mount_of does, in a step per directory."""
+        mounts = self._mounts
+        while path not in mounts:
+            above = path.rpartition("/")[0]
+            if not above:
+                return mounts.get("/") if path.startswith("/") else None
+            path = above
+        return mounts[path]
+
+    @cached_property
+    def _mounts(self) -> Mapping[str, Mount]:
+        return {mount.path.rstrip("/") or "/": mount for mount in self.facts.system.mounts}
 
     @cached_property
     def has_nfs(self) -> bool:

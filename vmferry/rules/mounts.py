@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from vmferry.model.facts import Mount
 from vmferry.model.findings import Severity
-from vmferry.rules.case import Case, Side
+from vmferry.rules.case import Case, Side, once_per_case
 from vmferry.rules.rule import Rule, always
 from vmferry.rules.sharing import is_media, places
 
@@ -46,15 +46,18 @@ def nfs_soft(case: Case) -> Iterator[str]:
             )
 
 
-def _nfs_mounts(case: Case) -> Iterator[tuple[Side, Mount]]:
-    """Yield the NFS mounts that hold the VM's images, each once, on the source and where they are to lie."""
+@once_per_case
+def _nfs_mounts(case: Case) -> tuple[tuple[Side, Mount], ...]:
+    """Return the NFS mounts that hold the VM's images, each once, on the source and where they are to lie."""
     if not (case.source.has_nfs or case.dest.has_nfs):
-        return
+        return ()
     images = [place for place in places(case) if not is_media(place.disk)]
+    found: list[tuple[Side, Mount]] = []
     for side, paths in ((case.source, [i.path for i in images]), (case.dest, [i.dest_path for i in images])):
         if side.has_nfs:
-            mounts = {m.path: m for path in paths if (m := side.facts.system.mount_of(path)) is not None and m.is_nfs}
-            yield from ((side, mount) for mount in mounts.values())
+            mounts = {m.path: m for path in paths if (m := side.mount_of(path)) is not None and m.is_nfs}
+            found += ((side, mount) for mount in mounts.values())
+    return tuple(found)
 
 
 RULES: tuple[Rule, ...] = (
