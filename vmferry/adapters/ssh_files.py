@@ -100,6 +100,15 @@ def batches(paths: Sequence[str]) -> Iterator[list[str]]:
         yield part
 
 
+# What stat says of a missing path; and what bash of RHEL 7 says of C.UTF-8, which that system does not have.
+_HARMLESS = re.compile(r"(No such file or directory|Not a directory)$|^\S+: warning: setlocale: ")
+
+
+def stat_trouble(stderr: str) -> str:
+    """Return what stat complained of besides paths that are missing; empty when there is nothing."""
+    return " ".join(line for line in stderr.splitlines() if not _HARMLESS.search(line))
+
+
 def parse_stat(text: str) -> dict[str, FileFacts]:
     """Return the facts by path, in the order of the records; a block device has its real size and its identity."""
     found: dict[str, FileFacts] = {}

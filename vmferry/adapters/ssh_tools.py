@@ -7,7 +7,17 @@ import posixpath
 import shlex
 from collections.abc import Sequence
 
-from vmferry.adapters.ssh_files import LIST, MAKE_MARKERS, REMOVE_MARKERS, STAT, batches, fits, parse_list, parse_stat
+from vmferry.adapters.ssh_files import (
+    LIST,
+    MAKE_MARKERS,
+    REMOVE_MARKERS,
+    STAT,
+    batches,
+    fits,
+    parse_list,
+    parse_stat,
+    stat_trouble,
+)
 from vmferry.adapters.ssh_peers import LANES, PROBE, parse_probe, probe_arguments
 from vmferry.adapters.ssh_shell import Completed, Script, SshShell
 from vmferry.adapters.ssh_system import SYSTEM, parse_system
@@ -186,11 +196,9 @@ class SshTools:
 
     def _found(self, done: Completed) -> str:
         """Return the output of stat on paths of which some may be missing; raises PermanentError for other trouble."""
-        wrong = [
-            x for x in done.stderr.splitlines() if not x.endswith(("No such file or directory", "Not a directory"))
-        ]
-        if done.exit_code > 1 or (wrong and not done.is_ok):
-            raise PermanentError(f"host {self.host}: {' '.join(wrong) or done.complaint}", host=self.host)
+        trouble = stat_trouble(done.stderr)
+        if done.exit_code > 1 or (trouble and not done.is_ok):
+            raise PermanentError(f"host {self.host}: {trouble or done.complaint}", host=self.host)
         return done.stdout
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.adapters.sshd import Sshd, make_key, write_client_config
-from vmferry.adapters.ssh_files import NAME_DEVICE, batches, device_id, parse_list, parse_stat
+from vmferry.adapters.ssh_files import NAME_DEVICE, batches, device_id, parse_list, parse_stat, stat_trouble
 from vmferry.adapters.ssh_tools import SshTools
 from vmferry.errors import PermanentError
 from vmferry.settings import Settings
@@ -151,6 +151,15 @@ def test_the_time_of_change_is_told_to_the_nanosecond(tools: SshTools, tmp_path:
     os.utime(path, ns=(0, 1_700_000_000_000_000_007))
     assert tools.stat_files([str(path)])[str(path)].mtime_ns == path.stat().st_mtime_ns
     assert tools.stat_files([str(path)])[str(path)].device_id == ""
+
+
+def test_a_missing_path_is_no_trouble_and_a_missing_locale_neither() -> None:
+    """The first two: coreutils 9.1 on Debian 12. The last by hand: bash 4.2 on RHEL 7, which has no C.UTF-8."""
+    missing = "stat: cannot statx '/a': No such file or directory\nstat: cannot statx '/b/c': Not a directory\n"
+    locale = "bash: warning: setlocale: LC_ALL: cannot change locale (C.UTF-8)\n"
+    loop = "stat: cannot statx '/loop': Too many levels of symbolic links"
+    assert stat_trouble(locale + missing) == ""
+    assert stat_trouble(f"{missing}{loop}\n") == loop
 
 
 def test_a_symbolic_link_to_a_device_is_the_device(tools: SshTools, tmp_path: Path) -> None:
