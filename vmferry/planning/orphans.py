@@ -29,7 +29,7 @@ def find_orphans(fleet: Fleet, listings: Sequence[Listing]) -> tuple[OrphanFile,
     never called leftovers.
     """
     places, seen = Places(fleet), set[Key]()
-    users = _Users(places)
+    users = Users(places)
     found: list[OrphanFile] = []
     for listing in listings:
         for file in listing.files:
@@ -42,8 +42,16 @@ def find_orphans(fleet: Fleet, listings: Sequence[Listing]) -> tuple[OrphanFile,
     return tuple(sorted(found, key=lambda f: (order.index(f.kind), -f.allocated_bytes, f.host, f.path)))
 
 
+def left_by_run(path: str) -> tuple[FileKind, str] | None:
+    """Return SET_ASIDE or STAGED, and the run, for a file that vmferry names so; None for every other."""
+    match = _STAGED.search(path) or _ASIDE.search(path)
+    if match is None:
+        return None
+    return FileKind.SET_ASIDE if match.re is _ASIDE else FileKind.STAGED, match["run"]
+
+
 @dataclass(frozen=True)
-class _Users:
+class Users:
     """Who names which place, and who may name one without our knowing."""
 
     places: Places
@@ -114,7 +122,7 @@ def _above(path: str) -> Iterator[str]:
         yield path
 
 
-def _classify(users: _Users, host: str, file: StoredFile) -> OrphanFile | None:
+def _classify(users: Users, host: str, file: StoredFile) -> OrphanFile | None:
     """Say what a file is that no domain names; None for one that is not worth a word."""
     snapshot = users.places.fleet.snapshot
     age_s = snapshot.taken_at.timestamp() - file.modified_at_s if file.modified_at_s else None
@@ -123,9 +131,8 @@ def _classify(users: _Users, host: str, file: StoredFile) -> OrphanFile | None:
         if age_s is not None and age_s < _YOUNG_S:
             return None  # of a preflight that looks at this moment
         kind = FileKind.MARKER
-    elif match := _STAGED.search(file.path) or _ASIDE.search(file.path):
-        run = match["run"]
-        kind = FileKind.SET_ASIDE if match.re is _ASIDE else FileKind.STAGED
+    elif left := left_by_run(file.path):
+        kind, run = left
         if run in snapshot.open_runs.values():
             kind, detail = FileKind.IN_WORK, f"run {run} is open or held: `vmferry recover` settles it"
     elif detail := users.why_undecided(host, file.path):
@@ -147,7 +154,7 @@ def _classify(users: _Users, host: str, file: StoredFile) -> OrphanFile | None:
     )
 
 
-def _hint(users: _Users, path: str, age_s: float | None) -> str:
+def _hint(users: Users, path: str, age_s: float | None) -> str:
     """Say what speaks for looking twice: a young file, or one named after a VM."""
     hints = []
     if age_s is not None and age_s < _YOUNG_S:
