@@ -8,7 +8,7 @@ from typing import Protocol
 from uuid import UUID
 
 from vmferry.model.effects import Effect
-from vmferry.model.facts import CpuVerdict, FileFacts, GuestCpu, Peer, PeerReach, StoredFile, SystemFacts
+from vmferry.model.facts import CpuVerdict, FileFacts, GuestCpu, ImageFile, Peer, PeerReach, StoredFile, SystemFacts
 from vmferry.model.host import Cordon, Host, HostFacts, Inventory
 from vmferry.model.journal import Mark, Row, RunRecord
 from vmferry.model.migration import JobStats, MigrationOutcome, MigrationPlan
@@ -115,8 +115,19 @@ class HostTools(Protocol):
         """Remove what `make_markers` made; no-op where it is gone."""
         ...
 
+    def backing_chains(self, images: Sequence[ImageFile]) -> dict[str, tuple[str, ...]]:
+        """Return path → backing files, nearest first; an image that could not be read is left out."""
+        ...
+
     def list_files(self, directories: Sequence[str]) -> tuple[StoredFile, ...]:
         """Return the regular files below each directory that exists, on its own file system, sorted by path."""
+        ...
+
+    def backing_files(self, paths: Sequence[str]) -> dict[str, str]:
+        """Return what qcow2 images name as their backing file, as their headers spell it; other files are left out.
+
+        libvirt does not tell it of domains that are shut off. Raises PermanentError when one cannot be read.
+        """
         ...
 
     def checksum(self, path: str) -> str:

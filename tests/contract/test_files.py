@@ -74,6 +74,11 @@ def test_markers_that_were_never_made_are_removed_without_a_word(fleet: FleetUnd
     assert fleet.read_file(SOURCE, ONE) == b"precious"
 
 
+def test_files_that_are_no_overlays_have_no_backing_file(fleet: FleetUnderTest) -> None:
+    fleet.write_file(SOURCE, ONE, b"one")
+    assert fleet.world.tools(SOURCE).backing_files([ONE, TWO]) == {}
+
+
 def test_files_are_listed_below_directories_by_path_with_size_and_time(fleet: FleetUnderTest) -> None:
     below = f"{LOCAL}/contract dir/deep/three.raw"
     for path, content in ((TWO, b"two"), (below, b"three"), (ONE, b"one")):

@@ -79,6 +79,31 @@ exit 0
 """,
 )
 
+# The header of qcow and qcow2 (QEMU docs/interop/qcow2.txt): magic, version, offset (8 bytes) and length (4) of the
+# backing file's name, big endian. `read` stops at the first zero byte: an empty raw image costs nothing.
+# The end of the name is marked, for $( ) would eat newlines there.
+BACKING = Script(
+    "backing-files",
+    r"""code=0
+for path in "$@"; do
+  [ -f "$path" ] || [ -b "$path" ] || continue
+  if [ ! -r "$path" ]; then echo "$path: cannot be read" >&2; code=1; continue; fi
+  magic=
+  if ! IFS= read -r -d '' -n 3 magic <"$path" && [ "$(stat -L -c %s -- "$path")" != 0 ] && [ ${#magic} -lt 1 ]; then
+    echo "$path: cannot be read" >&2; code=1; continue
+  fi
+  [ "$magic" = QFI ] || continue
+  b=($(od -An -v -tu1 -j 8 -N 12 -- "$path")) && [ ${#b[@]} = 12 ] || { echo "$path: no header" >&2; code=1; continue; }
+  at=$(( b[0]<<56 | b[1]<<48 | b[2]<<40 | b[3]<<32 | b[4]<<24 | b[5]<<16 | b[6]<<8 | b[7] ))
+  size=$(( b[8]<<24 | b[9]<<16 | b[10]<<8 | b[11] ))
+  [ $at -gt 0 ] && [ $size -gt 0 ] && [ $size -le 1023 ] || continue
+  name=$(tail -c "+$(( at + 1 ))" -- "$path" | head -c "$size"; printf .)
+  printf '%s\0%s\0' "$path" "${name%.}"
+done
+exit $code
+""",
+)
+
 
 def fits(argv: Sequence[str]) -> bool:
     """Whether the arguments may go into one command."""
@@ -144,6 +169,12 @@ def parse_list(text: str) -> tuple[StoredFile, ...]:
                 modified_at_s=int(changed.partition(".")[0]),
             )
     return tuple(found[path] for path in sorted(found))
+
+
+def parse_backing(text: str) -> dict[str, str]:
+    """Return the backing file's name by image, as the headers spell it."""
+    words = text.split("\0")[:-1]
+    return dict(zip(words[::2], words[1::2], strict=True))
 
 
 # Device mapper: LVM has the UUIDs of volume group and volume, multipath the name of the disk below, behind scsi_id's

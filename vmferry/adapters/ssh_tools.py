@@ -8,26 +8,31 @@ import shlex
 from collections.abc import Sequence
 
 from vmferry.adapters.ssh_files import (
+    BACKING,
     LIST,
     MAKE_MARKERS,
     REMOVE_MARKERS,
     STAT,
     batches,
     fits,
+    parse_backing,
     parse_list,
     parse_stat,
     stat_trouble,
 )
+from vmferry.adapters.ssh_images import CHAINS, chain_arguments, parse_chains
 from vmferry.adapters.ssh_peers import LANES, PROBE, parse_probe, probe_arguments
 from vmferry.adapters.ssh_shell import Completed, Script, SshShell
 from vmferry.adapters.ssh_system import SYSTEM, parse_system
 from vmferry.adapters.virsh import parse_virsh_list
 from vmferry.errors import CopyFailed, HostUnreachable, PermanentError
-from vmferry.model.facts import FileFacts, Peer, PeerReach, StoredFile, SystemFacts
+from vmferry.model.facts import FileFacts, ImageFile, Peer, PeerReach, StoredFile, SystemFacts
 from vmferry.model.host import Host
 from vmferry.model.sighting import ListedDomain
 from vmferry.settings import Settings
 
+# qemu-img takes some 15 ms per image.
+_IMAGES_PER_COMMAND = 200
 # Both programs see the data as arguments, never as shell text. `pipefail`: a reader that dies is a failure too.
 # tar -S reads only the allocated extents (SEEK_DATA) and leaves holes at the destination; scp does neither.
 _COPY = """set -eu -o pipefail
@@ -121,9 +126,27 @@ class SshTools:
         if wrong:
             raise PermanentError(f"host {self.host}: {name} was not removed: {wrong}", host=self.host)
 
+    def backing_chains(self, images: Sequence[ImageFile]) -> dict[str, tuple[str, ...]]:
+        """Return what the images build on, as `qemu-img info` reads it; those that it cannot read are left out."""
+        found: dict[str, tuple[str, ...]] = {}
+        for start in range(0, len(images), _IMAGES_PER_COMMAND):
+            part = images[start : start + _IMAGES_PER_COMMAND]
+            found |= parse_chains(self._run(CHAINS, chain_arguments(part)).stdout)
+        return found
+
     def list_files(self, directories: Sequence[str]) -> tuple[StoredFile, ...]:
         """Return the regular files below each directory that exists, sorted by path, our own markers left out."""
         return parse_list("".join(self._run(LIST, part).stdout for part in batches(directories)))
+
+    def backing_files(self, paths: Sequence[str]) -> dict[str, str]:
+        """Return what images name as their backing file, from their headers; a missing path is no trouble."""
+        found: dict[str, str] = {}
+        for part in batches(paths):
+            done = self._run(BACKING, part)
+            if not done.is_ok:
+                raise PermanentError(f"host {self.host}: images: {done.complaint}", host=self.host)
+            found |= parse_backing(done.stdout)
+        return found
 
     def checksum(self, path: str) -> str:
         """Return the BLAKE2b digest of a file's content (b2sum: 1.6 times as fast as SHA-256 here)."""

@@ -239,6 +239,33 @@ def test_fractions_of_a_second_are_cut_off() -> None:
     assert parse_list("5 8 1700000000.9999999990 /a b\0")[0].modified_at_s == 1_700_000_000
 
 
+# backing files
+
+
+def test_images_tell_their_backing_files_whatever_the_names(tools: SshTools, tmp_path: Path) -> None:
+    """Images made by qemu-img 7.2.22 (Debian 12)."""
+    base = tmp_path / "it's a $(base)\n"
+    overlay, below, raw = tmp_path / "-overlay\n", tmp_path / "two words", tmp_path / "raw"
+    make = ["qemu-img", "create", "-q", "-f", "qcow2"]
+    subprocess.run([*make, str(base), "8M"], check=True)
+    subprocess.run([*make, "-b", str(base), "-F", "qcow2", str(overlay)], check=True)
+    subprocess.run([*make, "-u", "-b", "below.raw", "-F", "raw", str(below), "8M"], check=True)
+    raw.write_bytes(b"\0" * 4096)
+    for name, content in (("empty", b""), ("short", b"Q"), ("odd", b"\xff\xfe")):
+        (tmp_path / name).write_bytes(content)
+    os.mkfifo(tmp_path / "fifo")
+    asked = [base, overlay, below, raw, *(tmp_path / n for n in ("empty", "short", "odd", "fifo", "missing"))]
+    assert tools.backing_files([str(p) for p in asked]) == {str(overlay): str(base), str(below): "below.raw"}
+    assert tools.backing_files([]) == {}
+
+
+def test_a_header_that_is_cut_off_is_told(tools: SshTools, tmp_path: Path) -> None:
+    """What an image builds on must be known before anything is removed: no answer is no answer."""
+    (tmp_path / "cut").write_bytes(b"QFI\xfb")
+    with pytest.raises(PermanentError, match="cut: no header"):
+        tools.backing_files([str(tmp_path / "cut")])
+
+
 # many
 
 

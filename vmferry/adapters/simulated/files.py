@@ -29,6 +29,7 @@ class SimFile:
     is_whole: bool = True  # False: a copy that broke off
     is_copy: bool = False  # made by copy_file
     device_id: str = ""
+    backing: str = ""  # what its header names
     mtime_ns: int = _MADE_NS
     inode: int = field(default_factory=lambda: next(_inodes))
 

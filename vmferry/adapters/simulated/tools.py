@@ -12,7 +12,7 @@ from vmferry.adapters.simulated.probes import probe_all
 from vmferry.adapters.simulated.state import SimHost
 from vmferry.adapters.simulated.system import read_system
 from vmferry.errors import CopyFailed, HostUnreachable, NotFound, PermanentError, TransientError
-from vmferry.model.facts import FileFacts, Peer, PeerReach, StoredFile, SystemFacts
+from vmferry.model.facts import FileFacts, ImageFile, Peer, PeerReach, StoredFile, SystemFacts
 from vmferry.model.host import Host
 from vmferry.model.sighting import ListedDomain
 
@@ -66,6 +66,14 @@ class SimulatedTools(SimulatedPort):
 
         return self._ask("stat_files", ",".join(paths), stat, is_write=False)
 
+    def backing_chains(self, images: Sequence[ImageFile]) -> dict[str, tuple[str, ...]]:
+        """Return what the images build on."""
+
+        def chains(host: SimHost) -> dict[str, tuple[str, ...]]:
+            return {image.path: file.backing for image in images if (file := host.file(image.path)) is not None}
+
+        return self._ask("backing_chains", ",".join(image.path for image in images), chains, is_write=False)
+
     def list_files(self, directories: Sequence[str]) -> tuple[StoredFile, ...]:
         """Return the regular files below each directory that exists; markers are not files to speak of."""
 
@@ -77,6 +85,14 @@ class SimulatedTools(SimulatedPort):
             return tuple(found[path] for path in sorted(found))
 
         return self._ask("list_files", ",".join(directories), listed, is_write=False)
+
+    def backing_files(self, paths: Sequence[str]) -> dict[str, str]:
+        """Return what images name as their backing file."""
+
+        def named(host: SimHost) -> dict[str, str]:
+            return {path: file.backing for path in paths if (file := host.file(path)) is not None and file.backing}
+
+        return self._ask("backing_files", ",".join(paths), named, is_write=False)
 
     def checksum(self, path: str) -> str:
         """Return the digest of a file's content."""
