@@ -59,7 +59,9 @@ class Memo:
     """Answers that hold for many moves of one fleet: those that depend on the VM, or on the hosts, alone."""
 
     # By name and UUID: domains whose XML could not be read may share one of them.
-    vms: dict[tuple[str, str, UUID, MigrationMode, Profile], Found] = field(default_factory=dict)
+    vms: dict[tuple[str, str, UUID, MigrationMode, Profile], tuple[Found, tuple[Asked, ...]]] = field(
+        default_factory=dict
+    )
     hosts: dict[tuple[str, str, MigrationMode], Found] = field(default_factory=dict)
     asked: dict[tuple[str, str, MigrationMode], Questions] = field(default_factory=dict)
 
@@ -95,7 +97,8 @@ def check_loss(case: Case, policy: Policy = _USUAL, memo: Memo | None = None) ->
 
 def _ask(case: Case, asked: Questions, memo: Memo | None) -> PreflightReport:
     """Return what these rules find, in their order; `memo` belongs to one fleet and to rules chosen in one way."""
-    found = (*_of_vm(case, asked, memo), *_of_hosts(case, asked, memo), *_judge(case, asked[Scope.MOVE]))
+    of_vm, of_move = _of_vm(case, asked, memo)
+    found = (*of_vm, *_of_hosts(case, asked, memo), *_judge(case, of_move))
     if len(found) > 1:
         found = tuple(sorted(found, key=itemgetter(0)))
     return PreflightReport(
@@ -124,12 +127,14 @@ def _judge(case: Case, asked: tuple[Asked, ...]) -> Found:
     return tuple(found)
 
 
-def _of_vm(case: Case, asked: Questions, memo: Memo | None) -> Found:
+def _of_vm(case: Case, asked: Questions, memo: Memo | None) -> tuple[Found, tuple[Asked, ...]]:
+    """Return what the VM alone gives, and the rules that its moves must be asked besides."""
     if memo is None or case.arriving is not case.vm:  # the operator's own XML: one question, asked once
-        return _judge(case, asked[Scope.VM])
+        return _judge(case, asked[Scope.VM]), asked[Scope.MOVE]
     key = (case.source.name, case.vm.name, case.vm.uuid, case.mode, case.profile)
     if key not in memo.vms:
-        memo.vms[key] = _judge(case, asked[Scope.VM])
+        concerned = tuple(item for item in asked[Scope.MOVE] if item.rule.may_concern(case.vm))
+        memo.vms[key] = _judge(case, asked[Scope.VM]), concerned
     return memo.vms[key]
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from vmferry.model.facts import Firmware
 from vmferry.model.findings import Severity
+from vmferry.rules import concerns
 from vmferry.rules.case import Case
 from vmferry.rules.machines import canonical_machine
 from vmferry.rules.release_rules import is_supported_backward
@@ -146,6 +147,7 @@ RULES: tuple[Rule, ...] = (
         always(Severity.BLOCK),
         "libvirt domain capabilities: os, loader",
         after_loss=Severity.BLOCK,
+        concerns=concerns.chosen_firmware,
     ),
     Rule(
         "qemu-older",

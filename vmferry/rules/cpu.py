@@ -10,6 +10,7 @@ from vmferry.model.facts import CpuFit, CpuVerdict, GuestCpu, HostCpu
 from vmferry.model.findings import Severity
 from vmferry.model.host import HostFacts
 from vmferry.model.vm import Vm
+from vmferry.rules import concerns
 from vmferry.rules.case import Case, Side, once_per_case
 from vmferry.rules.machines import canonical_machine
 from vmferry.rules.rule import Rule, running
@@ -172,19 +173,29 @@ RULES: tuple[Rule, ...] = (
         running(Severity.BLOCK, offline=Severity.WARN),
         _COMPARE,
         after_loss=Severity.BLOCK,
+        concerns=concerns.chosen_cpu,
     ),
-    Rule("cpu-not-compared", cpu_not_compared, running(Severity.WARN), _COMPARE, after_loss=Severity.WARN),
+    Rule(
+        "cpu-not-compared",
+        cpu_not_compared,
+        running(Severity.WARN),
+        _COMPARE,
+        after_loss=Severity.WARN,
+        concerns=concerns.chosen_cpu,
+    ),
     Rule(
         "cpu-host-differs",
         cpu_host_differs,
         running(Severity.BLOCK),
         "failure mode 27; libvirt domain XML: host-passthrough",
+        concerns=concerns.host_cpu,
     ),
     Rule(
         "cpu-host-passthrough",
         cpu_host_passthrough,
         running(Severity.WARN),
         "failure mode 27; libvirt domain XML: host-passthrough, maximum",
+        concerns=concerns.host_cpu,
     ),
     Rule(
         "tsc-frequency",
@@ -192,5 +203,6 @@ RULES: tuple[Rule, ...] = (
         running(Severity.BLOCK, offline=Severity.WARN),
         "failure mode 28; libvirt qemuProcessStartValidateTSC",
         after_loss=Severity.BLOCK,
+        concerns=lambda vm: bool(_fixed_tsc_hz(vm)),
     ),
 )

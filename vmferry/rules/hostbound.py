@@ -7,6 +7,7 @@ from pathlib import PurePosixPath
 
 from vmferry.model.findings import Severity
 from vmferry.model.vm import Device
+from vmferry.rules import concerns
 from vmferry.rules.case import Case
 from vmferry.rules.rule import Rule, Scope, always, running
 from vmferry.rules.sharing import host_files, is_shared
@@ -146,6 +147,7 @@ RULES: tuple[Rule, ...] = (
         always(Severity.WARN),
         "libvirt domain XML: graphics listen address",
         after_loss=Severity.WARN,
+        concerns=concerns.devices("graphics", *_CHARACTER),
     ),
     Rule(
         "character-path",
@@ -153,14 +155,23 @@ RULES: tuple[Rule, ...] = (
         always(Severity.WARN),
         "failure mode 37: paths of the host",
         after_loss=Severity.WARN,
+        concerns=concerns.devices(*_CHARACTER),
     ),
-    Rule("tied-device", tied_device, always(Severity.WARN), "failure mode 30", after_loss=Severity.WARN),
+    Rule(
+        "tied-device",
+        tied_device,
+        always(Severity.WARN),
+        "failure mode 30",
+        after_loss=Severity.WARN,
+        concerns=concerns.devices(*_TIED),
+    ),
     Rule(
         "raw-arguments",
         raw_arguments,
         always(Severity.WARN),
         "libvirt qemu:commandline: no compatibility promise",
         after_loss=Severity.WARN,
+        concerns=concerns.devices("qemu:commandline"),
     ),
     Rule(
         "host-file-missing",

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from vmferry.model.findings import Severity
+from vmferry.rules import concerns
 from vmferry.rules.case import Case
 from vmferry.rules.rule import Rule
 from vmferry.rules.sharing import is_shared
@@ -51,7 +52,21 @@ def storage_believed(case: Case) -> Iterator[str]:
 
 
 RULES: tuple[Rule, ...] = (
-    Rule("nvram-lost", nvram_lost, {}, f"{FACTS}: a fresh NVRAM template", after_loss=Severity.BLOCK),
-    Rule("tpm-lost", tpm_lost, {}, "failure mode 39: state of swtpm", after_loss=Severity.BLOCK),
+    Rule(
+        "nvram-lost",
+        nvram_lost,
+        {},
+        f"{FACTS}: a fresh NVRAM template",
+        after_loss=Severity.BLOCK,
+        concerns=concerns.nvram,
+    ),
+    Rule(
+        "tpm-lost",
+        tpm_lost,
+        {},
+        "failure mode 39: state of swtpm",
+        after_loss=Severity.BLOCK,
+        concerns=concerns.devices("tpm"),
+    ),
     Rule("storage-believed", storage_believed, {}, "failure mode 14", after_loss=Severity.WARN),
 )

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from vmferry.model.facts import Link, SameNetwork
 from vmferry.model.findings import Severity
 from vmferry.model.vm import Nic, Vm
+from vmferry.rules import concerns
 from vmferry.rules.case import Case, once_per_case
 from vmferry.rules.rule import DEVICE, Rule, Scope, always
 from vmferry.rules.sources import ALLOWED
@@ -200,6 +201,7 @@ RULES: tuple[Rule, ...] = (
         always(Severity.BLOCK),
         "reference 9.5: public bridge; failure mode 32",
         after_loss=Severity.BLOCK,
+        concerns=concerns.nics("bridge"),
     ),
     Rule(
         "network-missing",
@@ -207,6 +209,7 @@ RULES: tuple[Rule, ...] = (
         always(Severity.BLOCK),
         "libvirt VIR_ERR_NO_NETWORK; failure mode 32",
         after_loss=Severity.BLOCK,
+        concerns=concerns.nics("network"),
     ),
     Rule(
         "same-network",
@@ -214,6 +217,7 @@ RULES: tuple[Rule, ...] = (
         always(Severity.BLOCK),
         "reference 9.5: public bridge, same network; failure mode 33",
         after_loss=Severity.BLOCK,
+        concerns=concerns.nics("bridge"),
     ),
     Rule(
         "same-network-unproved",
@@ -221,16 +225,39 @@ RULES: tuple[Rule, ...] = (
         always(Severity.WARN),
         "reference 9.5: public bridge, same network",
         after_loss=Severity.WARN,
+        concerns=concerns.nics("bridge"),
     ),
-    Rule("bridge-mtu", bridge_mtu, always(Severity.BLOCK), _TAP_MTU, after_loss=Severity.WARN),
-    Rule("bridge-vlan", bridge_vlan, always(Severity.WARN), "failure mode 32: VLAN filter", after_loss=Severity.WARN),
-    Rule("bridge-down", bridge_down, always(Severity.BLOCK), "reference 9.5: public bridge", after_loss=Severity.BLOCK),
+    Rule(
+        "bridge-mtu",
+        bridge_mtu,
+        always(Severity.BLOCK),
+        _TAP_MTU,
+        after_loss=Severity.WARN,
+        concerns=concerns.nics("bridge"),
+    ),
+    Rule(
+        "bridge-vlan",
+        bridge_vlan,
+        always(Severity.WARN),
+        "failure mode 32: VLAN filter",
+        after_loss=Severity.WARN,
+        concerns=concerns.nics("bridge"),
+    ),
+    Rule(
+        "bridge-down",
+        bridge_down,
+        always(Severity.BLOCK),
+        "reference 9.5: public bridge",
+        after_loss=Severity.BLOCK,
+        concerns=concerns.nics("bridge"),
+    ),
     Rule(
         "nic-device-missing",
         nic_device_missing,
         always(Severity.BLOCK),
         "libvirt domain XML: direct attachment names a host device; failure mode 32",
         after_loss=Severity.BLOCK,
+        concerns=concerns.nics("direct"),
     ),
     Rule(
         "nic-direct",
@@ -238,6 +265,7 @@ RULES: tuple[Rule, ...] = (
         always(Severity.WARN),
         "reference 9.5: same network; failure mode 33",
         after_loss=Severity.WARN,
+        concerns=concerns.nics("direct"),
     ),
     Rule("nic-vdpa", nic_vdpa, DEVICE, f"{ALLOWED}: vDPA", scope=Scope.VM, after_loss=Severity.BLOCK),
     Rule(

@@ -8,6 +8,7 @@ from vmferry.model.facts import HugePages
 from vmferry.model.findings import Severity
 from vmferry.model.host import HostFacts, Reservation
 from vmferry.model.vm import Vm
+from vmferry.rules import concerns
 from vmferry.rules.case import Case, Side
 from vmferry.rules.rule import Rule, offline_only, running
 
@@ -200,6 +201,7 @@ RULES: tuple[Rule, ...] = (
         "failure mode 46: hugepages; kernel hugetlbpage.rst: a pool is taken out of free memory",
         is_final=True,
         after_loss=Severity.BLOCK,
+        concerns=concerns.huge_pages,
     ),
     Rule(
         "hugepages-unread",
@@ -207,6 +209,7 @@ RULES: tuple[Rule, ...] = (
         running(Severity.WARN),
         "failure mode 46: hugepages",
         after_loss=Severity.WARN,
+        concerns=concerns.huge_pages,
     ),
     Rule(
         "vcpu-ratio",

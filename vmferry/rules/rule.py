@@ -9,9 +9,11 @@ from enum import StrEnum
 from vmferry.model.findings import Finding, Severity
 from vmferry.model.host import Profile
 from vmferry.model.migration import MigrationMode
+from vmferry.model.vm import Vm
 from vmferry.rules.case import Case
 
 Check = Callable[[Case], Iterator[str]]
+Concern = Callable[[Vm], bool]
 Weights = Mapping[tuple[Profile, MigrationMode], Severity]
 
 RUNNING_MODES = (MigrationMode.LIVE, MigrationMode.NON_LIVE)
@@ -32,7 +34,8 @@ class Rule:
     A pair of profile and mode that `weights` lack is never judged; one that they give as IGNORE is judged only where
     the inventory's policy says so. `is_final`: neither policy nor operator may lift it, as it guards against two
     copies or lost data. `after_loss`: what a message does when the source is dead and its VM is to be started on the
-    destination; None: it does not matter then (vmferry.rules.loss).
+    destination; None: it does not matter then (vmferry.rules.loss). `concerns` False: the rule says nothing of such a
+    VM, whatever the hosts are, when nothing is changed for the destination; None: it may (vmferry.rules.concerns).
     """
 
     id: str
@@ -42,10 +45,18 @@ class Rule:
     scope: Scope = Scope.MOVE
     is_final: bool = False
     after_loss: Severity | None = None
+    concerns: Concern | None = None
 
     def severity(self, profile: Profile, mode: MigrationMode) -> Severity:
         """Return what a message of this rule does when no policy says otherwise."""
         return self.weights.get((profile, mode), Severity.IGNORE)
+
+    def may_concern(self, vm: Vm) -> bool:
+        """Whether the rule may have something to say of the VM; where that fails it is asked, and tells so itself."""
+        try:
+            return self.concerns is None or self.concerns(vm)
+        except Exception:
+            return True
 
     def judge(self, case: Case, severity: Severity, *, is_lifted: bool = False) -> list[Finding]:
         """Return the rule's findings; a rule that raises is a bug and blocks, it never passes silently."""

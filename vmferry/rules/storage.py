@@ -8,7 +8,7 @@ from vmferry.model.facts import FileFacts
 from vmferry.model.findings import Severity
 from vmferry.model.host import Profile
 from vmferry.model.vm import DiskKind
-from vmferry.rules import mounts, volumes
+from vmferry.rules import concerns, mounts, volumes
 from vmferry.rules.case import Case
 from vmferry.rules.compat import version_text
 from vmferry.rules.proofs import is_declared_shared
@@ -210,8 +210,16 @@ RULES: tuple[Rule, ...] = (
         f"{IMAGES}; failure mode 36",
         is_final=True,
         after_loss=Severity.BLOCK,
+        concerns=concerns.backing_files,
     ),
-    Rule("local-media", local_media, always(Severity.BLOCK), "failure mode 37", after_loss=Severity.BLOCK),
+    Rule(
+        "local-media",
+        local_media,
+        always(Severity.BLOCK),
+        "failure mode 37",
+        after_loss=Severity.BLOCK,
+        concerns=concerns.filled_drives,
+    ),
     Rule(
         "cache-mode",
         cache_mode,

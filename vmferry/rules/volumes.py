@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from vmferry.model.facts import Pool
 from vmferry.model.findings import Severity
 from vmferry.model.vm import Disk, DiskKind
+from vmferry.rules import concerns
 from vmferry.rules.case import Case, Side, volume_path
 from vmferry.rules.rule import Rule, always
 from vmferry.rules.sharing import is_media, why_not_shared
@@ -100,6 +101,7 @@ RULES: tuple[Rule, ...] = (
         f"{IMAGES}; failure mode 18",
         is_final=True,
         after_loss=Severity.BLOCK,
+        concerns=concerns.volumes,
     ),
     Rule(
         "volume-network",
@@ -107,5 +109,6 @@ RULES: tuple[Rule, ...] = (
         always(Severity.WARN),
         "failure modes 14, 15: same name, other storage",
         after_loss=Severity.WARN,
+        concerns=concerns.volumes,
     ),
 )
