@@ -83,12 +83,13 @@ try_network() {
   [[ $4 == *:* ]] && family=-6
   [[ $4 == [Ff][Ee]8* ]] && where=$4%$3
   own=$(ip $family -oneline address show dev "$3" 2>/dev/null | wc -l)
-  # REACHABLE outlives the last answer by up to 45 s: forgotten, as it would be then anyway, the kernel has to ask now.
+  # An entry outlives its last answer: REACHABLE by 45 s, and DELAY ends in REACHABLE without a question when an answer
+  # came just before. Forgotten, as it would be in time, it has to be asked for now.
   near=$(ip neighbour show to "$4" dev "$3" 2>/dev/null)
-  [[ $near == *REACHABLE* && ! $near =~ extern_learn|managed ]] && ip neighbour del "$4" dev "$3" 2>/dev/null
+  [[ -n $near && ! $near =~ PERMANENT|NOARP|extern_learn|managed ]] && ip neighbour del "$4" dev "$3" 2>/dev/null
   said=$(timeout 10 ping $family -n -c 2 -i 0.2 -W 2 -I "$3" -- "$where" 2>&1); code=$?
   near=$(ip neighbour show to "$4" dev "$3" 2>/dev/null)
-  # What was known before is believed again only when the kernel has asked: DELAY, PROBE, then REACHABLE or FAILED.
+  # The kernel has not asked to the end: then REACHABLE or FAILED.
   while (( code && tries++ < 18 )) && [[ $near == *DELAY* || $near == *PROBE* || $near == *INCOMPLETE* ]]; do
     sleep 0.5
     near=$(ip neighbour show to "$4" dev "$3" 2>/dev/null)

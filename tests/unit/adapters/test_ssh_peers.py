@@ -368,11 +368,12 @@ def test_bridges_are_told_to_be_one_network_or_not(hosts: tuple[str, str]) -> No
 def test_a_neighbour_of_former_times_is_asked_again_before_it_is_believed(hosts: tuple[str, str]) -> None:
     here, there = hosts
     wait_for_addresses(there)
-    gone, silent = ask("br0", there, "br0", "inet"), ask("br1", there, "br2", "inet6")
+    gone, silent = ask("br0", there, "br0", "inet6"), ask("br1", there, "br2", "inet6")
     for one in (gone, silent):
         known = (one.targets[0], "lladdr", str(one.mac), "nud", "stale")
         ip("-n", here, "neighbour", "replace", *known, "dev", one.bridge)
-    # The far bridge only: here the carrier stays, and with it what was known.
+    assert probe(here, gone) == [True]
+    # The far bridge only: here the carrier stays, and with it what was known a moment ago.
     ip("-n", there, "link", "set", "br0", "down")
     rules = "table ip6 t { chain i { type filter hook input priority 0; icmpv6 type echo-request drop; }; }"
     ip("netns", "exec", there, "nft", rules)
