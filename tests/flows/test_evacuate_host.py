@@ -8,8 +8,8 @@ import pytest
 from prefect.client.schemas.objects import State
 
 from flows.evacuate_host import evacuate_host
-from tests.prefect_side import PrefectServer, run_id
 from tests.flows.yard import Yard
+from tests.prefect_side import PrefectServer, run_id
 from vmferry.adapters.simulated import Blow
 from vmferry.model.journal import RunState
 from vmferry.model.migration import MigrationMode, OutcomeKind

@@ -8,8 +8,8 @@ import pytest
 from prefect.client.schemas.objects import State
 
 from flows.migrate_vm import migrate_vm
-from tests.prefect_side import PrefectServer, run_id
 from tests.flows.yard import Yard
+from tests.prefect_side import PrefectServer, run_id
 from vmferry.adapters.simulated import LOCAL, Blow
 from vmferry.model.journal import Mark, RunState
 from vmferry.model.migration import MigrationMode, OutcomeKind

@@ -9,8 +9,8 @@ from prefect.client.schemas.objects import State
 
 from flows.migrate_vm import migrate_vm
 from flows.recover_runs import recover_runs
-from tests.prefect_side import PrefectServer, run_id
 from tests.flows.yard import Yard
+from tests.prefect_side import PrefectServer, run_id
 from vmferry.adapters.simulated import LOCAL, Blow, SimulatedCrash
 from vmferry.model.journal import RunState
 from vmferry.model.migration import MigrationMode, OutcomeKind

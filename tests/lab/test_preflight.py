@@ -131,6 +131,21 @@ def test_a_foreign_image_at_the_destination_is_never_overwritten(fleet: Lab) -> 
     assert list(said) == ["copy-target-exists"] and path in said["copy-target-exists"]
 
 
+def test_the_base_of_a_shut_off_overlay_is_found_missing(fleet: Lab) -> None:
+    fleet.add_guest(
+        GuestSpec(name="over1", disk=DiskKind.LOCAL, disk_format=DiskFormat.QCOW2, state=GuestState.SHUTOFF)
+    )
+    source, path, base = fleet.hosts["kvm1"], f"{IMAGES}/over1.qcow2", f"{IMAGES}/golden.qcow2"
+    assert findings(fleet, "over1", "kvm2") == {}
+    source.run(["mv", path, base])
+    source.run(["qemu-img", "create", "-q", "-f", "qcow2", "-b", base, "-F", "qcow2", path])
+    try:
+        said = findings(fleet, "over1", "kvm2")
+    finally:
+        source.run(["rm", base])
+    assert list(said) == ["backing-chain"] and base in said["backing-chain"]
+
+
 def test_a_full_disk_is_found_with_numbers(fleet: Lab) -> None:
     guest = GuestSpec(name="big1", disk=DiskKind.LOCAL, disk_mib=96, disk_data_mib=80, state=GuestState.SHUTOFF)
     fleet.add_guest(guest)

@@ -236,6 +236,13 @@ class FileFacts(Model):
     device_id: str = ""
 
 
+class ImageFile(Model):
+    """An image whose chain of backing files is to be read; `format` as the domain XML names it."""
+
+    path: str
+    format: str
+
+
 class StoredFile(Model):
     """One file found below a storage directory."""
 

@@ -58,6 +58,7 @@ class Disk(Model):
     is_transient: bool = False
     # Backing files below `source`, nearest first, as far as the XML tells them.
     backing: tuple[str, ...] = ()
+    is_chain_known: bool = True  # False: the image can have backing files, and nobody could read which
 
     @property
     def is_local_path(self) -> bool:

@@ -12,7 +12,7 @@ from vmferry.rules import concerns, mounts, volumes
 from vmferry.rules.case import Case
 from vmferry.rules.compat import version_text
 from vmferry.rules.proofs import is_declared_shared
-from vmferry.rules.rule import Rule, Scope, always, running
+from vmferry.rules.rule import Rule, Scope, always, offline_only, running
 from vmferry.rules.sharing import is_media, is_shared, places, why_not_same_device, why_not_shared
 from vmferry.rules.sources import ALLOWED, IMAGES, SAFE
 
@@ -110,6 +110,17 @@ def backing_chain(case: Case) -> Iterator[str]:
                     f"blockpull {case.vm.name} {disk.target} --wait`, or for a shut-off VM `qemu-img convert` to a "
                     "single file"
                 )
+
+
+def backing_unread(case: Case) -> Iterator[str]:
+    """What the images of a shut-off VM build on was read: a copy without its base is no disk."""
+    for disk in case.vm.disks:
+        if not disk.is_chain_known:
+            yield (
+                f"vm {case.vm.name}: disk {disk.target} ({disk.source}) may build on other files, and "
+                f"{case.source.name} could not tell: look with `qemu-img info --backing-chain {disk.source}` there; "
+                "where qemu-img is missing install it (package qemu-img or qemu-utils)"
+            )
 
 
 def local_media(case: Case) -> Iterator[str]:
@@ -212,6 +223,7 @@ RULES: tuple[Rule, ...] = (
         after_loss=Severity.BLOCK,
         concerns=concerns.backing_files,
     ),
+    Rule("backing-unread", backing_unread, offline_only(Severity.BLOCK), "failure mode 36", scope=Scope.VM),
     Rule(
         "local-media",
         local_media,

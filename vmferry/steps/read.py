@@ -8,15 +8,18 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 
 from vmferry.errors import VmferryError
+from vmferry.model.facts import ImageFile
 from vmferry.model.host import FleetSnapshot, Host, HostFacts, Reservation, Unreachable
 from vmferry.model.migration import MigrationPlan
-from vmferry.ports import World
+from vmferry.model.vm import Disk, Vm
+from vmferry.ports import HostTools, World
 from vmferry.rules.case import vm_paths
 from vmferry.rules.sharing import volume_path
 from vmferry.steps.read_pairs import read_all_pairs, read_pairs
 
 __all__ = ["read_all_pairs", "read_fleet", "read_pairs"]
 
+_COW_FORMATS = ("qcow2", "qcow", "qed", "vmdk")
 _PARALLEL_READS = 64
 # Linux bridges, and the ports of Open vSwitch that stand for a switch.
 _BRIDGES = ("bridge", "openvswitch")
@@ -68,11 +71,36 @@ def _read_host(world: World, entry: Host) -> HostFacts | Unreachable:
             reading = pool.submit(tools.read_system)
             facts = world.hypervisor(entry.name).read_host()
             system = reading.result()
+        facts = facts.model_copy(update={"vms": _with_chains(tools, facts)})
         free = tools.free_bytes(_storage_paths(entry, facts))
     except VmferryError as error:
         return Unreachable(host=entry.name, reason=str(error))
     bridges = tuple(sorted(link.name for link in system.links if link.kind in _BRIDGES))
     return facts.model_copy(update={"system": system, "bridges": bridges, "storage_free_bytes": free})
+
+
+def _with_chains(tools: HostTools, facts: HostFacts) -> tuple[Vm, ...]:
+    """Return the host's VMs with the backing files of those that are shut off: only live XML tells them."""
+    images = {image.path: image for vm in facts.vms for disk in vm.disks if (image := _unknown_image(vm, disk, facts))}
+    if not images:
+        return facts.vms
+    chains = tools.backing_chains(tuple(images.values()))
+
+    def told(vm: Vm, disk: Disk) -> Disk:
+        image = _unknown_image(vm, disk, facts)
+        if image is None:
+            return disk
+        return disk.model_copy(update={"backing": chains.get(image.path, ()), "is_chain_known": image.path in chains})
+
+    return tuple(vm.model_copy(update={"disks": tuple(told(vm, disk) for disk in vm.disks)}) for vm in facts.vms)
+
+
+def _unknown_image(vm: Vm, disk: Disk, facts: HostFacts) -> ImageFile | None:
+    """Return the image of a disk that may have backing files which the XML does not name."""
+    if vm.is_active or disk.backing or disk.driver not in _COW_FORMATS:
+        return None
+    path = disk.source if disk.is_local_path else volume_path(facts, disk)
+    return ImageFile(path=path, format=disk.driver) if path else None
 
 
 def _storage_paths(entry: Host, facts: HostFacts) -> list[str]:

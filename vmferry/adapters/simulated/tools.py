@@ -70,7 +70,7 @@ class SimulatedTools(SimulatedPort):
         """Return what the images build on."""
 
         def chains(host: SimHost) -> dict[str, tuple[str, ...]]:
-            return {image.path: file.backing for image in images if (file := host.file(image.path)) is not None}
+            return {image.path: _chain(host, image.path) for image in images if host.file(image.path) is not None}
 
         return self._ask("backing_chains", ",".join(image.path for image in images), chains, is_write=False)
 
@@ -198,6 +198,15 @@ class SimulatedTools(SimulatedPort):
 
 def _within(directories: Sequence[str], name: str) -> str:
     return ",".join(posixpath.join(directory, name) for directory in directories)
+
+
+def _chain(host: SimHost, path: str) -> tuple[str, ...]:
+    """Return what an image builds on, as far as the files are there."""
+    chain: list[str] = []
+    while (file := host.file(path)) is not None and file.backing and file.backing not in chain:
+        path = file.backing
+        chain.append(path)
+    return tuple(chain)
 
 
 def _need(host: SimHost, path: str) -> SimFile:

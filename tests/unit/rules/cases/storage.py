@@ -182,6 +182,10 @@ CASES: dict[str, tuple[Makers, Makers]] = {
             lambda: with_disk(backing=(f"{IMAGES}/base.qcow2", "nbd://store/base")),
         ),
     ),
+    "backing-unread": (
+        (lambda: off(disks=(build_disk(DISK4, is_chain_known=False),)),),
+        (off, lambda: with_disk(is_chain_known=False)),
+    ),
     "local-media": (
         (
             lambda: written(file_disk(f"{LOCAL}/rescue.iso", device="cdrom", target="sda")),
