@@ -89,7 +89,7 @@ try_network() {
   [[ -n $near && ! $near =~ PERMANENT|NOARP|extern_learn|managed ]] && ip neighbour del "$4" dev "$3" 2>/dev/null
   said=$(timeout 10 ping $family -n -c 2 -i 0.2 -W 2 -I "$3" -- "$where" 2>&1); code=$?
   near=$(ip neighbour show to "$4" dev "$3" 2>/dev/null)
-  # The kernel has not asked to the end: then REACHABLE or FAILED.
+  # While the kernel is still asking; in the end it says REACHABLE or FAILED.
   while (( code && tries++ < 18 )) && [[ $near == *DELAY* || $near == *PROBE* || $near == *INCOMPLETE* ]]; do
     sleep 0.5
     near=$(ip neighbour show to "$4" dev "$3" 2>/dev/null)
