@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Protocol
 from uuid import UUID
 
+from vmferry.model.convergence import Order
 from vmferry.model.effects import Effect
 from vmferry.model.facts import CpuVerdict, FileFacts, GuestCpu, ImageFile, Peer, PeerReach, StoredFile, SystemFacts
 from vmferry.model.host import Cordon, Host, HostFacts, Inventory
@@ -15,6 +16,8 @@ from vmferry.model.migration import JobStats, MigrationOutcome, MigrationPlan
 from vmferry.model.sighting import ListedDomain, Sighting
 
 OnProgress = Callable[[JobStats], None]
+# Called before a running job is changed, and makes that durable; what it raises keeps the change from being made.
+OnOrder = Callable[[Order], None]
 
 
 class Hypervisor(Protocol):
@@ -62,9 +65,11 @@ class Hypervisor(Protocol):
         """End the VM's QEMU at once; no-op when it is not active. Only settlement may call it."""
         ...
 
-    def migrate(self, plan: MigrationPlan, on_progress: OnProgress) -> JobStats:
+    def migrate(self, plan: MigrationPlan, on_progress: OnProgress, on_order: OnOrder | None = None) -> JobStats:
         """Move the VM from this host, peer to peer, so that it arrives paused; block until libvirt returns.
 
+        The plan's policy helps a job that does not converge, each act told to `on_order` first; without `on_order`
+        there is nobody to write it down, and nothing but the deadline's abort is done.
         Raises OutcomeUnknown whenever the answer does not prove what happened: the caller looks at both hosts.
         """
         ...
@@ -126,7 +131,7 @@ class HostTools(Protocol):
     def backing_files(self, paths: Sequence[str]) -> dict[str, str]:
         """Return what qcow2 images name as their backing file, as their headers spell it; other files are left out.
 
-        libvirt does not tell it of domains that are shut off. Raises PermanentError when one cannot be read.
+        For files that no domain names, of whatever format. Raises PermanentError when one cannot be read.
         """
         ...
 

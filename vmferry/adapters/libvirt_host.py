@@ -21,7 +21,7 @@ from vmferry.model.facts import CpuVerdict, GuestCpu
 from vmferry.model.host import Host, HostFacts
 from vmferry.model.migration import JobStats, MigrationPlan
 from vmferry.model.sighting import Sighting
-from vmferry.ports import OnProgress
+from vmferry.ports import OnOrder, OnProgress
 from vmferry.settings import Settings
 
 logger = logging.getLogger("vmferry.libvirt")
@@ -119,11 +119,12 @@ class LibvirtHypervisor:
         except NotFound:
             return
 
-    def migrate(self, plan: MigrationPlan, on_progress: OnProgress) -> JobStats:
+    def migrate(self, plan: MigrationPlan, on_progress: OnProgress, on_order: OnOrder | None = None) -> JobStats:
         """Move the VM from here, peer to peer; it arrives paused."""
         moving = self._take_idle()
         try:
-            stats = Migration(plan, control=self._open(), moving=moving, settings=self._settings).run(on_progress)
+            job = Migration(plan, control=self._open(), moving=moving, settings=self._settings, on_order=on_order)
+            stats = job.run(on_progress)
         except VmferryError:
             _close(moving)  # its call may still hang
             raise

@@ -1,4 +1,4 @@
-"""One running migration: flags and parameters, the blocking call, progress, stall and deadline.
+"""One running migration: flags and parameters, the blocking call, progress, stall, and who steers it.
 
 Sources: `libvirt-facts.md` and sections 3 to 5 of `libvirt-measurements.md`.
 """
@@ -14,11 +14,14 @@ from typing import Any
 import libvirt
 
 from vmferry.adapters.libvirt_calls import text_of
+from vmferry.adapters.libvirt_wheel import LibvirtWheel
 from vmferry.adapters.libvirt_words import job_stats
-from vmferry.errors import OutcomeUnknown
+from vmferry.adapters.steering import Steering
+from vmferry.errors import OutcomeUnknown, VmferryError
+from vmferry.model.convergence import POLICIES
 from vmferry.model.host import Encryption
 from vmferry.model.migration import JobStats, MigrationMode, MigrationPlan
-from vmferry.ports import OnProgress
+from vmferry.ports import OnOrder, OnProgress
 from vmferry.settings import Settings
 
 logger = logging.getLogger("vmferry.libvirt")
@@ -38,6 +41,8 @@ def migration_flags(plan: MigrationPlan) -> int:
     flags = libvirt.VIR_MIGRATE_PEER2PEER | libvirt.VIR_MIGRATE_PAUSED | libvirt.VIR_MIGRATE_ABORT_ON_ERROR
     if plan.mode is MigrationMode.LIVE:
         flags |= libvirt.VIR_MIGRATE_LIVE
+        if POLICIES[plan.policy].throttle is not None:
+            flags |= libvirt.VIR_MIGRATE_AUTO_CONVERGE
     if plan.is_persistent:
         flags |= libvirt.VIR_MIGRATE_PERSIST_DEST
     if plan.encryption is Encryption.TUNNELLED:
@@ -61,6 +66,10 @@ def migration_parameters(plan: MigrationPlan) -> dict[str, Any]:
         parameters[libvirt.VIR_MIGRATE_PARAM_PERSIST_XML] = plan.dest_persistent_xml
     if plan.bandwidth_mib_s is not None:
         parameters[libvirt.VIR_MIGRATE_PARAM_BANDWIDTH] = plan.bandwidth_mib_s
+    throttle = POLICIES[plan.policy].throttle
+    if throttle is not None and plan.mode is MigrationMode.LIVE:
+        parameters[libvirt.VIR_MIGRATE_PARAM_AUTO_CONVERGE_INITIAL] = throttle.initial
+        parameters[libvirt.VIR_MIGRATE_PARAM_AUTO_CONVERGE_INCREMENT] = throttle.increment
     return parameters
 
 
@@ -83,17 +92,21 @@ class Migration:
         control: libvirt.virConnect,
         moving: libvirt.virConnect,
         settings: Settings,
+        on_order: OnOrder | None = None,
     ) -> None:
         self._plan = plan
         self._control = control
         self._moving = moving
         self._settings = settings
+        self._wheel = LibvirtWheel(plan, control, settings)
+        self._steering = Steering(plan, self._wheel, on_order)
         self._ended = threading.Event()
+        self._wake = threading.Event()  # set when there is something to look at before the next sample is due
         self._error: libvirt.libvirtError | None = None
         self._last = JobStats()
         self._completed: JobStats | None = None
         self._stopped_at_s: float | None = None
-        self._abort_reason = ""
+        self._stall = ""
 
     def run(self, on_progress: OnProgress) -> JobStats:
         """Move; return the job's final statistics, or raise OutcomeUnknown: the caller looks at both hosts."""
@@ -121,47 +134,52 @@ class Migration:
             self._error = error
         finally:
             self._ended.set()
+            self._wake.set()
 
     def _watch(self, on_progress: OnProgress) -> None:
-        """Sample the job until the call returns; abort what stalls or passes its deadline."""
+        """Sample the job until the call returns, at once when an iteration begins; steer, and abort what stalls."""
         started = moved_at = time.monotonic()
         aborted_at: float | None = None
-        while not self._ended.wait(self._settings.progress_interval_s):
-            sample = self._sample()
-            now = time.monotonic()
+        while True:
+            self._wake.wait(self._settings.progress_interval_s)
+            self._wake.clear()
+            if self._ended.is_set():
+                return
+            sample, now = self._sample(), time.monotonic()
             if sample is not None:
                 if sample.data_processed_bytes > self._last.data_processed_bytes:
                     moved_at = now
                 self._last = sample
+            self._steering.take(self._last, now - started)
+            self._check_stall(now - moved_at)
+            if sample is not None:
                 on_progress(sample)
-            if aborted_at is not None:
-                if now - aborted_at > _ABORT_S:
-                    raise OutcomeUnknown(
-                        f"vm {self._plan.vm}: {self._abort_reason}; the abort did not end it within {_ABORT_S:.0f} s",
-                        vm=self._plan.vm,
-                        host=self._plan.source,
-                    )
-            elif reason := self._reason_to_abort(now - started, now - moved_at):
-                self._abort(reason)
-                aborted_at = now
+            if self._abort_reason:
+                aborted_at = aborted_at or now
+                self._check_abort(now - aborted_at)
 
-    def _reason_to_abort(self, elapsed_s: float, still_s: float) -> str:
-        if elapsed_s > self._plan.deadline_s:
-            return (
-                f"did not finish within {self._plan.deadline_s:.0f} s "
-                f"({self._last.data_remaining_bytes / 2**20:.0f} MiB remain); try `--mode non-live`"
-            )
-        if still_s > _STALL_S:
-            return f"no byte was sent for {still_s:.0f} s"
-        return ""
+    @property
+    def _abort_reason(self) -> str:
+        return self._steering.abort_reason or self._stall
 
-    def _abort(self, reason: str) -> None:
-        self._abort_reason = reason
-        logger.warning("vm %s: %s; aborting the move", self._plan.vm, reason)
+    def _check_stall(self, still_s: float) -> None:
+        """Abort a job that sends nothing; a timer of its own, because such a job begins no iteration either."""
+        if still_s <= _STALL_S or self._abort_reason:
+            return
+        self._stall = f"no byte was sent for {still_s:.0f} s"
+        logger.warning("vm %s: %s; aborting the move", self._plan.vm, self._stall)
         try:
-            self._control.lookupByUUID(self._plan.uuid.bytes).abortJob()
-        except libvirt.libvirtError as error:
-            logger.warning("vm %s: abort refused: %s", self._plan.vm, text_of(error))
+            self._wheel.abort()
+        except VmferryError as error:
+            logger.warning("vm %s: abort refused: %s", self._plan.vm, error)
+
+    def _check_abort(self, waited_s: float) -> None:
+        if waited_s > _ABORT_S:
+            raise OutcomeUnknown(
+                f"vm {self._plan.vm}: {self._abort_reason}; the abort did not end it within {_ABORT_S:.0f} s",
+                vm=self._plan.vm,
+                host=self._plan.source,
+            )
 
     def _sample(self) -> JobStats | None:
         try:
@@ -170,17 +188,15 @@ class Migration:
             return None  # before the job begins, after it ended, or the connection is gone: the move itself will tell
 
     def _listen(self) -> list[int]:
-        """Register for the moment the source's CPUs stop and for the final statistics."""
+        """Register for the moment the source's CPUs stop, each iteration, and the final statistics."""
+        events = (
+            (libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, self._on_lifecycle),
+            (libvirt.VIR_DOMAIN_EVENT_ID_MIGRATION_ITERATION, self._on_iteration),
+            (libvirt.VIR_DOMAIN_EVENT_ID_JOB_COMPLETED, self._on_completed),
+        )
         try:
             domain = self._control.lookupByUUID(self._plan.uuid.bytes)
-            return [
-                self._control.domainEventRegisterAny(
-                    domain, libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, self._on_lifecycle, None
-                ),
-                self._control.domainEventRegisterAny(
-                    domain, libvirt.VIR_DOMAIN_EVENT_ID_JOB_COMPLETED, self._on_completed, None
-                ),
-            ]
+            return [self._control.domainEventRegisterAny(domain, event, act, None) for event, act in events]
         except libvirt.libvirtError as error:
             logger.debug("no events: %s", text_of(error))
             return []
@@ -193,8 +209,14 @@ class Migration:
                 logger.debug("events: %s", text_of(error))
 
     def _on_lifecycle(self, _c: Any, _domain: Any, event: int, detail: int, _opaque: Any) -> None:
-        if event == libvirt.VIR_DOMAIN_EVENT_SUSPENDED and detail == libvirt.VIR_DOMAIN_EVENT_SUSPENDED_MIGRATED:
+        stopped = (libvirt.VIR_DOMAIN_EVENT_SUSPENDED, libvirt.VIR_DOMAIN_EVENT_SUSPENDED_MIGRATED)
+        # When we suspended it, it stands still from then on, not only from the switch-over.
+        is_again = self._stopped_at_s is not None and self._steering.is_suspended
+        if (event, detail) == stopped and not is_again:
             self._stopped_at_s = time.monotonic()
+
+    def _on_iteration(self, _c: Any, _domain: Any, _iteration: int, _opaque: Any) -> None:
+        self._wake.set()  # no call to libvirt from its own event loop: the watching thread samples
 
     def _on_completed(self, _c: Any, _domain: Any, raw: dict[str, Any], _opaque: Any) -> None:
         self._completed = job_stats(raw)

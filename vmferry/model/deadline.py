@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-# KubeVirt's completion timeout is 150 s per GiB; the base covers the handshakes of small VMs.
-_BASE_S = 120.0
-_S_PER_GIB = 150.0
+from vmferry.model.convergence import DEFAULT_POLICY, POLICIES
 
 
 def default_deadline_s(memory_kib: int) -> float:
     """Return after how many seconds the move of that much memory is aborted where no setting says otherwise."""
-    return _BASE_S + _S_PER_GIB * memory_kib / 2**20
+    return POLICIES[DEFAULT_POLICY].deadline_s(memory_kib)

@@ -9,6 +9,7 @@ from uuid import UUID
 from pydantic import Field
 
 from vmferry.model.base import Model
+from vmferry.model.convergence import DEFAULT_POLICY, PolicyName
 from vmferry.model.findings import Finding
 from vmferry.model.host import Encryption
 from vmferry.model.vm import DomainState
@@ -48,6 +49,7 @@ class MigrationRequest(Model):
     xml: str | None = Field(default=None, description="the destination's domain XML (virsh migrate --xml)")
     persistent_xml: str | None = Field(default=None, description="its persistent XML (--persistent-xml)")
     bandwidth_mib_s: int | None = Field(default=None, ge=1)
+    policy: PolicyName | None = None  # None: the source host's `convergence` of the inventory
     lift: tuple[str, ...] = Field(default=(), description="rules whose blocks only warn in this run")
 
 
@@ -89,6 +91,7 @@ class MigrationPlan(Model):
     peer_uri: str
     migration_uri: str
     bandwidth_mib_s: int | None = None
+    policy: PolicyName = DEFAULT_POLICY  # runs of older journals have none
     deadline_s: float  # a move that has not ended by then is aborted; the VM stays where it runs
     warnings: tuple[Finding, ...] = ()
 

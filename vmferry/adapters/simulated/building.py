@@ -56,6 +56,8 @@ class Building(Ground):
         is_persistent: bool = True,
         is_autostart: bool = False,
         bridge: str | None = "br0",
+        dirty_mib_s: float = 0.0,
+        working_set_mib: int = 64,
         xml: str | None = None,
     ) -> UUID:
         """Put a VM on a host; `disks` None means one image below SHARED; missing images are made."""
@@ -68,6 +70,7 @@ class Building(Ground):
                 if where.file(path) is None:
                     self.add_file(host, path)
             domain = SimDomain(name=text.name, uuid=text.uuid, memory_kib=text.memory_kib, is_autostart=is_autostart)
+            domain.dirty_mib_s, domain.working_set_mib = dirty_mib_s, working_set_mib
             domain.persistent_xml = (xml or written) if is_persistent else None
             domain.state, domain.reason = state, reason or _REASONS.get(state, "")
             if domain.is_active:

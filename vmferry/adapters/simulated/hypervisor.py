@@ -103,17 +103,6 @@ class SimulatedHypervisor(SimulatedMigration):
 
     # running
 
-    def suspend(self, uuid: UUID) -> None:
-        """Pause the VM's CPUs; during a move the reason is `migration`, as libvirt writes it."""
-
-        def suspend(host: SimHost) -> None:
-            domain = self._find_active(host, uuid)
-            if domain.is_on_cpu:
-                domain.state = DomainState.PAUSED
-                domain.reason = "migrating" if domain.job == "migration out" else "user"
-
-        self._change("suspend", uuid, suspend)
-
     def resume(self, uuid: UUID) -> None:
         """Let a paused VM run."""
 

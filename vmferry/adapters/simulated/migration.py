@@ -11,10 +11,14 @@ from vmferry.adapters.simulated.faults import Blow
 from vmferry.adapters.simulated.ground import Ground
 from vmferry.adapters.simulated.moves import PHASE_WORDS, End, Flight, Phase, take_off
 from vmferry.adapters.simulated.port import CALL_S, SimulatedPort
+from vmferry.adapters.simulated.precopy import MIB, Precopy
 from vmferry.adapters.simulated.state import SimDomain, SimHost
+from vmferry.adapters.steering import Steering
 from vmferry.errors import HostUnreachable, NotFound, OutcomeUnknown, PermanentError, VmferryError
-from vmferry.model.migration import JobStats, MigrationPlan
-from vmferry.ports import OnProgress
+from vmferry.model.convergence import POLICIES
+from vmferry.model.migration import JobStats, MigrationMode, MigrationPlan
+from vmferry.model.vm import DomainState
+from vmferry.ports import OnOrder, OnProgress
 
 T = TypeVar("T")
 STREAM_MIB_S = 256  # memory of a move, where the plan gives no bandwidth
@@ -26,7 +30,7 @@ class SimulatedMigration(SimulatedPort):
 
     port = "hypervisor"
 
-    def migrate(self, plan: MigrationPlan, on_progress: OnProgress) -> JobStats:
+    def migrate(self, plan: MigrationPlan, on_progress: OnProgress, on_order: OnOrder | None = None) -> JobStats:
         """Move the VM; the move goes on in the world when the caller dies."""
         ground = self._ground
 
@@ -35,12 +39,11 @@ class SimulatedMigration(SimulatedPort):
                 ground.advance(CALL_S)
                 source = ground.reach(self.host, libvirt=True)
                 dest = _checked(ground, plan, source)
-                rate = plan.bandwidth_mib_s or STREAM_MIB_S
-                flight = take_off(plan, source, dest, ground.seconds, max(2.0, plan.memory_kib / 1024 / rate))
+                flight = _take_off(plan, source, dest, ground.seconds)
                 ground.flights.append(flight)
                 ground.watch.look(plan.uuid)
                 ground.watch.memory(dest)
-            return self._follow(flight, on_progress)
+            return self._follow(flight, on_progress, Steering(plan, _SimulatedWheel(self, flight), on_order))
 
         operation = self._operation("migrate", plan.uuid, is_write=True, peer=plan.dest)
         return self._call(operation, move)
@@ -79,7 +82,37 @@ class SimulatedMigration(SimulatedPort):
 
         self._change("abort_job", uuid, abort)
 
-    def _follow(self, flight: Flight, on_progress: OnProgress) -> JobStats:
+    def suspend(self, uuid: UUID) -> None:
+        """Pause the VM's CPUs; during a move the reason is `migration`, as libvirt writes it."""
+
+        def suspend(host: SimHost) -> None:
+            domain = self._find_active(host, uuid)
+            if domain.is_on_cpu:
+                domain.state = DomainState.PAUSED
+                domain.reason = "migrating" if domain.job == "migration out" else "user"
+            flight = self._ground.flight_of(uuid, host.name)
+            if flight is not None and flight.source is host:
+                flight.steer(self._ground.seconds, Precopy.stop)
+
+        self._change("suspend", uuid, suspend)
+
+    def cancel(self, flight: Flight) -> None:
+        """Abort a move of our own that has not come to its switch-over."""
+        with self._ground.lock:
+            flight.strike(Blow.ABORTED, End.BOTH, self._ground.seconds)
+
+    def steer(self, op: str, flight: Flight, change: Callable[[Precopy], None]) -> None:
+        """Change a running job, as migrateSetMaxDowntime and migrateSetMaxSpeed do."""
+        uuid = flight.plan.uuid
+
+        def steer(host: SimHost) -> None:
+            if self._find_active(host, uuid).job is None:
+                raise PermanentError(f"vm {flight.plan.vm}: no job active on {host.name}", vm=flight.plan.vm)
+            flight.steer(self._ground.seconds, change)
+
+        self._change(op, uuid, steer)
+
+    def _follow(self, flight: Flight, on_progress: OnProgress, steering: Steering) -> JobStats:
         """Wait for a flight phase by phase, so that faults can strike inside the move."""
         ground = self._ground
         starts = ground.daemon_starts.get(self.host)
@@ -87,11 +120,11 @@ class SimulatedMigration(SimulatedPort):
             while flight.phase < phase:
                 with ground.lock:
                     self._check_connection(flight, starts)
-                    if ground.seconds - flight.started_s > flight.plan.deadline_s:
-                        flight.strike(Blow.ABORTED, End.BOTH, ground.seconds)
                     at = flight.next_at()
                     ground.advance(TICK_S if at is None else min(TICK_S, max(0.0, at - ground.seconds)))
-                    stats = flight.stats(ground.seconds)
+                    stats, elapsed_s = flight.stats(ground.seconds), ground.seconds - flight.started_s
+                if flight.phase < Phase.SWITCH:
+                    steering.take(stats, elapsed_s)
                 on_progress(stats)
             if flight.phase is phase and phase is not Phase.OVER:
                 word = PHASE_WORDS[phase]
@@ -99,7 +132,7 @@ class SimulatedMigration(SimulatedPort):
                 self._call(inner, lambda: None)
         self._check_connection(flight, starts)
         if flight.error:
-            raise _unknown(flight, flight.error)
+            raise _unknown(flight, steering.abort_reason or flight.error)
         return flight.stats(ground.seconds)
 
     def _check_connection(self, flight: Flight, starts: int | None) -> None:
@@ -144,6 +177,45 @@ class SimulatedMigration(SimulatedPort):
         if not domain.is_active:
             raise PermanentError(f"vm {domain.name}: not running on {host.name}", vm=domain.name, host=host.name)
         return domain
+
+
+class _SimulatedWheel:
+    """`vmferry.adapters.steering.Wheel` of one flight."""
+
+    def __init__(self, host: SimulatedMigration, flight: Flight) -> None:
+        self._host = host
+        self._flight = flight
+
+    def set_max_downtime(self, limit_ms: int) -> None:
+        self._host.steer("set_max_downtime", self._flight, lambda precopy: precopy.set_limit(limit_ms))
+
+    def lift_cap(self) -> None:
+        self._host.steer("lift_cap", self._flight, Precopy.lift_cap)
+
+    def suspend(self) -> None:
+        self._host.suspend(self._flight.plan.uuid)
+
+    def abort(self) -> None:
+        self._host.cancel(self._flight)
+
+
+def _take_off(plan: MigrationPlan, source: SimHost, dest: SimHost, now: float) -> Flight:
+    guest = source.domains[plan.uuid]
+    rate = plan.bandwidth_mib_s or STREAM_MIB_S
+    memory_s = max(2.0, plan.memory_kib / 1024 / rate)
+    precopy = None
+    if guest.dirty_mib_s > 0 and guest.is_on_cpu and plan.mode is MigrationMode.LIVE:
+        precopy = Precopy(
+            now_s=now,
+            left_bytes=plan.memory_kib * 1024,
+            rate_bytes_s=rate * MIB,
+            link_bytes_s=max(rate, STREAM_MIB_S) * MIB,
+            dirty_bytes_s=guest.dirty_mib_s * MIB,
+            working_set_bytes=guest.working_set_mib * MIB,
+            throttle=POLICIES[plan.policy].throttle,
+        )
+        memory_s = precopy.pass_ends_s() - now
+    return take_off(plan, source, dest, now, memory_s=memory_s, precopy=precopy)
 
 
 def _unknown(flight: Flight, detail: str) -> OutcomeUnknown:

@@ -6,10 +6,12 @@ something dies`), for peer-to-peer moves with VIR_MIGRATE_PAUSED; reasons are in
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 
 from vmferry.adapters.simulated.faults import Blow
+from vmferry.adapters.simulated.precopy import Precopy
 from vmferry.adapters.simulated.state import SimDomain, SimHost
 from vmferry.model.migration import JobStats, MigrationPlan
 from vmferry.model.vm import DomainState
@@ -32,6 +34,7 @@ class Beat(StrEnum):
     """One change that a move makes to the world."""
 
     MEMORY = "half of the memory is over"
+    PASS = "all that was dirty is sent: the dirty bitmap is read again"
     SWITCH = "source stops its CPUs"
     ARRIVE = "destination is paused(user) and persistent"
     BREAK = "destination cannot finish and keeps the definition"
@@ -107,6 +110,7 @@ class Flight:
     memory_s: float
     beats: list[tuple[float, Beat]]
     phase: Phase = Phase.START
+    precopy: Precopy | None = None  # None: the VM writes nothing, one pass is enough
     error: str = ""
     cause: str = ""  # the injected fault that changed the timeline
 
@@ -122,6 +126,8 @@ class Flight:
         if ending is None or self.phase is Phase.OVER:
             return False
         kept = [b for b in self.beats if finishing and b[1] in (Beat.MEMORY, Beat.SWITCH)]
+        if finishing and any(beat is Beat.PASS for _, beat in self.beats):
+            kept.append((now, Beat.SWITCH))  # what is still dirty goes over at once: only the end matters here
         base = max([now, *(at for at, _ in kept)])
         self.error, rest = ending
         self.beats = [*kept, *((base + delay, beat) for delay, beat in rest)]
@@ -131,10 +137,12 @@ class Flight:
 
     def play(self) -> None:
         """Make the next beat happen."""
-        _, beat = self.beats.pop(0)
+        at, beat = self.beats.pop(0)
         match beat:
             case Beat.MEMORY:
                 self.phase = Phase.MEMORY
+            case Beat.PASS:
+                self._sync(at)
             case Beat.SWITCH:
                 self.phase = Phase.SWITCH
                 _pause_for_move(self.guest)
@@ -155,6 +163,26 @@ class Flight:
         if not self.beats:
             self.end()
 
+    def steer(self, now: float, change: Callable[[Precopy], None]) -> None:
+        """Change the running pre-copy; what is left of its pass takes longer or shorter from now on."""
+        if self.precopy is None:
+            return
+        self.precopy.go(now)
+        change(self.precopy)
+        ends = self.precopy.pass_ends_s()
+        self.beats = [(max(now, ends), beat) if beat is Beat.PASS else (at, beat) for at, beat in self.beats]
+        self.beats.sort(key=lambda item: item[0])
+
+    def _sync(self, now: float) -> None:
+        """End a pass: the switch-over when the rest is small enough, else the next pass."""
+        assert self.precopy is not None
+        self.precopy.go(now)
+        if not self.precopy.sync():
+            self.beats.append((self.precopy.pass_ends_s(), Beat.PASS))
+            return
+        arrived = now + self.precopy.last_pass_s() + 0.1
+        self.beats += [(now, Beat.SWITCH), (arrived, Beat.ARRIVE), (arrived + 0.1, Beat.LEAVE)]
+
     def end(self) -> None:
         """Leave no job behind."""
         self.phase = Phase.OVER
@@ -164,6 +192,8 @@ class Flight:
 
     def stats(self, now: float) -> JobStats:
         """Return the sample that virDomainGetJobStats would give now."""
+        if self.precopy is not None:
+            return self._precopy_stats(self.precopy, now)
         total = self.plan.memory_kib * 1024
         share = 1.0 if self.memory_s <= 0 else min(1.0, (now - self.started_s) / self.memory_s)
         return JobStats(
@@ -174,6 +204,20 @@ class Flight:
             memory_bps=round(total / max(self.memory_s, 0.001)),
             iteration=1,
             downtime_ms=120 if self.phase >= Phase.ARRIVED and not self.error else None,
+        )
+
+    def _precopy_stats(self, precopy: Precopy, now: float) -> JobStats:
+        if self.phase < Phase.SWITCH:
+            precopy.go(now)
+        is_over = self.phase >= Phase.ARRIVED and not self.error
+        return JobStats(
+            elapsed_ms=round((now - self.started_s) * 1000),
+            data_total_bytes=self.plan.memory_kib * 1024,
+            data_processed_bytes=round(precopy.sent_bytes + (precopy.left_bytes if is_over else 0)),
+            data_remaining_bytes=0 if is_over else round(precopy.left_bytes),
+            memory_bps=round(precopy.rate_bytes_s),
+            iteration=precopy.iteration,
+            downtime_ms=round(precopy.last_pass_s() * 1000) + 120 if is_over else None,
         )
 
     def _arrive(self) -> None:
@@ -204,7 +248,17 @@ def _pause_for_move(guest: SimDomain) -> None:
         guest.state, guest.reason = DomainState.PAUSED, "migrating"
 
 
-def take_off(plan: MigrationPlan, source: SimHost, dest: SimHost, now: float, memory_s: float) -> Flight:
+def _beats_of(now: float, memory_s: float, precopy: Precopy | None) -> list[tuple[float, Beat]]:
+    end = now + memory_s
+    half = (now + memory_s / 2, Beat.MEMORY)
+    if precopy is not None:
+        return [half, (end, Beat.PASS)]
+    return [half, (end, Beat.SWITCH), (end + 0.1, Beat.ARRIVE), (end + 0.2, Beat.LEAVE)]
+
+
+def take_off(
+    plan: MigrationPlan, source: SimHost, dest: SimHost, now: float, *, memory_s: float, precopy: Precopy | None
+) -> Flight:
     """Start a move whose checks have passed: the incoming domain appears, the source gets its job."""
     guest = source.domains[plan.uuid]
     was_on_cpu = guest.is_on_cpu
@@ -216,18 +270,13 @@ def take_off(plan: MigrationPlan, source: SimHost, dest: SimHost, now: float, me
         reason="migrating",
         job="migration in",
         memory_kib=guest.memory_kib,
+        dirty_mib_s=guest.dirty_mib_s,
+        working_set_mib=guest.working_set_mib,
         id=dest.give_id(),
     )
     replaced = dest.domains.get(guest.uuid)
     dest.domains[guest.uuid] = incoming
     guest.job = "migration out"
-    end = now + memory_s
-    beats = [
-        (now + memory_s / 2, Beat.MEMORY),
-        (end, Beat.SWITCH),
-        (end + 0.1, Beat.ARRIVE),
-        (end + 0.2, Beat.LEAVE),
-    ]
     if plan.mode == "non-live":
         _pause_for_move(guest)
     return Flight(
@@ -240,5 +289,6 @@ def take_off(plan: MigrationPlan, source: SimHost, dest: SimHost, now: float, me
         was_on_cpu=was_on_cpu,
         started_s=now,
         memory_s=memory_s,
-        beats=beats,
+        beats=_beats_of(now, memory_s, precopy),
+        precopy=precopy,
     )

@@ -30,6 +30,8 @@ class SimDomain:
     is_autostart: bool = False
     job: str | None = None  # "migration out", "migration in", "backup", …
     memory_kib: int = 0
+    dirty_mib_s: float = 0.0  # 0: it writes nothing while it moves
+    working_set_mib: int = 0
     has_managed_save: bool = False
     snapshots: int = 0
     checkpoints: int = 0

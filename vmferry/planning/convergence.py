@@ -1,0 +1,270 @@
+"""Decide from a job's samples whether a live move needs help, which, and when: pure, the same samples, the same orders.
+
+The signal is the series R(k), what remains when iteration k begins, just after QEMU has synchronised its dirty bitmap:
+R(k+1)/R(k) is the dirty rate over the bandwidth where the move converges, and 1.00 where it never will (measured). The
+job's own dirty rate saturates at the bandwidth and `remaining` looks small just before a synchronisation: neither
+is asked. Source: section 4 of `libvirt-measurements.md`.
+"""
+
+from __future__ import annotations
+
+import math
+
+from vmferry.model.base import Model
+from vmferry.model.convergence import (
+    FIRST_LIMIT_MS,
+    POLICIES,
+    Abort,
+    AtDeadline,
+    LiftCap,
+    Order,
+    Policy,
+    SetDowntime,
+    Suspend,
+)
+from vmferry.model.migration import JobStats, MigrationMode, MigrationPlan
+
+STALLED = 0.9  # R(k+1)/R(k) from here on: no gain worth waiting for
+NEAR_LEAST = 1.1  # an act waits for an R(k) of at most so many times the least seen
+_KEPT = 3  # iterations: two ratios
+_MIB = 2**20
+
+
+class Terms(Model):
+    """What does not change during a move."""
+
+    policy: Policy
+    deadline_s: float
+    is_capped: bool
+    may_help: bool  # False: nothing but the deadline is watched
+
+
+class Iteration(Model):
+    """How an iteration began: `remaining_bytes` is R(k), `sent_bytes` what had been sent by then."""
+
+    number: int
+    remaining_bytes: int
+    sent_bytes: int
+    at_s: float
+
+
+class Course(Model):
+    """What is known of a move so far."""
+
+    terms: Terms
+    iterations: tuple[Iteration, ...] = ()
+    least_bytes: int | None = None
+    stalls: int = 0
+    limit_ms: int = FIRST_LIMIT_MS
+    rungs_used: int = 0
+    suspended_at_s: float | None = None
+    is_suspend_refused: bool = False
+    is_over: bool = False
+    remaining_bytes: int = 0
+
+    def refused(self, order: Order) -> Course:
+        """Return the course after an order was refused: its rung is not tried again."""
+        if isinstance(order.action, Suspend):
+            return self.model_copy(update={"suspended_at_s": None, "is_suspend_refused": True})
+        return self
+
+
+class Prediction(Model):
+    """Where a move is heading; None: not known, or never.
+
+    `pause_s` is how long the VM would stand still if it were stopped now: an upper bound under a bandwidth cap,
+    because QEMU sends the last pass uncapped.
+    """
+
+    rate_bytes_s: float | None = None
+    ratio: float | None = None
+    seconds_left: float | None = None
+    pause_s: float | None = None
+
+
+def start_course(plan: MigrationPlan, *, may_help: bool) -> Course:
+    """Return the course of a move that begins.
+
+    Only a VM that runs while it moves is helped: one that its user paused dirties nothing and must stay paused.
+    """
+    is_live = plan.mode is MigrationMode.LIVE and plan.must_run_after
+    terms = Terms(
+        policy=POLICIES[plan.policy],
+        deadline_s=plan.deadline_s,
+        is_capped=plan.bandwidth_mib_s is not None,
+        may_help=may_help and is_live,
+    )
+    return Course(terms=terms)
+
+
+def observe(course: Course, sample: JobStats, elapsed_s: float) -> tuple[Course, tuple[Order, ...]]:
+    """Take one sample; return the new course and what is to be done now, in this order."""
+    if course.is_over:
+        return course, ()
+    before = course.iterations[-1].number if course.iterations else 0
+    course = _noted(course, sample, elapsed_s)
+    if reason := _reason_to_abort(course, elapsed_s):
+        return course.model_copy(update={"is_over": True}), (_order(course, Abort(), reason),)
+    is_begun = bool(course.iterations) and course.iterations[-1].number > max(before, 1)
+    if not is_begun or not course.terms.may_help or course.suspended_at_s is not None:
+        return course, ()
+    return _help(course, elapsed_s)
+
+
+def predict(course: Course) -> Prediction:
+    """Extrapolate the series: R(k)·ratio^i until QEMU's test, bandwidth × downtime limit, is met."""
+    rate = _rate(course.iterations)
+    if rate is None:
+        return Prediction()
+    remaining, ratio = course.iterations[-1].remaining_bytes, _ratio(course.iterations)
+    pause_s = remaining / rate
+    if ratio is None or ratio >= STALLED:
+        return Prediction(rate_bytes_s=rate, ratio=ratio, pause_s=pause_s)
+    enough = rate * course.limit_ms / 1000
+    count = 0 if remaining <= enough else math.ceil(math.log(enough / remaining) / math.log(max(ratio, 0.01)))
+    seconds_left = pause_s * sum(ratio**i for i in range(count + 1))
+    return Prediction(rate_bytes_s=rate, ratio=ratio, seconds_left=seconds_left, pause_s=pause_s)
+
+
+def _noted(course: Course, sample: JobStats, elapsed_s: float) -> Course:
+    """Write down the first sample of an iteration; QEMU counts from 1, a job that has not begun shows 0."""
+    course = course.model_copy(update={"remaining_bytes": sample.data_remaining_bytes})
+    known = course.iterations
+    if sample.iteration < 1 or (known and sample.iteration <= known[-1].number):
+        return course
+    new = Iteration(
+        number=sample.iteration,
+        remaining_bytes=sample.data_remaining_bytes,
+        sent_bytes=sample.data_processed_bytes,
+        at_s=elapsed_s,
+    )
+    changes: dict[str, object] = {"iterations": (*known, new)[-_KEPT:]}
+    if new.number >= 2:  # the first one is all of the memory, free pages included
+        least = course.least_bytes
+        changes["least_bytes"] = new.remaining_bytes if least is None else min(least, new.remaining_bytes)
+        changes["stalls"] = _stalls(course, new)
+    return course.model_copy(update=changes)
+
+
+def _stalls(course: Course, new: Iteration) -> int:
+    """Count iterations without gain; only a new least, clearly below the one before, begins anew.
+
+    A dip that comes back is no gain: R(k) of a busy VM swings about the size of its working set.
+    """
+    if course.least_bytes is None:
+        return 0
+    last = course.iterations[-1]
+    if new.remaining_bytes < STALLED * course.least_bytes:
+        return 0
+    is_stalled = new.remaining_bytes >= STALLED ** (new.number - last.number) * last.remaining_bytes
+    return course.stalls + int(is_stalled)
+
+
+def _rate(iterations: tuple[Iteration, ...]) -> float | None:
+    """Return what was really sent, bytes/s; the job's own figure keeps its last value when nothing moves."""
+    if not iterations:
+        return None
+    last = iterations[-1]
+    seconds, sent = last.at_s, last.sent_bytes
+    if len(iterations) > 1:
+        seconds, sent = seconds - iterations[-2].at_s, sent - iterations[-2].sent_bytes
+    return sent / seconds if seconds > 0 and sent > 0 else None
+
+
+def _ratio(iterations: tuple[Iteration, ...]) -> float | None:
+    """Return the mean R(k+1)/R(k) of the last two iterations; after the first one, R(2) over what it sent."""
+    later = [one for one in iterations if one.number >= 2]
+    if not later:
+        return None
+    first, last = later[0], later[-1]
+    if first is last:
+        before = [one for one in iterations if one.number < 2]
+        sent = last.sent_bytes - before[-1].sent_bytes if before else 0
+        return last.remaining_bytes / sent if sent > 0 else None
+    if first.remaining_bytes <= 0:
+        return 0.0
+    return float((last.remaining_bytes / first.remaining_bytes) ** (1 / (last.number - first.number)))
+
+
+def _reason_to_abort(course: Course, elapsed_s: float) -> str:
+    """Return why the move has to end now; empty while it may go on."""
+    terms, rest = course.terms, f"{course.remaining_bytes / _MIB:.0f} MiB remain"
+    if elapsed_s >= terms.deadline_s:
+        return (
+            f"did not finish within {terms.deadline_s:.0f} s under policy {terms.policy.name} ({rest}); "
+            f"{_other_ways(terms.policy)}"
+        )
+    since = course.suspended_at_s
+    if since is not None and elapsed_s - since >= terms.policy.max_pause_s:
+        return f"still not over {elapsed_s - since:.0f} s after the VM was suspended ({rest}); look at the link"
+    return ""
+
+
+def _other_ways(policy: Policy) -> str:
+    """Return what the operator types next."""
+    return "try `--mode non-live`" if policy.max_pause_s > 0 else "try `--policy suspend-if-needed`"
+
+
+def _help(course: Course, elapsed_s: float) -> tuple[Course, tuple[Order, ...]]:
+    """Climb at most one rung, at the begin of an iteration: the only moment at which the true rest is known."""
+    terms, seen = course.terms, predict(course)
+    # Falling from a high swing is not converging: `stalls` is 0 only while each R(k) is a new least.
+    if course.stalls == 0 and seen.seconds_left is not None and elapsed_s + seen.seconds_left <= terms.deadline_s:
+        return course, ()
+    if _is_last_call(course, elapsed_s) and _may_suspend(course, seen, elapsed_s):
+        return _suspend(course, seen, elapsed_s, f"the deadline of {terms.deadline_s:.0f} s is near")
+    rungs, is_low = terms.policy.rungs[course.rungs_used :], _is_local_minimum(course)
+    if not rungs or not is_low:
+        return course, ()
+    rung, is_late = rungs[0], elapsed_s >= rungs[0].from_share * terms.deadline_s
+    if course.stalls < rung.after_stalls and not is_late:
+        return course, ()
+    why = f"{course.stalls} iterations without gain" if course.stalls >= rung.after_stalls else "too slow in time"
+    if isinstance(rung.action, Suspend):
+        return _suspend(course, seen, elapsed_s, why) if _may_suspend(course, seen, elapsed_s) else (course, ())
+    order = _order(course, rung.action, f"{why}, {_figures(course, seen)}")
+    changes = {"limit_ms": rung.action.limit_ms, "rungs_used": course.rungs_used + 1}
+    return course.model_copy(update=changes), (order,)
+
+
+def _is_local_minimum(course: Course) -> bool:
+    least = course.least_bytes
+    return least is not None and course.iterations[-1].remaining_bytes <= NEAR_LEAST * least
+
+
+def _is_last_call(course: Course, elapsed_s: float) -> bool:
+    """Whether the deadline's suspend is due: an iteration as long as the longest pause must still begin and be sent."""
+    terms = course.terms
+    room_s = min(2 * terms.policy.max_pause_s, terms.deadline_s / 2)
+    return terms.policy.at_deadline is AtDeadline.SUSPEND and elapsed_s >= terms.deadline_s - room_s
+
+
+def _may_suspend(course: Course, seen: Prediction, elapsed_s: float) -> bool:
+    """Whether the pause would be one that the policy allows, and over before the deadline."""
+    if course.is_suspend_refused or seen.pause_s is None:
+        return False
+    terms = course.terms
+    return seen.pause_s <= terms.policy.max_pause_s and elapsed_s + seen.pause_s < terms.deadline_s
+
+
+def _suspend(course: Course, seen: Prediction, elapsed_s: float, why: str) -> tuple[Course, tuple[Order, ...]]:
+    """Suspend, and lift the cap together with it: with the cap left on, the VM stood still for 8.5 s (measured)."""
+    reason = f"{why}, {_figures(course, seen)}"
+    orders = [_order(course, Suspend(), reason)]
+    if course.terms.is_capped:
+        orders.append(_order(course, LiftCap(), "the VM stands still until the rest is sent"))
+    return course.model_copy(update={"suspended_at_s": elapsed_s}), tuple(orders)
+
+
+def _figures(course: Course, seen: Prediction) -> str:
+    words = [f"{course.iterations[-1].remaining_bytes / _MIB:.0f} MiB remain"]
+    if seen.ratio is not None:
+        words.append(f"{seen.ratio:.2f} of the iteration before")
+    if seen.rate_bytes_s is not None:
+        words.append(f"{seen.rate_bytes_s / _MIB:.0f} MiB/s")
+    return ", ".join(words)
+
+
+def _order(course: Course, action: SetDowntime | LiftCap | Suspend | Abort, reason: str) -> Order:
+    number = course.iterations[-1].number if course.iterations else 0
+    return Order(action=action, iteration=number, reason=reason)
