@@ -146,7 +146,6 @@ class FileKind(StrEnum):
     MEDIA = "media in no drive"
     SET_ASIDE = "set aside by vmferry after a move"
     STAGED = "left of a copy by vmferry"
-    MARKER = "marker left by vmferry"
     IN_WORK = "of a run that is not settled"
     UNDECIDED = "cannot tell"
 

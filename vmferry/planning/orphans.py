@@ -12,14 +12,13 @@ from vmferry.model.audit import FileKind, Listing, OrphanFile
 from vmferry.model.facts import StoredFile
 from vmferry.planning.movability import unread_hosts
 from vmferry.planning.places import Key, Places, named_paths, sees, unplaced_volumes
-from vmferry.rules.case import Fleet
+from vmferry.rules.case import Fleet, Side
 
-# As vmferry.steps.forward names them: staging_path, aside_path; vmferry.steps.read: the marker files.
-_STAGED = re.compile(r"/\.vmferry-(?!marker-)(?P<run>[^/]+)/[^/]+$")
+# As vmferry.steps.forward names them: staging_path, aside_path.
+_STAGED = re.compile(r"/\.vmferry-(?P<run>[^/]+)/[^/]+$")
 _ASIDE = re.compile(r"\.vmferry-moved-(?P<run>[^/]+)$")
-_MARKER = re.compile(r"/\.vmferry-marker-[^/]+$")
 _MEDIA = (".iso", ".vfd", ".flp")
-_YOUNG_S = 3600  # a marker lives for one look; an image is made before the domain that names it
+_YOUNG_S = 3600  # an image is made before the domain that names it
 
 
 def find_orphans(fleet: Fleet, listings: Sequence[Listing]) -> tuple[OrphanFile, ...]:
@@ -35,8 +34,7 @@ def find_orphans(fleet: Fleet, listings: Sequence[Listing]) -> tuple[OrphanFile,
         for file in listing.files:
             keys = places.keys(listing.host, file.path)
             if seen.isdisjoint(keys) and not users.names(listing.host, file.path, keys):
-                orphan = _classify(users, listing.host, file)
-                found += [orphan] if orphan is not None else []
+                found.append(_classify(users, listing.host, file))
             seen |= keys
     order = list(FileKind)
     return tuple(sorted(found, key=lambda f: (order.index(f.kind), -f.allocated_bytes, f.host, f.path)))
@@ -77,6 +75,11 @@ class Users:
         return {path: tuple(hosts) for path, hosts in found.items()}
 
     @cached_property
+    def unknown(self) -> dict[str, tuple[str, ...]]:
+        """Host → why its domains may name more than is known."""
+        return {host: tuple(_unknown(side)) for host, side in self.places.fleet.sides.items()}
+
+    @cached_property
     def volumes(self) -> frozenset[str]:
         """Names of volumes that lie nobody knows where."""
         sides = self.places.fleet.sides.values()
@@ -107,9 +110,7 @@ class Users:
                 yield f"{lost.host} was not read"
         for name, side in fleet.sides.items():
             if name == host or (sees(side, group) if group else not is_local):
-                for vm in side.facts.vms:
-                    if not vm.is_readable:
-                        yield f"the XML of vm {vm.name} on {name} could not be read"
+                yield from self.unknown[name]
         if posixpath.basename(path) in self.volumes:
             yield "a volume of that name lies in a pool without paths"
         if not is_local and group is None:
@@ -117,21 +118,25 @@ class Users:
                 yield f"{other} uses the same path, and nobody proved that it is another file"
 
 
+def _unknown(side: Side) -> Iterator[str]:
+    for vm in side.facts.vms:
+        if not vm.is_readable:
+            yield f"the XML of vm {vm.name} on {side.name} could not be read"
+        elif not all(disk.is_chain_known for disk in vm.disks):
+            yield f"what the images of vm {vm.name} on {side.name} build on could not be read"
+
+
 def _above(path: str) -> Iterator[str]:
     while (path := posixpath.dirname(path)) not in ("/", ""):
         yield path
 
 
-def _classify(users: Users, host: str, file: StoredFile) -> OrphanFile | None:
-    """Say what a file is that no domain names; None for one that is not worth a word."""
+def _classify(users: Users, host: str, file: StoredFile) -> OrphanFile:
+    """Say what a file is that no domain names."""
     snapshot = users.places.fleet.snapshot
     age_s = snapshot.taken_at.timestamp() - file.modified_at_s if file.modified_at_s else None
     kind, run, detail = FileKind.LEFTOVER, None, ""
-    if _MARKER.search(file.path):
-        if age_s is not None and age_s < _YOUNG_S:
-            return None  # of a preflight that looks at this moment
-        kind = FileKind.MARKER
-    elif left := left_by_run(file.path):
+    if left := left_by_run(file.path):
         kind, run = left
         if run in snapshot.open_runs.values():
             kind, detail = FileKind.IN_WORK, f"run {run} is open or held: `vmferry recover` settles it"
