@@ -18,10 +18,10 @@ Before a VM is moved, every rule below is asked; all findings are told at once. 
 The two profile columns give what a finding does in a live / non-live / offline move; `–` means that the rule is not
 asked. A host's profile is set in the inventory; when two hosts differ, the stricter one (`rhel8`) counts.
 
-"Reference" is the chapter on migrating virtual machines of the RHEL 8 virtualization guide. "never" in the column
-"may be lifted" marks rules that guard against two copies or lost data. The others are lifted for one run by
-`--lift RULE`, or set to `block`, `warn` or `ignore` for a fleet by `rules` in the inventory; `ignore` in the table
-means that a rule is asked only where the inventory sets it ([operator guide](operator-guide.md#preflight)).
+"Reference" is the chapter on migrating virtual machines of the RHEL 8 virtualization guide. What a finding does can be
+changed for all hosts in the inventory (`rules: {guest-agent: block}`), and a block can be lifted for one run (`--lift
+RULE`); `ignore` stands for rules that are asked only where the inventory raises them. "never" in the column "may be
+lifted" marks rules that guard against two copies, lost data or a host without room: those can only be made stricter.
 
 """
 

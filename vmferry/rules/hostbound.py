@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Iterator
-from pathlib import PurePosixPath
 
 from vmferry.model.findings import Severity
 from vmferry.model.vm import Device
 from vmferry.rules import concerns
 from vmferry.rules.case import Case
 from vmferry.rules.rule import Rule, Scope, always, running
-from vmferry.rules.sharing import host_files, is_shared
+from vmferry.rules.sharing import LINES, host_files, is_shared, line_ends
 from vmferry.rules.sources import ALLOWED
 
-_CHARACTER = ("serial", "parallel", "console", "channel", "redirdev", "rng", "smartcard")
 _EVERYWHERE = ("", "0.0.0.0", "::", "[::]", "127.0.0.1", "::1", "localhost")
 # Devices whose other end is something of the host that vmferry cannot look for.
 _TIED = {
@@ -68,7 +67,7 @@ def accelerated_video(case: Case) -> Iterator[str]:
 
 def graphics_address(case: Case) -> Iterator[str]:
     """A display or line does not listen on an address that only the source has."""
-    for device in _of_kind(case, "graphics", *_CHARACTER):
+    for device in _of_kind(case, "graphics", *LINES):
         is_display = device.kind == "graphics"
         address = device.attributes.get("listen" if is_display else "address", "")
         host = address if is_display else address.rpartition(":")[0]
@@ -80,15 +79,26 @@ def graphics_address(case: Case) -> Iterator[str]:
 
 
 def character_path(case: Case) -> Iterator[str]:
-    """A line that ends in a file or device of the host ends in a known place on the destination too."""
-    for device in _of_kind(case, *_CHARACTER):
-        for path in (device.attributes.get("path", ""), device.attributes.get("log", "")):
-            if not path.startswith("/") or case.dest.host.storage_of(path) is not None:
-                continue
-            parent = PurePosixPath(path).parent
+    """A line that ends in a file or device of the host ends in a place that was looked for on the destination."""
+    seen = case.pair.source_files if case.pair is not None else {}
+    for device, path, place in line_ends(case.arriving):
+        if place not in seen and case.dest.host.storage_of(path) is None:
             yield (
                 f"vm {case.vm.name}: {device.kind} ends in {path}; make sure that it can be opened on "
-                f"{case.dest.name}: `ssh {case.dest.host.ssh.address} ls -ld {parent}`"
+                f"{case.dest.name}: `ssh {case.dest.host.ssh.address} ls -ld {place}`"
+            )
+
+
+def character_path_missing(case: Case) -> Iterator[str]:
+    """What a line of the VM needs to end in is on the destination: a directory for a file, else the thing itself."""
+    if case.pair is None:
+        return
+    for device, path, place in line_ends(case.arriving):
+        if place in case.pair.source_files and place not in case.pair.dest_files:
+            yield (
+                f"vm {case.vm.name}: {device.kind} ends in {path}, and {case.dest.name} has no {place}: QEMU could not "
+                f"start there; make it (`ssh {case.dest.host.ssh.address} mkdir -p {posixpath.dirname(path)}` for a "
+                f"file), or end the line elsewhere (`virsh edit {case.vm.name}`)"
             )
 
 
@@ -147,7 +157,7 @@ RULES: tuple[Rule, ...] = (
         always(Severity.WARN),
         "libvirt domain XML: graphics listen address",
         after_loss=Severity.WARN,
-        concerns=concerns.devices("graphics", *_CHARACTER),
+        concerns=concerns.devices("graphics", *LINES),
     ),
     Rule(
         "character-path",
@@ -155,7 +165,15 @@ RULES: tuple[Rule, ...] = (
         always(Severity.WARN),
         "failure mode 37: paths of the host",
         after_loss=Severity.WARN,
-        concerns=concerns.devices(*_CHARACTER),
+        concerns=concerns.devices(*LINES),
+    ),
+    Rule(
+        "character-path-missing",
+        character_path_missing,
+        running(Severity.BLOCK, offline=Severity.WARN),
+        "failure mode 37: paths of the host",
+        after_loss=Severity.BLOCK,
+        concerns=concerns.devices(*LINES),
     ),
     Rule(
         "tied-device",

@@ -60,7 +60,7 @@ def check_lifted(rules: Iterable[str]) -> tuple[str, ...]:
     )
 
 
-_WHY_FINAL = "it guards against two copies or lost data; remove the cause, docs/rules.md tells what the rule asks for"
+_WHY_FINAL = "it guards against two copies, lost data or a host without room; remove the cause, see docs/rules.md"
 
 
 def _unknown(name: str) -> str:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import posixpath
 from dataclasses import dataclass
 
 from vmferry.model.facts import FileFacts
 from vmferry.model.host import HostFacts
-from vmferry.model.vm import Disk, DiskKind, Vm
+from vmferry.model.vm import Device, Disk, DiskKind, Vm
 from vmferry.rules.case import Case, once_per_case, vm_paths
 from vmferry.rules.case import volume_path as volume_path
 from vmferry.rules.proofs import contradiction, is_below_marker, is_declared_shared, is_same_file, same_device
@@ -21,14 +22,35 @@ def host_files(vm: Vm) -> tuple[str, ...]:
     return tuple(p for p in (vm.emulator, vm.firmware, *boot) if p and p.startswith("/"))
 
 
+LINES = ("serial", "parallel", "console", "channel", "redirdev", "rng", "smartcard")
+
+
+def line_ends(vm: Vm) -> tuple[tuple[Device, str, str], ...]:
+    """Return (device, path, what must be there before) for the lines of the VM that end in a path of its host.
+
+    QEMU makes a file in a directory that exists; a device, a pipe or somebody's socket must exist itself.
+    """
+    found = []
+    for device in vm.devices:
+        if device.kind in LINES:
+            path, log = device.attributes.get("path", ""), device.attributes.get("log", "")
+            if path.startswith("/"):
+                is_made = device.attributes.get("type") == "file"
+                found.append((device, path, posixpath.dirname(path) if is_made else path))
+            if log.startswith("/"):
+                found.append((device, log, posixpath.dirname(log)))
+    return tuple(found)
+
+
 def files_to_stat(vm: Vm, facts: HostFacts) -> tuple[str, ...]:
     """Return the paths that the reader of a pair should look for on both hosts; each once.
 
-    Disks, backing files, NVRAM (judged by the copy rules), `save_image` and `host_files`. Remapped paths of the
-    destination are the caller's to add. `facts` of the VM's host tell where the volumes of its pools lie.
+    Disks, backing files, NVRAM (judged by the copy rules), `save_image`, `host_files` and `line_ends`. Remapped
+    paths of the destination are the caller's to add. `facts` of the VM's host tell where the volumes of its pools lie.
     """
     volumes = (path for disk in vm.disks if (path := volume_path(facts, disk)))
-    return tuple(dict.fromkeys((*vm_paths(vm), *volumes, save_image(vm), *host_files(vm))))
+    lines = (place for _, _, place in line_ends(vm))
+    return tuple(dict.fromkeys((*vm_paths(vm), *volumes, save_image(vm), *host_files(vm), *lines)))
 
 
 def save_image(vm: Vm) -> str:

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from tests.unit.builders import (
-    IMAGES,
-)
-from tests.unit.rules.cases.making import OVMF, OVMF_FACTS, Makers, firmware, on, with_device
+from tests.unit.builders import IMAGES, build_pair, build_vm
+from tests.unit.rules.cases.making import DEST, OVMF, OVMF_FACTS, SOURCE, Makers, firmware, make, on, with_device
 from tests.unit.rules.cases.real import captured
+from vmferry.model.facts import FileFacts
+from vmferry.model.vm import Device
+from vmferry.rules.case import Case
+
+
+def line_to(path: str, *, here: str, there: str | None = None, type: str = "file") -> Case:
+    """A serial line that ends in `path`; what it needs was found at `here` and `there`."""
+    line = Device(kind="serial", detail=path, attributes={"type": type, "path": path})
+    found = {p: FileFacts(path=p, size_bytes=0, allocated_bytes=0) for p in (here, there) if p}
+    seen = build_pair(SOURCE, DEST, source_files=found, dest_files=found if there else {})
+    return make(build_vm(devices=(line,)), pair=seen)
+
 
 # rule → (cases with a finding, cases without)
 CASES: dict[str, tuple[Makers, Makers]] = {
@@ -46,7 +56,22 @@ CASES: dict[str, tuple[Makers, Makers]] = {
             lambda: captured("serial-file-log"),
             lambda: with_device("console", "pty /var/log/c.log", type="pty", log="/var/log/c.log"),
         ),
-        (on, lambda: with_device("serial", "file x", type="file", path=f"{IMAGES}/vm.log")),
+        (
+            on,
+            lambda: with_device("serial", "file x", type="file", path=f"{IMAGES}/vm.log"),
+            lambda: line_to("/var/log/vm", here="/var/log", there="/var/log"),
+        ),
+    ),
+    "character-path-missing": (
+        (
+            lambda: line_to("/var/log/vms/a.log", here="/var/log/vms"),
+            lambda: line_to("/dev/ttyS1", here="/dev/ttyS1", type="dev"),
+        ),
+        (
+            on,
+            lambda: line_to("/var/log/vms/a.log", here="/var/log/vms", there="/var/log/vms"),
+            lambda: line_to("/var/log/vms/a.log", here="/elsewhere"),
+        ),
     ),
     "tied-device": (
         (
