@@ -147,7 +147,7 @@ class FileKind(StrEnum):
     SET_ASIDE = "set aside by vmferry after a move"
     STAGED = "left of a copy by vmferry"
     IN_WORK = "of a run that is not settled"
-    UNDECIDED = "cannot tell"
+    UNDECIDED = "undecided"
 
 
 class OrphanFile(Model):

@@ -38,7 +38,7 @@ def audit_headline(audit: FleetAudit) -> str:
     weak = [loss.host for loss in audit.losses if loss.stranded]
     if weak:
         parts.append(f"the loss of {names(weak)} would strand VMs")
-    alarm = f"ALARM: {names(dict.fromkeys(t.vm for t in audit.alarms))} may run twice; " if audit.alarms else ""
+    alarm = f"ALARM: two copies running: {names(dict.fromkeys(t.vm for t in audit.alarms))}; " if audit.alarms else ""
     return alarm + "; ".join(parts)
 
 
