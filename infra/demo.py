@@ -25,7 +25,7 @@ from infra.lab.watch import Watch
 
 STRANDED = "pinned1"
 GUESTS = (
-    GuestSpec(name="idle1", disk=DiskKind.SHARED, title="an idle web server", autostart=True),
+    GuestSpec(name="idle1", disk=DiskKind.SHARED, network="br0", title="an idle web server", autostart=True),
     GuestSpec(name="idle2", disk=DiskKind.NOLOCK, title="an idle proxy, on storage without locks"),
     GuestSpec(name="busy1", memory_mib=128, dirty_mib_s=20, working_set_mib=48, disk=DiskKind.SHARED),
     GuestSpec(name="busy2", memory_mib=128, dirty_mib_s=40, working_set_mib=64, disk=DiskKind.NOLOCK),
@@ -41,7 +41,7 @@ GUESTS = (
     ),
     GuestSpec(name=STRANDED, disk=DiskKind.SHARED, numa_pinned=True),
 )
-HOSTS = tuple(HostSpec(name=f"kvm{n}") for n in (1, 2, 3))
+HOSTS = tuple(HostSpec(name=f"kvm{n}", bridges=("br0",)) for n in (1, 2, 3))
 KEPT = "demo"  # the lab that stays; the others are named after their process, so that two demos do not meet
 STATE = Path("/var/tmp/vmferry-demo")  # outlives the lab: the report is worth reading afterwards
 
@@ -77,8 +77,8 @@ def main() -> int:
 def _evacuate(lab: Lab) -> bool:
     out.print(Rule("hosts before"))
     _show_hosts(lab)
-    out.print(Rule("the plan: vmferry evacuate kvm1 --dry-run"))
-    _vmferry(lab, "evacuate", "kvm1", "--mode", "batch1=non-live", "--dry-run")
+    out.print(Rule("can kvm1 be emptied? vmferry check kvm1"))
+    _vmferry(lab, "check", "kvm1")
     out.print(Rule("the evacuation: vmferry evacuate kvm1"))
     watches: dict[str, Watch] = {}
     with ExitStack() as stack:

@@ -308,8 +308,8 @@ def test_a_rule_that_cannot_be_lifted_is_refused_before_anything_is_read(fleet: 
     code, _, err = fleet.check(*what, "--lift", "two-copies", "--lift", "storage-not-sharde")
     assert code == 3
     assert err.splitlines() == [
-        "--lift: two-copies cannot be lifted: it guards against two copies or lost data; remove the cause, "
-        "docs/rules.md tells what the rule asks for",
+        "--lift: two-copies cannot be lifted: it guards against two copies, lost data or a host without room; "
+        "remove the cause, see docs/rules.md",
         "--lift: there is no rule 'storage-not-sharde'; did you mean storage-not-shared?",
     ]
     assert fleet.simulated.log == ()

@@ -185,7 +185,7 @@ def test_a_rule_that_cannot_be_lifted_is_refused_before_anything_starts(
     code, out, err = call(*command, "--lift", "two-copies", "--lift", "machine-typ", "-i", inventory)
     assert (code, out) == (3, "")
     assert [line.partition(":")[0] for line in err.splitlines()] == ["--lift", "--lift"]
-    assert "two copies or lost data" in err and "did you mean machine-type?" in err
+    assert "two copies, lost data or a host without room" in err and "did you mean machine-type?" in err
 
 
 def test_storage_that_is_not_shared_fails_the_check(fleet: SimulatedFleet, inventory: Path) -> None:
