@@ -12,14 +12,14 @@ from datetime import datetime
 from functools import cached_property
 
 from vmferry.model.audit import FileKind
-from vmferry.model.effects import Effect, FileMade, FileSetAside
-from vmferry.model.facts import FileFacts, StoredFile
+from vmferry.model.facts import FileFacts
 from vmferry.model.journal import RunRecord, RunState
-from vmferry.model.migration import FileCopy, OutcomeKind
-from vmferry.model.purge import Fate, KnownRun, LeftFile, PurgeEvidence
+from vmferry.model.migration import OutcomeKind
+from vmferry.model.purge import Fate, LeftFile, PurgeEvidence
 from vmferry.model.vm import Vm
+from vmferry.planning.leftovers import Left, backing_path, found_files
 from vmferry.planning.movability import unread_hosts
-from vmferry.planning.orphans import Users, left_by_run
+from vmferry.planning.orphans import Users
 from vmferry.planning.places import Key, Places, named_paths
 from vmferry.rules.case import Fleet
 
@@ -34,61 +34,7 @@ def judge_files(evidence: PurgeEvidence, hosts: Iterable[str], older_than_s: flo
     """
     judge = _Judge(evidence, older_than_s)
     wanted = set(hosts)
-    return tuple(judge.judged(left) for left in _found(judge) if left.host in wanted)
-
-
-@dataclass(frozen=True)
-class _Left:
-    """A file found on a host, and what the journal has of it."""
-
-    host: str
-    file: StoredFile
-    kind: FileKind
-    run: str
-    known: KnownRun | None
-
-    @cached_property
-    def former(self) -> str | None:
-        """Its name before it was set aside, by the journal; None where no row tells of it."""
-        here = (self.host, self.file.path)
-        return next((e.path for e in self._effects if isinstance(e, FileSetAside) and (e.host, e.aside) == here), None)
-
-    @cached_property
-    def is_in_journal(self) -> bool:
-        """Whether the run wrote down that it would make this very file on this host."""
-        if self.kind is FileKind.SET_ASIDE:
-            return self.former is not None
-        here = (self.host, self.file.path)
-        return any(isinstance(e, FileMade) and (e.host, e.path) == here for e in self._effects)
-
-    @property
-    def _effects(self) -> Iterator[Effect | None]:
-        return (row.effect for row in (self.known.rows if self.known else ()))
-
-    @property
-    def copy(self) -> FileCopy | None:
-        """The copy that was made of it."""
-        if self.known is None or self.former is None:
-            return None
-        return next((c for c in self.known.record.plan.files if c.source_path == self.former), None)
-
-
-def _found(judge: _Judge) -> list[_Left]:
-    """Return the files once each: under the host of the journal's row where several hosts see one file."""
-    runs = judge.evidence.runs
-    found = []
-    for listing in judge.evidence.listings:
-        for file in listing.files:
-            if listing.host in judge.places.fleet.sides and (named := left_by_run(file.path)) is not None:
-                found.append(_Left(listing.host, file, *named, runs.get(named[1])))
-    found.sort(key=lambda left: not left.is_in_journal)
-    seen, once = set[Key](), []
-    for left in found:
-        keys = judge.places.keys(left.host, left.file.path)
-        if seen.isdisjoint(keys):
-            once.append(left)
-        seen |= keys
-    return sorted(once, key=lambda left: (left.host, left.file.path))
+    return tuple(judge.judged(left) for left in found_files(evidence, judge.places) if left.host in wanted)
 
 
 @dataclass(frozen=True)
@@ -116,6 +62,17 @@ class _Judge:
         return found
 
     @cached_property
+    def opened(self) -> dict[tuple[str, tuple[int, int, int]], str]:
+        """Host and identity of a file → the first domain whose paths lead there, through links and mounts too."""
+        found: dict[tuple[str, tuple[int, int, int]], str] = {}
+        for host, side in self.places.fleet.sides.items():
+            for vm in side.facts.vms:
+                for path in dict.fromkeys(named_paths(vm, side.facts)):
+                    if (facts := self._stat(host, path)) is not None:
+                        found.setdefault((host, _identity(facts)), f"vm {vm.name} on {host} ({path})")
+        return found
+
+    @cached_property
     def built_on(self) -> dict[Key, str]:
         """Place → the first image that builds on it, in words."""
         found: dict[Key, str] = {}
@@ -135,7 +92,7 @@ class _Judge:
                 found.setdefault(str(vm.uuid), {})[host] = vm
         return found
 
-    def judged(self, left: _Left) -> LeftFile:
+    def judged(self, left: Left) -> LeftFile:
         doubts = tuple(dict.fromkeys(self._doubts(left)))
         plan = left.known.record.plan if left.known else None
         homes = self.homes.get(str(plan.uuid), {}) if plan else {}
@@ -158,7 +115,7 @@ class _Judge:
     def _stat(self, host: str, path: str) -> FileFacts | None:
         return self.evidence.stats.get(host, {}).get(path)
 
-    def _doubts(self, left: _Left) -> Iterator[str]:
+    def _doubts(self, left: Left) -> Iterator[str]:
         """Yield every reason to keep the file; those of the journal stand alone, for nothing else is known then."""
         known = left.known
         if known is None:
@@ -178,7 +135,7 @@ class _Judge:
             yield from self._copy_doubts(left, record)
         yield from self._in_use(left)
 
-    def _unknown(self, left: _Left) -> Iterator[str]:
+    def _unknown(self, left: Left) -> Iterator[str]:
         """What was not read may hold anything."""
         yield from (f"{lost.host} was not read" for lost in unread_hosts(self.places.fleet))
         is_local = self.places.is_local(left.host, left.file.path)
@@ -188,7 +145,7 @@ class _Judge:
         if self._stat(left.host, left.file.path) is None:
             yield "it could not be looked at"
 
-    def _too_young(self, left: _Left, closed_at: datetime) -> Iterator[str]:
+    def _too_young(self, left: Left, closed_at: datetime) -> Iterator[str]:
         age_s = (self.evidence.snapshot.taken_at - closed_at).total_seconds()
         if age_s < self.older_than_s:
             yield f"its run ended {_span(age_s)} ago, the grace time is {_span(self.older_than_s)}"
@@ -196,7 +153,7 @@ class _Judge:
         if seen is not None and seen.mtime_ns / 10**9 > closed_at.timestamp() + _CLOCKS_S:
             yield "it was written to after its run had ended"
 
-    def _vm_doubts(self, left: _Left, record: RunRecord) -> Iterator[str]:
+    def _vm_doubts(self, left: Left, record: RunRecord) -> Iterator[str]:
         plan = record.plan
         homes = self.homes.get(str(plan.uuid), {})
         if run := self.evidence.snapshot.open_runs.get(str(plan.uuid)):
@@ -209,7 +166,7 @@ class _Judge:
             if not vm.is_readable:
                 yield f"the XML of vm {vm.name} on {host} could not be read"
 
-    def _copy_doubts(self, left: _Left, record: RunRecord) -> Iterator[str]:
+    def _copy_doubts(self, left: Left, record: RunRecord) -> Iterator[str]:
         """The VM must be at the run's destination and use the copy, and the copy must be there."""
         plan, copy = record.plan, left.copy
         if record.outcome is not OutcomeKind.MOVED:
@@ -246,7 +203,7 @@ class _Judge:
             asked += [below] if below is not None else []
         return False
 
-    def _in_use(self, left: _Left) -> Iterator[str]:
+    def _in_use(self, left: Left) -> Iterator[str]:
         """Somebody names it, builds on it, or may; by its former name too, as long as no other file has that."""
         host, path = left.host, left.file.path
         names = {path: ""}
@@ -257,6 +214,10 @@ class _Judge:
             yield from (f"{self.named[key]} names it{by}" for key in keys if key in self.named)
             yield from (f"{self.built_on[key]} builds on it{by}" for key in keys if key in self.built_on)
             yield from self._mentions(host, name)
+        if (mine := self._stat(host, path)) is not None:
+            hosts = [host] if self.places.is_local(host, path) else list(self.places.fleet.sides)
+            ends = ((other, _identity(mine)) for other in hosts)
+            yield from (f"{self.opened[end]} uses the very same file" for end in ends if end in self.opened)
         if doubt := self.users.why_undecided(host, path):
             yield doubt
 
@@ -280,19 +241,6 @@ class _Judge:
 
 def _identity(facts: FileFacts) -> tuple[int, int, int]:
     return facts.inode, facts.size_bytes, facts.mtime_ns
-
-
-def backing_path(image: str, text: str) -> str | None:
-    """Return the path that an image's header names; None where it is no path (`json:…`, `nbd://…`).
-
-    As QEMU reads it (block.c, path_has_protocol): a colon before the first slash ends the name of a protocol.
-    """
-    if text.startswith("file:"):
-        text = text.removeprefix("file:")
-        text = "/" + text.lstrip("/") if text.startswith("//") else text
-    if ":" in text.partition("/")[0]:
-        return None
-    return posixpath.normpath(posixpath.join(posixpath.dirname(image), text))
 
 
 def _span(seconds: float) -> str:

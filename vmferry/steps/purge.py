@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import posixpath
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from typing import TypeVar
 from vmferry.errors import InvalidInput, VmferryError
 from vmferry.model.audit import Listing
 from vmferry.model.effects import FileSetAside
+from vmferry.model.facts import FileFacts
 from vmferry.model.host import FleetSnapshot
 from vmferry.model.journal import Mark, RunRecord
 from vmferry.model.purge import Fate, KnownRun, LeftFile, PurgeEvidence, PurgeReport
@@ -24,7 +26,6 @@ from vmferry.planning.orphans import left_by_run
 from vmferry.planning.places import named_paths
 from vmferry.planning.purge import judge_files
 from vmferry.ports import World
-from vmferry.rules.case import vm_paths, volume_path
 from vmferry.steps.read import read_fleet
 
 logger = logging.getLogger("vmferry.steps")
@@ -60,9 +61,10 @@ def read_evidence(world: World) -> PurgeEvidence:
     named = {left[1] for one in listings.values() for file in one.files if (left := left_by_run(file.path))}
     runs = {r: KnownRun(record=records[r], rows=world.journal.rows(r)) for r in sorted(named) if r in records}
     asked = _paths_to_stat(listings, runs)
-    stats = look.at_all(lambda host: world.tools(host).stat_files(asked.get(host, [])))
+    stats: dict[str, dict[str, FileFacts]] = {}
     backing: dict[str, dict[str, str]] = {}
     if named:
+        stats = look.at_all(lambda host: world.tools(host).stat_files(sorted({*asked[host], *look.named(host)})))
         backing = look.at_all(lambda host: world.tools(host).backing_files(look.images(host, listings.get(host))))
     return PurgeEvidence(
         snapshot=snapshot,
@@ -104,14 +106,14 @@ class _Look:
         files = self.world.tools(host).list_files(directories)
         return Listing(host=host, directories=tuple(directories), files=files)
 
+    def named(self, host: str) -> set[str]:
+        """Return the paths that the host's domains name."""
+        facts = self.snapshot.facts(host)
+        return {path for vm in facts.vms for path in named_paths(vm, facts)} if facts is not None else set()
+
     def images(self, host: str, listing: Listing | None) -> list[str]:
         """Return every file that may be an image: what lies about, and what domains name wherever it lies."""
-        facts = self.snapshot.facts(host)
-        named: set[str] = set()
-        if facts is not None:
-            named |= {path for vm in facts.vms for path in vm_paths(vm)}
-            named |= {path for vm in facts.vms for disk in vm.disks if (path := volume_path(facts, disk))}
-        return sorted(named | {file.path for file in (listing.files if listing else ())})
+        return sorted(self.named(host) | {file.path for file in (listing.files if listing else ())})
 
 
 def _directories(host: str, records: Iterable[RunRecord]) -> Iterator[str]:
@@ -127,18 +129,18 @@ def _is_below(path: str, directory: str) -> bool:
     return path == directory or path.startswith(directory.rstrip("/") + "/")
 
 
-def _paths_to_stat(listings: Mapping[str, Listing], runs: Mapping[str, KnownRun]) -> dict[str, list[str]]:
+def _paths_to_stat(listings: Mapping[str, Listing], runs: Mapping[str, KnownRun]) -> Mapping[str, set[str]]:
     """Return host → the files themselves, their former names, and the copies at the destinations."""
-    asked: dict[str, set[str]] = {}
+    asked: defaultdict[str, set[str]] = defaultdict(set)
     for host, listing in listings.items():
-        asked.setdefault(host, set()).update(f.path for f in listing.files if left_by_run(f.path) is not None)
+        asked[host] |= {file.path for file in listing.files if left_by_run(file.path) is not None}
     for known in runs.values():
         plan = known.record.plan
-        asked.setdefault(plan.dest, set()).update(copy.dest_path for copy in plan.files)
+        asked[plan.dest] |= {copy.dest_path for copy in plan.files}
         effects = (row.effect for row in known.rows)
         for effect in (e for e in effects if isinstance(e, FileSetAside)):
-            asked.setdefault(effect.host, set()).add(effect.path)
-    return {host: sorted(paths) for host, paths in asked.items()}
+            asked[effect.host].add(effect.path)
+    return asked
 
 
 def remove_left(file: LeftFile, world: World) -> LeftFile:
@@ -188,6 +190,13 @@ def _changed(file: LeftFile, world: World, record: RunRecord) -> str:
             return f"vm {file.vm} is {seen.words()} on {host} now"
     if file.copy_path and file.copy_path not in world.tools(file.home).stat_files([file.copy_path]):
         return f"its copy {file.home}:{file.copy_path} is gone"
+    return _named_now(file, file.seen, world)
+
+
+def _named_now(file: LeftFile, seen: FileFacts, world: World) -> str:
+    """Say which domain of the file's host names it now, be it through a link."""
     facts = world.hypervisor(file.host).read_host()
-    users = [vm.name for vm in facts.vms if file.path in named_paths(vm, facts)]
+    named = {path: vm.name for vm in facts.vms for path in named_paths(vm, facts)}
+    found = world.tools(file.host).stat_files(list(named))
+    users = [named[p] for p, other in found.items() if other.model_copy(update={"path": seen.path}) == seen]
     return f"vm {users[0]} on {file.host} names it now" if users else ""

@@ -12,6 +12,7 @@ from vmferry.adapters.simulated import LOCAL, SHARED, Blow, Fault, SimulatedCras
 from vmferry.errors import InvalidInput, VmferryError
 from vmferry.model.audit import FileKind
 from vmferry.model.journal import Mark
+from vmferry.model.migration import DomainChanges, FileCopy
 from vmferry.model.purge import Fate, LeftFile, PurgeReport
 from vmferry.model.vm import DomainState
 from vmferry.planning.orphans import find_orphans
@@ -152,6 +153,15 @@ def _named(yard: Yard) -> None:
     yard.fleet.add_vm(SOURCE, "rescue", disks=yard.asides, state=DomainState.SHUTOFF)
 
 
+def _named_through_a_link(yard: Yard) -> None:
+    """Two paths, one file: a symbolic link, or a directory of the inventory that is one."""
+    for number, aside in enumerate(yard.asides):
+        file = yard.fleet.hosts[SOURCE].file(aside)
+        assert file is not None
+        yard.fleet.hosts[SOURCE].put(f"/vm/link{number}", file)
+    yard.fleet.add_vm(SOURCE, "rescue", disks=["/vm/link0", "/vm/link1"], state=DomainState.SHUTOFF)
+
+
 def _named_as_before(yard: Yard) -> None:
     images = [yard.image(0), yard.image(1)]
     yard.fleet.add_vm(SOURCE, "twin", disks=images, state=DomainState.SHUTOFF)
@@ -207,6 +217,7 @@ def _blind(yard: Yard) -> None:
         (_other_disk, "does not use its copy"),
         (_host_lost, "kvm2 was not read"),
         (_named, "vm rescue on kvm1 names it"),
+        (_named_through_a_link, "vm rescue on kvm1 (/vm/link0) uses the very same file"),
         (_named_as_before, "vm twin on kvm1 names it by its former name"),
         (_built_on, "snap0.qcow2 on kvm1 builds on it"),
         (_built_on_as_before, "clone0.qcow2 on kvm1 builds on it by its former name"),
@@ -308,6 +319,7 @@ def _reopened(yard: Yard) -> None:
         (_twice, "is shut off (shutdown) on kvm1 now"),
         (_no_copy, "is gone"),
         (_named, "vm rescue on kvm1 names it now"),
+        (_named_through_a_link, "vm rescue on kvm1 names it now"),
         (_host_lost, "on kvm2 now"),
         (_reopened, "was opened meanwhile"),
     ],
@@ -366,3 +378,45 @@ def test_purge_and_audit_call_the_same_files_the_same(yard: Yard) -> None:
     ours = {(f.kind, f.host, f.path) for f in audited if f.kind in (FileKind.SET_ASIDE, FileKind.STAGED)}
     assert {(f.kind, f.host, f.path) for f in yard.judge().files} == ours
     assert len(ours) == 3
+
+
+# shared storage
+
+
+@pytest.fixture
+def shared() -> Voyage:
+    """A VM whose image lay on shared storage and was copied to the destination's own; both hosts see what is aside."""
+    voyage = Voyage(SCENARIOS["offline on shared storage"])
+    path, there = f"{SHARED}/{voyage.vm}.qcow2", f"{LOCAL}/{voyage.vm}.qcow2"
+    copy = FileCopy(source_path=path, dest_path=there, size_bytes=10 << 30, allocated_bytes=1 << 30)
+    voyage.plan = voyage.make_plan(changes=DomainChanges(disk_sources={"vda": there})).model_copy(
+        update={"files": (copy,)}
+    )
+    voyage.sail()
+    voyage.fleet.advance((datetime.now(UTC) - voyage.fleet.now()).total_seconds() + 8 * DAY_S)
+    return voyage
+
+
+def test_a_file_that_two_hosts_see_stands_once_under_the_host_that_left_it(shared: Voyage) -> None:
+    (judged,) = list_left(shared.world, (), 7.0).files
+    assert (judged.host, judged.fate, judged.reason) == (SOURCE, Fate.REMOVABLE, "")
+    assert list_left(shared.world, [DEST], 7.0).files == ()
+    assert remove_left(judged, shared.world).fate is Fate.REMOVED
+    assert shared.fleet.problems() == ()
+
+
+@pytest.mark.parametrize("what", ["named", "built on", "blind"])
+def test_a_file_that_two_hosts_see_is_kept_for_either(shared: Voyage, what: str) -> None:
+    aside = f"{SHARED}/{shared.vm}.qcow2.vmferry-moved-{shared.run}"
+    if what == "named":
+        shared.fleet.add_vm(DEST, "rescue", disks=[aside], state=DomainState.SHUTOFF)
+    elif what == "built on":
+        shared.fleet.add_file(DEST, f"{SHARED}/snap.qcow2")
+        file = shared.fleet.hosts[DEST].file(f"{SHARED}/snap.qcow2")
+        assert file is not None
+        file.backing = aside
+    else:
+        shared.fleet.inject(Fault(does=Blow.PERMANENT, op="backing_files", host=DEST))
+    (judged,) = list_left(shared.world, (), 7.0).files
+    assert judged.fate is Fate.KEPT
+    assert {"named": "names it", "built on": "builds on it", "blind": "the files of kvm2"}[what] in judged.reason
