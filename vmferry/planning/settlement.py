@@ -47,12 +47,14 @@ class Facts(Model):
     """What the journal adds to the two sightings.
 
     `may_dest_have_run`: this run recorded the intent to let the destination's copy run.
+    `was_suspended`: this run intended to suspend the VM at the source, so that its move ends.
     `is_pivot_done`: an offline move passed the point where it only goes forward.
     """
 
     mode: MigrationMode
     must_run: bool
     may_dest_have_run: bool = False
+    was_suspended: bool = False
     is_pivot_done: bool = False
 
 
@@ -95,6 +97,11 @@ def settle(source: Sighting, dest: Sighting, facts: Facts) -> Verdict:
         return Verdict.HOLD  # an I/O error, a watchdog, a crash: that copy has run
     if facts.mode is MigrationMode.OFFLINE:
         return _settle_offline(pair, facts)
+    is_users = (source.state, source.reason) == (DomainState.PAUSED, "user")
+    if facts.must_run and facts.was_suspended and is_users and pair[1] is not Seen.RUNNING:
+        # Our suspend came when the job had just failed, so libvirt calls it the user's; the source may have run
+        # between the two, so where the destination runs nobody may choose.
+        pair = (Seen.PAUSED_MIGRATION, pair[1])
     return _settle_online(pair, facts)
 
 

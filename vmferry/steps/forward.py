@@ -23,6 +23,7 @@ from vmferry.model.vm import DomainState
 from vmferry.ports import OnProgress, World
 from vmferry.progress import MoveProgress, StepStarted, publish
 from vmferry.steps.look import look_once
+from vmferry.steps.steer import orders_of
 
 logger = logging.getLogger("vmferry.steps")
 
@@ -172,7 +173,8 @@ def _move(plan: MigrationPlan, world: World) -> Effect:
         return _move_definition(plan, world)
     if plan.is_persistent:
         _made(plan, world, StepName.MOVE, DomainDefined(host=plan.dest, uuid=plan.uuid))
-    stats = world.hypervisor(plan.source).migrate(_with_xml(plan, world), progress_of(plan))
+    on_order = orders_of(plan, StepName.MOVE, world)
+    stats = world.hypervisor(plan.source).migrate(_with_xml(plan, world), progress_of(plan), on_order)
     pair = look_once(plan, world)
     is_handed_over = pair.is_known and not pair.source.state.is_active
     if not is_handed_over or pair.dest.state is not DomainState.PAUSED or pair.dest.has_job:

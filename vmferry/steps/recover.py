@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 
 from vmferry.errors import VmferryError
+from vmferry.model.convergence import POLICIES
 from vmferry.model.effects import DomainMoved
 from vmferry.model.journal import Mark, Row, RunRecord, RunState
 from vmferry.model.migration import MigrationMode, MigrationOutcome, MigrationPlan, OutcomeKind
@@ -26,6 +27,7 @@ from vmferry.steps.forward import (
     run_step,
 )
 from vmferry.steps.look import Pair, look_until_stable
+from vmferry.steps.steer import help_notes, was_suspended
 from vmferry.steps.undo import undo_all
 
 logger = logging.getLogger("vmferry.steps")
@@ -95,9 +97,12 @@ def _is_our_move(pair: Pair) -> bool:
 def _watch(plan: MigrationPlan, world: World) -> None:
     """Re-adopt a running job: wait for its end, never abort it because we came late, but at its deadline."""
     source = world.hypervisor(plan.source)
-    if source.watch_job(plan.uuid, progress_of(plan), timeout_s=plan.deadline_s):
+    timeout_s = plan.deadline_s
+    if was_suspended(world.journal.rows(plan.run)):  # it stands still: no longer than its policy allows
+        timeout_s = min(timeout_s, POLICIES[plan.policy].max_pause_s)
+    if source.watch_job(plan.uuid, progress_of(plan), timeout_s=timeout_s):
         return
-    _note(plan, world, f"{_CAUSE}its job did not end within {plan.deadline_s:.0f} s and was aborted")
+    _note(plan, world, f"{_CAUSE}its job did not end within {timeout_s:.0f} s and was aborted")
     source.abort_job(plan.uuid)
     source.watch_job(plan.uuid, progress_of(plan), timeout_s=_ABORT_S)
 
@@ -125,6 +130,7 @@ def _facts(plan: MigrationPlan, world: World) -> Facts:
         mode=plan.mode,
         must_run=plan.must_run_after,
         may_dest_have_run=any(r.mark is Mark.NOTE and r.note == RESUME_INTENT for r in rows),
+        was_suspended=was_suspended(rows),
         is_pivot_done=plan.mode is MigrationMode.OFFLINE and is_done(rows, StepName.MOVE),
     )
 
@@ -173,8 +179,8 @@ def hold(record: RunRecord, world: World, reason: str, pair: Pair | None = None)
 
 
 def _outcome(record: RunRecord, world: World, kind: OutcomeKind, reason: str) -> MigrationOutcome:
-    plan = record.plan
-    effects = [row.effect for row in world.journal.rows(plan.run)]
+    plan, rows = record.plan, world.journal.rows(record.run)
+    effects = [row.effect for row in rows]
     moved = next((e for e in effects if isinstance(e, DomainMoved)), None)
     return MigrationOutcome(
         run=plan.run,
@@ -188,7 +194,7 @@ def _outcome(record: RunRecord, world: World, kind: OutcomeKind, reason: str) ->
         ended_at=record.closed_at or world.clock.now(),
         bytes_sent=moved.bytes_sent if moved else 0,
         downtime_ms=moved.downtime_ms if moved else None,
-        notes=_notes(plan, kind),
+        notes=(*help_notes(plan, rows, kind), *_notes(plan, kind)),
     )
 
 

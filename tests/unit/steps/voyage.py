@@ -12,6 +12,7 @@ from uuid import UUID
 from vmferry.adapters.journal import SqlJournal
 from vmferry.adapters.simulated import LOCAL, Blow, Fault, Operation, SimulatedCrash, SimulatedFleet
 from vmferry.errors import NotFound, VmferryError
+from vmferry.model.convergence import DEFAULT_POLICY, PolicyName
 from vmferry.model.journal import RunRecord, RunState
 from vmferry.model.migration import DomainChanges, FileCopy, MigrationMode, MigrationOutcome, MigrationPlan, OutcomeKind
 from vmferry.model.vm import DomainState
@@ -34,6 +35,8 @@ class Scenario:
     is_autostart: bool = False
     files: int = 0
     title: str | None = None
+    policy: PolicyName = DEFAULT_POLICY
+    dirty_mib_s: float = 0.0
 
     @property
     def must_run(self) -> bool:
@@ -46,6 +49,7 @@ SCENARIOS = {
     "live with changes": Scenario(MigrationMode.LIVE, title="on the other side"),
     "non-live": Scenario(MigrationMode.NON_LIVE, is_autostart=True),
     "paused": Scenario(MigrationMode.LIVE, state=DomainState.PAUSED),
+    "suspended on the way": Scenario(MigrationMode.LIVE, policy=PolicyName.SUSPEND_IF_NEEDED, dirty_mib_s=400),
     "transient": Scenario(MigrationMode.LIVE, is_persistent=False),
     "offline": Scenario(MigrationMode.OFFLINE, state=DomainState.SHUTOFF, is_autostart=True, files=2),
     "offline on shared storage": Scenario(MigrationMode.OFFLINE, state=DomainState.SHUTOFF),
@@ -72,6 +76,8 @@ class Voyage:
             state=scenario.state,
             is_persistent=scenario.is_persistent,
             is_autostart=scenario.is_autostart,
+            dirty_mib_s=scenario.dirty_mib_s,
+            working_set_mib=512,
         )
         self.plan = self.make_plan(files=tuple(local))
         self.before = self.files(DEST)
@@ -104,6 +110,7 @@ class Voyage:
             "encryption": entry.encryption,
             "peer_uri": entry.peer_uri,
             "migration_uri": f"tcp://{entry.migration_address}",
+            "policy": self.scenario.policy,
             "deadline_s": 270.0,
         }
         return MigrationPlan(**{**fields, **given})
