@@ -22,7 +22,7 @@ def check(
     """Who could go where? Nothing is moved.
 
     A VM: every host with all findings. A host: can it be emptied, all its VMs planned together? Without either:
-    the whole fleet, with what the loss of each host would cost, and what is defined or runs twice.
+    the whole fleet, with what the loss of each host would cost, what runs twice, and files that no VM uses.
     """
     with session(ctx, inventory, as_json) as current:
         dests, lifted = tuple(to or ()), tuple(lift or ())

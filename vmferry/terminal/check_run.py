@@ -21,6 +21,7 @@ from vmferry.reporting.audit_files import load_before
 from vmferry.rules.case import Fleet
 from vmferry.rules.judge import Judge
 from vmferry.steps.read import read_all_pairs, read_fleet, read_pairs
+from vmferry.steps.survey import list_stored, look_again
 from vmferry.terminal.check_views import end_fleet, end_host, end_vm
 from vmferry.terminal.session import Session
 
@@ -38,7 +39,7 @@ class Asked:
 
 def run_check(current: Session, world: World, asked: Asked) -> NoReturn:
     """Read the fleet and judge a host, a VM or all of it; destinations and rules were checked already."""
-    snapshot = read_fleet(world)
+    snapshot = look_again(world, read_fleet(world))
     if asked.name is None:
         _check_fleet(current, world, snapshot, asked.lifted)
     if asked.name in snapshot.inventory.names():
@@ -51,7 +52,8 @@ def _check_fleet(current: Session, world: World, snapshot: FleetSnapshot, lifted
     """Audit the fleet and save nothing: the next audit is compared with the last flow run's."""
     # What changed because a rule is lifted now is no change of the fleet.
     before, notes = (None, ()) if lifted else load_before(current.settings.report_dir, snapshot.inventory.names())
-    found = audit(read_all_pairs(world, snapshot), before=before, lifted=lifted)
+    paired = read_all_pairs(world, snapshot)
+    found = audit(paired, list_stored(world, paired), before, lifted)
     end_fleet(current, found.model_copy(update={"notes": (*found.notes, *notes)}))
 
 

@@ -282,6 +282,14 @@ def test_the_document_of_a_fleet_is_the_audit(fleet: Fleet) -> None:
     assert {loss["host"] for loss in audit["losses"]} == {"kvm1", "kvm2", "kvm3"}
 
 
+def test_files_that_no_domain_names_are_told(fleet: Fleet) -> None:
+    fleet.add("web1")
+    fleet.simulated.add_file("kvm2", "/local/forgotten.qcow2")
+    assert "kvm2:/local/forgotten.qcow2" in fleet.check()[1]
+    files = [file["path"] for file in fleet.document()["audit"]["files"]]
+    assert files == ["/local/forgotten.qcow2"]
+
+
 def test_destinations_need_something_to_move(fleet: Fleet) -> None:
     code, _, err = fleet.check("--to", "kvm2")
     assert (code, err) == (3, "--to needs a host or a VM: vmferry check HOST|VM --to HOST\n")
