@@ -12,6 +12,7 @@ from prefect.client.schemas.responses import DeploymentResponse
 from prefect.deployments import run_deployment
 
 from tests.prefect_side import ROOT, PrefectServer, wait_until
+from vmferry.model.convergence import PolicyName
 from vmferry.model.migration import MigrationMode
 
 pytestmark = pytest.mark.prefect
@@ -64,10 +65,17 @@ def test_every_flow_is_deployed_with_what_an_operator_reads(deployed: PrefectSer
         assert deployment.job_variables["stream_output"] is False
 
 
-def test_nothing_but_recovery_starts_by_itself(deployed: PrefectServer) -> None:
+def test_only_recovery_and_the_audit_start_by_themselves(deployed: PrefectServer) -> None:
     with deployed.client() as client:
         scheduled = {deployment.name for deployment in client.read_deployments() if deployment.schedules}
-    assert scheduled == {"recover-runs"}
+    assert scheduled == {"audit-fleet", "recover-runs"}
+
+
+def test_the_audit_runs_on_monday_morning(deployed: PrefectServer) -> None:
+    audit = _deployment(deployed, "audit-fleet")
+    runs = wait_until(lambda: deployed.runs_of_deployment(audit.id), "scheduled runs of audit-fleet", 60)
+    starts = {run.expected_start_time for run in runs if run.expected_start_time is not None}
+    assert {(start.weekday(), start.hour, start.minute) for start in starts} == {(0, 6, 0)}
 
 
 def test_two_evacuations_wait_for_each_other_and_two_recoveries_do_not(deployed: PrefectServer) -> None:
@@ -81,7 +89,7 @@ def test_two_evacuations_wait_for_each_other_and_two_recoveries_do_not(deployed:
     assert strategies == {"evacuate-host": "ENQUEUE", "recover-runs": "CANCEL_NEW"}
 
 
-@pytest.mark.parametrize("flow", ["evacuate-host", "migrate-vm", "recover-runs"])
+@pytest.mark.parametrize("flow", ["audit-fleet", "evacuate-host", "migrate-vm", "recover-runs"])
 def test_every_field_of_a_form_is_described(deployed: PrefectServer, flow: str) -> None:
     fields = _form(deployed, flow)["properties"]
     assert [name for name, field in fields.items() if not field.get("title") or not field.get("description")] == []
@@ -89,18 +97,22 @@ def test_every_field_of_a_form_is_described(deployed: PrefectServer, flow: str) 
 
 def test_the_form_of_an_evacuation_asks_for_the_host_only_and_offers_the_modes(deployed: PrefectServer) -> None:
     form = _form(deployed, "evacuate-host")
-    modes = next(d for d in form["definitions"].values() if "enum" in d)
     assert form["required"] == ["host"]
     assert next(iter(form["properties"])) == "host"
     assert form["properties"]["dry_run"] == form["properties"]["dry_run"] | {"type": "boolean", "default": False}
-    assert set(modes["enum"]) == {mode.value for mode in MigrationMode}
+    assert _choices(form, "MigrationMode") == set(MigrationMode)
+    assert _choices(form, "PolicyName") == set(PolicyName)
+
+
+def _choices(form: dict[str, Any], name: str) -> set[str]:
+    return set(form["definitions"][name]["enum"])
 
 
 def test_the_form_of_a_migration_offers_the_modes(deployed: PrefectServer) -> None:
     form = _form(deployed, "migrate-vm")
-    modes = next(d for d in form["definitions"].values() if "enum" in d)
     assert form["required"] == ["vm", "dest"]
-    assert set(modes["enum"]) == {mode.value for mode in MigrationMode}
+    assert _choices(form, "MigrationMode") == set(MigrationMode)
+    assert _choices(form, "PolicyName") == set(PolicyName)
 
 
 def test_a_worker_runs_a_deployment_from_the_checkout(
