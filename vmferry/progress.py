@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from vmferry.model.base import Model
 from vmferry.model.evacuation import EvacuationPlan, EvacuationReport
 from vmferry.model.migration import JobStats, MigrationOutcome, MigrationPlan
+from vmferry.model.purge import PurgeReport
 
 logger = logging.getLogger("vmferry.progress")
 
@@ -64,7 +65,13 @@ class EvacuationEnded(Model):
     report: EvacuationReport
 
 
-Event = PlanMade | MoveStarted | StepStarted | MoveProgress | MoveEnded | RunLeftAlone | EvacuationEnded
+class FilesPurged(Model):
+    """A purge ended."""
+
+    report: PurgeReport
+
+
+Event = PlanMade | MoveStarted | StepStarted | MoveProgress | MoveEnded | RunLeftAlone | EvacuationEnded | FilesPurged
 Listener = Callable[[Event], None]
 
 _DRAIN_S = 20.0

@@ -42,6 +42,7 @@ class Settings(BaseSettings):
     progress_interval_s: float = Field(default=0.5, ge=0.05, le=60, description="between samples of a move, s")
     keepalive_interval_s: int = Field(default=2, ge=1, le=300, description="between keep-alive messages, s")
     keepalive_count: int = Field(default=3, ge=1, le=100, description="unanswered ones until a host is lost")
+    purge_after_days: float = Field(default=7.0, ge=0, le=36500, description="before what moves left may go, days")
     debug: bool = Field(default=False, description="tracebacks and Prefect's log on stderr")
 
     @model_validator(mode="before")

@@ -20,9 +20,11 @@ from rich.text import Text
 
 from vmferry.model.evacuation import EvacuationPlan, EvacuationReport
 from vmferry.model.migration import JobStats, MigrationOutcome, OutcomeKind
+from vmferry.model.purge import PurgeReport
 from vmferry.progress import (
     EvacuationEnded,
     Event,
+    FilesPurged,
     MoveEnded,
     MoveProgress,
     MoveStarted,
@@ -46,6 +48,7 @@ class Seen:
         self.outcomes: list[MigrationOutcome] = []
         self.report: EvacuationReport | None = None
         self.left_alone: list[RunLeftAlone] = []
+        self.purged: PurgeReport | None = None
 
     def __call__(self, event: Event) -> None:
         """Remember plan, outcomes and report."""
@@ -58,6 +61,8 @@ class Seen:
                 self.report = event.report
             case RunLeftAlone():
                 self.left_alone.append(event)
+            case FilesPurged():
+                self.purged = event.report
             case MoveStarted() | StepStarted() | MoveProgress():
                 pass
             case _:
@@ -110,7 +115,7 @@ class PlainView:
                 return self.progress(event)
             case MoveEnded():
                 return outcome_line(event.outcome)
-            case EvacuationEnded() | RunLeftAlone():
+            case EvacuationEnded() | RunLeftAlone() | FilesPurged():
                 return ""  # the command says it at its end
         assert_never(event)
 
@@ -151,7 +156,7 @@ class BarView:
                 self._update(event.run, stats_words(stats), stats.percent)
             case MoveEnded():
                 self._end(event.outcome)
-            case EvacuationEnded() | RunLeftAlone():
+            case EvacuationEnded() | RunLeftAlone() | FilesPurged():
                 pass  # the command says it when the bars are gone
             case _:
                 assert_never(event)

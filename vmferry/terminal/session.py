@@ -106,7 +106,7 @@ class Session:
             try:
                 return Ended(flow(**parameters, inventory=self.inventory_path), seen, None)
             except VmferryError as error:
-                if seen.report is None and not seen.outcomes:
+                if seen.report is None and seen.purged is None and not seen.outcomes:
                     raise
                 return Ended(None, seen, error)
 
