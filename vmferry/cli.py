@@ -29,6 +29,7 @@ from vmferry.terminal.options import (
     parse_modes,
 )
 from vmferry.terminal.prefect_start import put_checkout_first
+from vmferry.terminal.purge_command import purge
 from vmferry.terminal.session import session
 
 app = typer.Typer(
@@ -158,6 +159,7 @@ def recover(ctx: typer.Context, inventory: InventoryOption = None, as_json: Json
 
 app.command()(check)
 app.command()(inspect)
+app.command()(purge)
 
 
 @app.command()
