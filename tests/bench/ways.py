@@ -45,6 +45,10 @@ class Way:
 
 
 def _vmferry(lab: Lab, room: Path, limit: int | None) -> Command:
+    return vmferry_command(lab, room, limit, "evacuate", SOURCE, "--reason", "benchmark")
+
+
+def vmferry_command(lab: Lab, room: Path, limit: int | None, *args: str) -> Command:
     """Return the real command line; its state outlives the rounds, as on an operator's machine.
 
     Python may keep byte code, in the bench's own directory, although `make bench` itself keeps none.
@@ -57,7 +61,7 @@ def _vmferry(lab: Lab, room: Path, limit: int | None) -> Command:
         "PYTHONPYCACHEPREFIX": str(room / "pycache"),
     }
     vmferry = Path(sys.executable).with_name("vmferry")
-    return Command((str(vmferry), "--json", "evacuate", SOURCE, "--reason", "benchmark"), env)
+    return Command((str(vmferry), "--json", *args), env)
 
 
 def _inventory(lab: Lab, room: Path, limit: int | None) -> Path:

@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from tests.repo.rules_page import PAGE, page
 from vmferry.cli import app
 from vmferry.model.host import Host
+from vmferry.rules.table import RULES
 from vmferry.settings import ENV_PREFIX, Settings
 from vmferry.terminal.exit_codes import MEANINGS
 
@@ -114,6 +115,11 @@ def test_links_lead_somewhere(path: Path) -> None:
     targets = re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", _read(path))
     local = [target for target in targets if "://" not in target]
     assert [target for target in local if not (path.parent / target).exists()] == []
+
+
+def test_the_number_of_rules_is_told_as_it_is() -> None:
+    for path in (ROOT / "README.md", ROOT / "CHANGELOG.md"):
+        assert re.findall(r"\b(\d+) rules", _read(path)) == [str(len(RULES))], path.name
 
 
 def test_decisions_are_numbered_without_gaps_and_listed() -> None:

@@ -35,6 +35,21 @@ def passthrough(case: Case) -> Iterator[str]:
             )
 
 
+# Words of QEMU's command line that pass a device through, share memory with another process, or seal the memory.
+_RAW_DEVICES = ("vfio-", "vhost-user-", "vhost-vdpa", "ivshmem", "usb-host", "scsi-generic", "sev-", "tdx-", "sgx-")
+
+
+def raw_device(case: Case) -> Iterator[str]:
+    """No raw QEMU argument ties the guest to a device or process of the source: libvirt does not know of it."""
+    for device in _of_kind(case, "qemu:commandline"):
+        arguments = device.attributes.get("arguments", "")
+        if found := [word for word in _RAW_DEVICES if word in arguments]:
+            yield (
+                f"vm {case.vm.name} has raw QEMU arguments for {', '.join(found)} devices, which stay on "
+                f"{case.source.name}; shut the VM down and remove them with `virsh edit {case.vm.name}`"
+            )
+
+
 def card_passthrough(case: Case) -> Iterator[str]:
     """No card is an SR-IOV or PCI function of the source."""
     macs = [device.attributes.get("mac") for device in _of_kind(case, "hostdev") if _is_card(device)]
@@ -187,6 +202,14 @@ RULES: tuple[Rule, ...] = (
         passthrough,
         DEVICE,
         "reference 9.3: device passthrough",
+        scope=Scope.VM,
+        after_loss=Severity.BLOCK,
+    ),
+    Rule(
+        "raw-device",
+        raw_device,
+        DEVICE,
+        "reference 9.3: device passthrough; libvirt qemu:commandline",
         scope=Scope.VM,
         after_loss=Severity.BLOCK,
     ),

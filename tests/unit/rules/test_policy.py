@@ -26,7 +26,9 @@ def test_an_unknown_rule_that_is_like_no_other_points_to_the_list() -> None:
 @pytest.mark.parametrize("rule", FINAL)
 def test_a_final_rule_can_neither_be_lifted_nor_weakened(rule: str) -> None:
     (problem,) = check_lifted([rule])
-    assert problem.startswith(f"{rule} cannot be lifted: it guards against two copies, lost data or a host without room")
+    assert problem.startswith(
+        f"{rule} cannot be lifted: it guards against two copies, lost data or a host without room"
+    )
     for severity in (Severity.WARN, Severity.IGNORE):
         ((name, text),) = check_severities({rule: severity})
         assert name == rule
