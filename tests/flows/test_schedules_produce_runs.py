@@ -89,7 +89,7 @@ def test_two_evacuations_wait_for_each_other_and_two_recoveries_do_not(deployed:
     assert strategies == {"evacuate-host": "ENQUEUE", "recover-runs": "CANCEL_NEW"}
 
 
-@pytest.mark.parametrize("flow", ["audit-fleet", "evacuate-host", "migrate-vm", "recover-runs"])
+@pytest.mark.parametrize("flow", ["audit-fleet", "evacuate-host", "migrate-vm", "purge-files", "recover-runs"])
 def test_every_field_of_a_form_is_described(deployed: PrefectServer, flow: str) -> None:
     fields = _form(deployed, flow)["properties"]
     assert [name for name, field in fields.items() if not field.get("title") or not field.get("description")] == []
@@ -106,6 +106,12 @@ def test_the_form_of_an_evacuation_asks_for_the_host_only_and_offers_the_modes(d
 
 def _choices(form: dict[str, Any], name: str) -> set[str]:
     return set(form["definitions"][name]["enum"])
+
+
+def test_a_purge_lists_unless_it_is_told_to_remove(deployed: PrefectServer) -> None:
+    form = _form(deployed, "purge-files")
+    assert form.get("required", []) == []
+    assert form["properties"]["dry_run"]["default"] is True
 
 
 def test_the_form_of_a_migration_offers_the_modes(deployed: PrefectServer) -> None:
