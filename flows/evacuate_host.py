@@ -14,6 +14,7 @@ from tasks.preflight import read_fleet, read_pairs
 from tasks.report import label_run, progress_artifacts, publish_plan, publish_report
 from tasks.window import run_window
 from vmferry.errors import LeftBehind
+from vmferry.model.convergence import PolicyName
 from vmferry.model.evacuation import EvacuationReport, EvacuationRequest
 from vmferry.model.migration import MigrationMode, OutcomeKind
 from vmferry.planning.placement import destinations
@@ -26,6 +27,8 @@ def evacuate_host(
     host: str,
     dests: list[str] | None = None,
     modes: dict[str, MigrationMode] | None = None,
+    policy: PolicyName | None = None,
+    policies: dict[str, PolicyName] | None = None,
     max_parallel: Annotated[int, Field(ge=1, le=64)] = 4,
     reason: str = "evacuation",
     dry_run: bool = False,
@@ -38,6 +41,8 @@ def evacuate_host(
         host: Host of the inventory to be emptied.
         dests: Hosts that may receive VMs; every other host when empty.
         modes: VM → live, non-live or offline, where the choice is not to be left to vmferry.
+        policy: What may be done to VMs whose move does not converge; the host's own in the inventory when empty.
+        policies: VM → policy, where it is to differ.
         max_parallel: Moves at once; the hosts' own limits hold besides.
         reason: Why, for the cordon and the report.
         dry_run: Plan and check only; nothing is touched.
@@ -48,6 +53,8 @@ def evacuate_host(
         host=host,
         dests=tuple(dests or ()),
         modes=modes or {},
+        policy=policy,
+        policies=policies or {},
         max_parallel=max_parallel,
         reason=reason,
         lift=tuple(lift or ()),

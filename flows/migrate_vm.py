@@ -13,6 +13,7 @@ from tasks.one_vm import move_one_vm
 from tasks.report import label_run, progress_artifacts, publish_outcome
 from tasks.window import in_thread
 from vmferry.errors import Held, LeftBehind
+from vmferry.model.convergence import PolicyName
 from vmferry.model.findings import PreflightReport
 from vmferry.model.migration import (
     DomainChanges,
@@ -33,6 +34,7 @@ def migrate_vm(
     xml: str | None = None,
     persistent_xml: str | None = None,
     bandwidth_mib_s: Annotated[int, Field(ge=1)] | None = None,
+    policy: PolicyName | None = None,
     dry_run: bool = False,
     lift: list[str] | None = None,
     inventory: str | None = None,
@@ -48,6 +50,7 @@ def migrate_vm(
         xml: The destination's own domain XML (virsh migrate --xml).
         persistent_xml: The destination's own persistent XML (virsh migrate --persistent-xml).
         bandwidth_mib_s: Cap for this move in MiB/s.
+        policy: What may be done to the VM when its move does not converge; the source host's own when empty.
         dry_run: Preflight only; nothing is touched.
         lift: Ids of rules whose blocks only warn in this run; recorded in the outcome, impossible for final rules.
         inventory: Path of the inventory file; VMFERRY_INVENTORY when empty.
@@ -61,6 +64,7 @@ def migrate_vm(
         xml=xml,
         persistent_xml=persistent_xml,
         bandwidth_mib_s=bandwidth_mib_s,
+        policy=policy,
         lift=tuple(lift or ()),
     )
     with _wiring.wired(inventory):

@@ -41,7 +41,9 @@ def names_left(plan: EvacuationPlan, result: WindowResult) -> tuple[str, ...]:
 
 def move_by_plan(move: Move, plan: EvacuationPlan) -> MigrationOutcome:
     """Run one planned move; the destination was judged on the plan's snapshot and is looked at again at the start."""
-    request = MigrationRequest(vm=move.uuid, source=move.source, dest=move.dest, mode=move.mode, lift=plan.lifted)
+    request = MigrationRequest(
+        vm=move.uuid, source=move.source, dest=move.dest, mode=move.mode, policy=move.policy, lift=plan.lifted
+    )
     decision = plan_vm(plan.snapshot, request)
     made = make_plan(decision, request, plan.snapshot, move_timeout_s=settings().move_timeout_s)
     return move_one_vm(made.model_copy(update={"mode_reason": move.mode_reason}))

@@ -10,6 +10,7 @@ import typer
 
 import vmferry
 from vmferry.errors import InvalidInput
+from vmferry.model.convergence import PolicyName
 from vmferry.model.migration import MigrationMode
 from vmferry.terminal import exit_codes, show
 from vmferry.terminal.check_command import check
@@ -27,6 +28,7 @@ from vmferry.terminal.options import (
     TextOption,
     parse_changes,
     parse_modes,
+    parse_policies,
 )
 from vmferry.terminal.prefect_start import put_checkout_first
 from vmferry.terminal.purge_command import purge
@@ -74,6 +76,12 @@ def evacuate(
     mode: Annotated[
         list[str] | None, typer.Option(metavar="VM=MODE", help="live, non-live or offline; repeat it.")
     ] = None,
+    policy: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="[VM=]POLICY", help=f"For moves that do not converge: {', '.join(PolicyName)}; repeat it."
+        ),
+    ] = None,
     parallel: Annotated[int, typer.Option(min=1, max=64, help="Moves at once, at most.")] = 4,
     reason: Annotated[str, typer.Option(help="Kept with the cordon and in the report.")] = "evacuation",
     lift: LiftOption = None,
@@ -81,7 +89,7 @@ def evacuate(
     as_json: JsonOption = False,
 ) -> None:
     """Empty a host: cordon it, plan, move every VM by the right kind of migration, report."""
-    modes = parse_modes(mode or ())
+    modes, (for_all, policies) = parse_modes(mode or ()), parse_policies(policy or ())
     dests = tuple(to or ())
     with session(ctx, inventory, as_json) as current:
         current.require_hosts(host, dests, lift or ())
@@ -90,6 +98,8 @@ def evacuate(
             host=host,
             dests=list(dests),
             modes=modes,
+            policy=for_all,
+            policies=policies,
             max_parallel=parallel,
             reason=reason,
             dry_run=dry_run,
@@ -113,6 +123,7 @@ def migrate(
     title: TextOption = None,
     description: TextOption = None,
     bandwidth: Annotated[int | None, typer.Option(metavar="MIB_S", min=1, help="Cap, MiB/s.")] = None,
+    policy: Annotated[PolicyName | None, typer.Option(help="When it does not converge; else its host's.")] = None,
     lift: LiftOption = None,
     dry_run: DryRunOption = False,
     inventory: InventoryOption = None,
@@ -137,6 +148,7 @@ def migrate(
             xml=_read_xml(xml),
             persistent_xml=_read_xml(persistent_xml),
             bandwidth_mib_s=bandwidth,
+            policy=policy,
             dry_run=dry_run,
             lift=lift,
         )

@@ -11,6 +11,7 @@ from flows.evacuate_host import evacuate_host
 from tests.flows.yard import Yard
 from tests.prefect_side import PrefectServer, run_id
 from vmferry.adapters.simulated import Blow
+from vmferry.model.convergence import PolicyName
 from vmferry.model.journal import RunState
 from vmferry.model.migration import MigrationMode, OutcomeKind
 from vmferry.model.vm import DomainState
@@ -39,6 +40,18 @@ def test_every_vm_leaves_by_its_own_kind_of_migration(yard: Yard) -> None:
     ((idle_on,), (asked_on,)) = (yard.fleet.running_on(idle), yard.fleet.running_on(asked))
     assert {idle_on, asked_on} <= {"kvm2", "kvm3"}
     assert [yard.state_on(yard.where(vm)[0], vm) for vm in (paused, off)] == [DomainState.PAUSED, DomainState.SHUTOFF]
+    assert yard.is_sound()
+
+
+def test_a_policy_for_all_and_one_for_a_vm_reach_their_runs(yard: Yard) -> None:
+    yard.add("idle")
+    yard.add("restless", dirty_mib_s=400, working_set_mib=512)
+    state = evacuate(yard, policy=PolicyName.AUTO_CONVERGE, policies={"restless": PolicyName.SUSPEND_IF_NEEDED})
+    assert state.is_completed(), state.message
+    assert {record.plan.vm: record.plan.policy for record in yard.runs()} == {
+        "idle": PolicyName.AUTO_CONVERGE,
+        "restless": PolicyName.SUSPEND_IF_NEEDED,
+    }
     assert yard.is_sound()
 
 
@@ -136,9 +149,11 @@ def test_a_host_that_does_not_answer_is_no_destination_and_no_obstacle(yard: Yar
 
 def test_wrong_names_are_all_told_and_nothing_is_touched(yard: Yard) -> None:
     yard.add("wanderer1")
-    state = evacuate(yard, dests=["nowhere"], modes={"nobody": MigrationMode.LIVE})
+    state = evacuate(
+        yard, dests=["nowhere"], modes={"nobody": MigrationMode.LIVE}, policies={"none": PolicyName.AUTO_CONVERGE}
+    )
     assert state.is_failed()
-    assert "nowhere" in str(state.message) and "nobody" in str(state.message)
+    assert all(name in str(state.message) for name in ("nowhere", "modes: no VM nobody", "policies: no VM none"))
     assert (yard.writes(), yard.journal.cordons()) == ((), ())
 
 

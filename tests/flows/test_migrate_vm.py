@@ -11,6 +11,7 @@ from flows.migrate_vm import migrate_vm
 from tests.flows.yard import Yard
 from tests.prefect_side import PrefectServer, run_id
 from vmferry.adapters.simulated import LOCAL, Blow
+from vmferry.model.convergence import PolicyName
 from vmferry.model.journal import Mark, RunState
 from vmferry.model.migration import MigrationMode, OutcomeKind
 from vmferry.model.vm import DomainState
@@ -49,6 +50,23 @@ def test_a_vm_that_was_paused_stays_paused(yard: Yard) -> None:
     state = migrate(yard)
     assert state.is_completed(), state.message
     assert (yard.where(uuid), yard.state_on("kvm2", uuid)) == (("kvm2",), DomainState.PAUSED)
+    assert yard.is_sound()
+
+
+def test_a_vm_that_does_not_converge_is_moved_by_the_policy_that_was_picked(yard: Yard) -> None:
+    uuid = yard.add("wanderer1", dirty_mib_s=400, working_set_mib=512)
+    state = migrate(yard, policy=PolicyName.SUSPEND_IF_NEEDED)
+    assert state.is_completed(), state.message
+    assert (yard.where(uuid), yard.state_on("kvm2", uuid)) == (("kvm2",), DomainState.RUNNING)
+    assert any("moved after suspend at iteration" in note for note in state.result().notes)
+    assert yard.is_sound()
+
+
+def test_a_vm_that_does_not_converge_stays_where_it_runs_when_nobody_picked_a_policy(yard: Yard) -> None:
+    uuid = yard.add("wanderer1", dirty_mib_s=400, working_set_mib=512)
+    state = migrate(yard)
+    assert state.is_failed() and "under policy minimal-downtime" in str(state.message)
+    assert (yard.where(uuid), yard.state_on("kvm1", uuid)) == (("kvm1",), DomainState.RUNNING)
     assert yard.is_sound()
 
 

@@ -7,6 +7,7 @@ from datetime import datetime
 from pydantic import Field
 
 from vmferry.model.base import Model
+from vmferry.model.convergence import PolicyName
 from vmferry.model.findings import Finding
 from vmferry.model.host import FleetSnapshot
 from vmferry.model.migration import MigrationMode, MigrationOutcome
@@ -18,6 +19,8 @@ class EvacuationRequest(Model):
     host: str
     dests: tuple[str, ...] = ()
     modes: dict[str, MigrationMode] = Field(default_factory=dict, description="vm → mode, where auto is not wanted")
+    policy: PolicyName | None = None  # None: the host's `convergence` of the inventory
+    policies: dict[str, PolicyName] = Field(default_factory=dict, description="vm → policy, where it is to differ")
     reason: str = "evacuation"
     max_parallel: int = Field(default=4, ge=1, le=64)
     lift: tuple[str, ...] = Field(default=(), description="rules whose blocks only warn in this run")
@@ -32,6 +35,7 @@ class Move(Model):
     dest: str
     mode: MigrationMode
     mode_reason: str
+    policy: PolicyName | None = None  # None: the source's `convergence` of the inventory
     dest_reason: str
     order: int
     memory_kib: int  # taken on the destination from the start, huge pages included; 0 for a VM that is shut off

@@ -9,6 +9,7 @@ from uuid import UUID
 from pydantic import Field
 
 from vmferry.model.base import Model
+from vmferry.model.convergence import DEFAULT_POLICY, PolicyName
 from vmferry.model.facts import (
     CpuVerdict,
     FileFacts,
@@ -84,6 +85,7 @@ class Host(Model):
     site: str = "default"
     rack: str | None = None
     profile: Profile = Profile.RHEL8
+    convergence: PolicyName = DEFAULT_POLICY  # of VMs that leave this host, where a request says nothing else
     limits: Limits = Limits()
     reserves: Reserves = Reserves()
     storage: tuple[Storage, ...] = ()

@@ -11,7 +11,7 @@ from vmferry.model.host import FleetSnapshot
 from vmferry.planning.board import Board
 from vmferry.planning.candidates import Candidate, judge
 from vmferry.planning.order import order_moves
-from vmferry.planning.repair import Budget, make_room
+from vmferry.planning.repair import BUDGET, Budget, make_room
 from vmferry.rules.case import Fleet
 from vmferry.rules.judge import Judge
 from vmferry.rules.policy import check_lifted
@@ -41,7 +41,7 @@ def plan_judged(fleet: Fleet, request: EvacuationRequest, candidates: Sequence[C
     by_key = {c.key: c for c in candidates}
     ordered = order_moves([(by_key[key], dest) for key, dest in board.dest_of.items()])
     moves = tuple(
-        _move(candidate, request.host, dest, reasons[candidate.key], i) for i, (candidate, dest) in enumerate(ordered)
+        _move(candidate, request, dest, reasons[candidate.key], i) for i, (candidate, dest) in enumerate(ordered)
     )
     stuck = sorted((c for c in candidates if c.key not in board.dest_of), key=lambda c: (c.vm.name, c.key))
     tried = _tried(fleet, request)
@@ -83,8 +83,9 @@ def _check_request(fleet: Fleet, request: EvacuationRequest) -> None:
         why = next((u.reason for u in fleet.snapshot.unreachable if u.host == request.host), "it was not asked")
         problems.append(f"host: {request.host} was not read: {why}; an evacuation needs its list of VMs")
     else:
-        vms = [vm for vm in request.modes if side.facts.find_vm(vm) is None]
-        problems += [f"modes: no VM {vm} on {request.host}; see `virsh list --all` there" for vm in vms]
+        for field, named in (("modes", request.modes), ("policies", request.policies)):
+            vms = [vm for vm in named if side.facts.find_vm(vm) is None]
+            problems += [f"{field}: no VM {vm} on {request.host}; see `virsh list --all` there" for vm in vms]
     problems += [f"lift: {problem}" for problem in check_lifted(request.lift)]
     if problems:
         raise InvalidInput(
@@ -101,15 +102,20 @@ def _judge_all(rules: Judge, request: EvacuationRequest) -> list[Candidate]:
     return [judge(rules, vm, request.host, dests, modes.get(vm.name) or modes.get(str(vm.uuid))) for vm in vms]
 
 
-def place_together(fleet: Fleet, board: Board, candidates: Sequence[Candidate], source: str) -> dict[str, str]:
-    """Place the hardest VM first, then repair for those left over; return why each VM is where it is."""
+def place_together(
+    fleet: Fleet, board: Board, candidates: Sequence[Candidate], source: str, tries: int = BUDGET
+) -> dict[str, str]:
+    """Place the hardest VM first, then repair for those left over; return why each VM is where it is.
+
+    Repairs end after so many `tries`.
+    """
     reasons: dict[str, str] = {}
     candidates = sorted(candidates, key=lambda candidate: candidate.hardness)
     for candidate in candidates:
         reason = _place_best(fleet, board, candidate, source)
         if reason is not None:
             reasons[candidate.key] = reason
-    budget = Budget()
+    budget = Budget(tries)
     # A repair shifts free room about, so it may help one that was tried before: again until none gains.
     while any([_repair(board, c, budget, reasons) for c in candidates if c.key not in board.dest_of]):
         pass
@@ -146,15 +152,16 @@ def _place_best(fleet: Fleet, board: Board, candidate: Candidate, source: str) -
     return rest if fleet.side(best).host.site == site else f"another site: none on site {site} has room; {rest}"
 
 
-def _move(candidate: Candidate, source: str, dest: str, reason: str, order: int) -> Move:
-    demand = candidate.demands[dest]
+def _move(candidate: Candidate, request: EvacuationRequest, dest: str, reason: str, order: int) -> Move:
+    demand, policies = candidate.demands[dest], request.policies
     return Move(
         vm=candidate.vm.name,
         uuid=candidate.key,
-        source=source,
+        source=request.host,
         dest=dest,
         mode=candidate.mode,
         mode_reason=candidate.mode_reason,
+        policy=policies.get(candidate.vm.name) or policies.get(str(candidate.vm.uuid)) or request.policy,
         dest_reason=reason,
         order=order,
         memory_kib=demand.all_memory_kib,

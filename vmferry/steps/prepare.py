@@ -6,7 +6,7 @@ import uuid
 from datetime import datetime
 
 from vmferry.domxml.read import parse_vm
-from vmferry.model.deadline import default_deadline_s
+from vmferry.model.convergence import POLICIES
 from vmferry.model.host import Encryption, FleetSnapshot, Host
 from vmferry.model.migration import FileCopy, MigrationPlan, MigrationRequest
 from vmferry.model.vm import Vm
@@ -31,7 +31,7 @@ def make_plan(
     """Return the plan of one run; the decision's report must hold no blocker."""
     case, vm = decision.case, decision.vm
     source, dest = case.source.host, case.dest.host
-    deadline_s = move_timeout_s or default_deadline_s(vm.memory_kib)
+    policy = POLICIES[request.policy or source.convergence]
     return MigrationPlan(
         run=new_run_id(snapshot.taken_at),
         vm=vm.name,
@@ -55,7 +55,8 @@ def make_plan(
         peer_uri=dest.peer_uri,
         migration_uri=f"tcp://{_bracketed(dest.migration_address)}",
         bandwidth_mib_s=_bandwidth(request, source, dest),
-        deadline_s=deadline_s,
+        policy=policy.name,
+        deadline_s=move_timeout_s or policy.deadline_s(vm.memory_kib),
         warnings=decision.report.warnings,
     )
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import typer
 
 from vmferry.inventory.problems import did_you_mean
+from vmferry.model.convergence import PolicyName
 from vmferry.model.migration import DomainChanges, MigrationMode
+
+Name = TypeVar("Name", bound=StrEnum)
 
 InventoryOption = Annotated[
     Path | None,
@@ -52,15 +56,31 @@ def parse_changes(
 def parse_modes(values: Sequence[str]) -> dict[str, MigrationMode]:
     """`["web=non-live"]` → {"web": NON_LIVE}; a VM's name may hold `=`, so the last one counts."""
     modes: dict[str, MigrationMode] = {}
-    known = [mode.value for mode in MigrationMode]
     for value in values:
         vm, sign, word = value.rpartition("=")
         if not (vm and sign):
             raise typer.BadParameter(f"{value!r}: write --mode VM=live|non-live|offline", param_hint="--mode")
-        if word not in known:
-            text = f"{word!r} is not a mode; {did_you_mean(word, known)}"
-            raise typer.BadParameter(text, param_hint="--mode")
-        mode = MigrationMode(word)
+        mode = _known(word, MigrationMode, "--mode")
         if modes.setdefault(vm, mode) is not mode:
             raise typer.BadParameter(f"{vm!r} is given two modes", param_hint="--mode")
     return modes
+
+
+def parse_policies(values: Sequence[str]) -> tuple[PolicyName | None, dict[str, PolicyName]]:
+    """`["auto-converge", "db=very-large-vm"]` → AUTO_CONVERGE for all, {"db": VERY_LARGE_VM}."""
+    policies: dict[str, PolicyName] = {}
+    for value in values:
+        vm, sign, word = value.rpartition("=")
+        if sign and not vm:
+            raise typer.BadParameter(f"{value!r}: write --policy POLICY or VM=POLICY", param_hint="--policy")
+        policy = _known(word, PolicyName, "--policy")
+        if policies.setdefault(vm, policy) is not policy:
+            raise typer.BadParameter(f"{vm or 'the host'!r} is given two policies", param_hint="--policy")
+    return policies.pop("", None), policies
+
+
+def _known(word: str, names: type[Name], option: str) -> Name:
+    known = [name.value for name in names]
+    if word not in known:
+        raise typer.BadParameter(f"{word!r} is not known; {did_you_mean(word, known)}", param_hint=option)
+    return names(word)
