@@ -229,14 +229,18 @@ class _Judge:
             path = posixpath.dirname(path)
         return keys
 
+    @cached_property
+    def odd(self) -> tuple[tuple[str, str, str], ...]:
+        """Host, image and text of the backing files that are spelled in a way that only QEMU understands."""
+        found = ((h, image, text) for h, images in self.evidence.backing.items() for image, text in images.items())
+        return tuple(one for one in found if backing_path(one[1], one[2]) is None)
+
     def _mentions(self, host: str, path: str) -> Iterator[str]:
-        """Yield images whose backing file is spelled in a way that only QEMU understands, and holds the name."""
-        is_local = self.places.is_local(host, path)
-        for other, images in self.evidence.backing.items():
-            for image, text in images.items():
-                is_seen = other == host or not is_local
-                if is_seen and backing_path(image, text) is None and posixpath.basename(path) in text:
-                    yield f"{image} on {other} may build on it ({text})"
+        """Yield images whose backing file may be this one: the text holds its name."""
+        is_local, name = self.places.is_local(host, path), posixpath.basename(path)
+        for other, image, text in self.odd:
+            if (other == host or not is_local) and name in text:
+                yield f"{image} on {other} may build on it ({text})"
 
 
 def _identity(facts: FileFacts) -> tuple[int, int, int]:
