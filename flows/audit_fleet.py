@@ -9,6 +9,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
 from tasks import _wiring
+from tasks._inputs import unsearched
 from tasks.audit import end_audit, judge_fleet, list_stored, publish_audit, read_whole_fleet, save_audit
 from tasks.report import label_run
 from vmferry.reporting.audit_words import finding_tags
@@ -26,9 +27,10 @@ def audit_fleet(inventory: str | None = None) -> State[Any]:
     """
     with _wiring.wired(inventory):
         snapshot = read_whole_fleet()
-        found = judge_fleet(snapshot, list_stored(snapshot))
-        publish_audit(found)
+        files = list_stored(unsearched(snapshot))
+        found = judge_fleet(unsearched(snapshot), unsearched(files))
+        publish_audit(unsearched(found))
         tags = finding_tags(found)
         label_run(*tags)
-        headline = end_audit(found, save_audit(found))
+        headline = end_audit(found, save_audit(unsearched(found)))
     return Completed(message=headline, data=found, name="Completed" if not tags else "With findings")

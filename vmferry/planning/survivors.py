@@ -12,8 +12,11 @@ from vmferry.model.vm import Vm
 from vmferry.planning.board import Board
 from vmferry.planning.candidates import Candidate, Demand, demand_of
 from vmferry.planning.placement import place_together, why_stranded
+from vmferry.planning.repair import BUDGET
 from vmferry.rules.judge import Judge
 
+# Of repairs, a tenth of an evacuation's: this answer is given for every host of a fleet at once.
+_TRIES = BUDGET // 10
 _START = "its host is lost: it would be started again"
 
 
@@ -27,7 +30,7 @@ def lose_host(rules: Judge, host: str) -> HostLoss:
     candidates = [_judge(rules, vm, host, dests) for vm in fleet.side(host).facts.vms]
     running = [candidate for candidate in candidates if candidate.vm.is_active]
     board = Board(fleet, dests)
-    place_together(fleet, board, running, host)
+    place_together(fleet, board, running, host, _TRIES)
     return HostLoss(
         host=host,
         survivors=tuple(
