@@ -8,6 +8,7 @@ from prefect import flow
 from pydantic import Field
 
 from tasks import _wiring
+from tasks._inputs import unsearched
 from tasks.purge import judge_left, must_be_whole, publish_purge, remove_all
 from tasks.report import label_run
 from vmferry.model.purge import PurgeReport
@@ -35,5 +36,5 @@ def purge_files(
         report = judge_left(tuple(hosts or ()), older_than_days)
         if not dry_run:
             report = remove_all(report)
-        publish_purge(report)
+        publish_purge(unsearched(report))
     return must_be_whole(report)
