@@ -16,7 +16,8 @@ _HEAD = """\
 
 Before a VM is moved, every rule below is asked; all findings are told at once. A finding blocks the move or warns.
 The two profile columns give what a finding does in a live / non-live / offline move; `–` means that the rule is not
-asked. A host's profile is set in the inventory; when two hosts differ, the stricter one (`rhel8`) counts.
+asked. A host's profile is set in the inventory; when two hosts differ, the stricter one (`rhel8`) counts. "host lost"
+tells what a finding does when the VM's host is dead and the VM is to be started elsewhere (`vmferry check`, N-1).
 
 "Reference" is the chapter on migrating virtual machines of the RHEL 8 virtualization guide. What a finding does can be
 changed for all hosts in the inventory (`rules: {guest-agent: block}`), and a block can be lifted for one run (`--lift

@@ -15,6 +15,7 @@ from vmferry.rules import (
     guest,
     hostbound,
     hosts,
+    loss,
     network,
     reach,
     release_rules,
@@ -42,7 +43,8 @@ SUBJECTS: Mapping[str, tuple[Rule, ...]] = {
     "other ties to the host": hostbound.RULES,
 }
 RULES: tuple[Rule, ...] = tuple(rule for rules in SUBJECTS.values() for rule in rules)
-BY_ID: Mapping[str, Rule] = {rule.id: rule for rule in RULES}
+# With those that are never asked of a move: the inventory and the operator may name them too.
+BY_ID: Mapping[str, Rule] = {rule.id: rule for rule in (*RULES, *loss.RULES)}
 
 
 def _cell(rule: Rule, profile: Profile) -> str:
@@ -56,14 +58,16 @@ def _first_line(rule: Rule) -> str:
 
 def render_rules() -> str:
     """Return all rules as markdown tables, one per subject, severities as live / non-live / offline."""
-    return "\n".join(f"## {name[0].upper()}{name[1:]}\n\n{_render(rules)}" for name, rules in SUBJECTS.items())
+    subjects = {**SUBJECTS, "only when a host is lost": loss.RULES}
+    return "\n".join(f"## {name[0].upper()}{name[1:]}\n\n{_render(rules)}" for name, rules in subjects.items())
 
 
 def _render(rules: tuple[Rule, ...]) -> str:
-    head = "| rule | what holds | rhel8 | upstream | may be lifted | source |\n|---|---|---|---|---|---|\n"
+    columns = ("rule", "what holds", "rhel8", "upstream", "host lost", "may be lifted", "source")
+    head = f"| {' | '.join(columns)} |\n" + "|---" * len(columns) + "|\n"
     rows = (
         f"| `{r.id}` | {_first_line(r)} | {_cell(r, Profile.RHEL8)} | {_cell(r, Profile.UPSTREAM)} | "
-        f"{'never' if r.is_final else 'yes'} | {r.source} |\n"
+        f"{r.after_loss or '–'} | {'never' if r.is_final else 'yes'} | {r.source} |\n"
         for r in rules
     )
     return head + "".join(rows)

@@ -124,6 +124,13 @@ def test_storage_must_be_proved_not_only_declared() -> None:
     assert "storage-not-shared" in why(lose(snapshot.model_copy(update={"pairs": (pair,)})))
 
 
+def test_what_the_inventory_only_declares_can_be_made_to_strand() -> None:
+    snapshot = build_fleet([build_vm("a")], 1, pairs=[])
+    assert lose(snapshot).stranded == ()
+    strict = snapshot.inventory.model_copy(update={"rules": {"storage-believed": Severity.BLOCK}})
+    assert why(lose(snapshot.model_copy(update={"inventory": strict}))) == ["storage-believed"]
+
+
 def test_a_cordoned_host_takes_nobody() -> None:
     assert why(lose(build_fleet([build_vm("a")], 1, cordons=(build_cordon("dest-1"),)))) == ["cordoned"]
 
