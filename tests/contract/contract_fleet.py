@@ -30,9 +30,13 @@ class FleetUnderTest(Protocol):
         state: DomainState = DomainState.RUNNING,
         is_persistent: bool = True,
         is_busy: bool = False,
+        is_restless: bool = False,
         disk: str | None = None,
     ) -> UUID:
-        """Make a VM; a busy one takes some seconds to move at 4 MiB/s, for ever at 1 MiB/s; `disk`: SHARED, LOCAL."""
+        """Make a VM; a busy one takes some seconds to move at 4 MiB/s, for ever at 1 MiB/s; `disk`: SHARED, LOCAL.
+
+        A restless one writes 40 MiB/s to a working set of 8 MiB: at less bandwidth it never converges.
+        """
         ...
 
     def write_file(self, host: str, path: str, content: bytes) -> None:

@@ -41,15 +41,16 @@ class LabUnderTest:
         state: DomainState = DomainState.RUNNING,
         is_persistent: bool = True,
         is_busy: bool = False,
+        is_restless: bool = False,
         disk: str | None = None,
     ) -> UUID:
-        """Make a guest; a busy one dirties 24 MiB at 2 MiB/s."""
+        """Make a guest; a busy one dirties 24 MiB at 2 MiB/s, a restless one 8 MiB at 40 MiB/s."""
         guest = GuestSpec(
             name=name,
             host=host,
             memory_mib=64,
             working_set_mib=24 if is_busy else 8,
-            dirty_mib_s=2 if is_busy else 0.4,
+            dirty_mib_s=40 if is_restless else 2 if is_busy else 0.4,
             disk=_DISKS[disk],
             disk_mib=8,
             disk_data_mib=2,

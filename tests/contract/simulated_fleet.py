@@ -34,12 +34,21 @@ class SimulatedUnderTest:
         state: DomainState = DomainState.RUNNING,
         is_persistent: bool = True,
         is_busy: bool = False,
+        is_restless: bool = False,
         disk: str | None = None,
     ) -> UUID:
         """Make a VM; all need memory ÷ bandwidth of simulated time."""
         disks = () if disk is None else (f"{disk}/{name}.raw",)
         return self.fleet.add_vm(
-            host, name, memory_mib=64, disks=disks, state=state, is_persistent=is_persistent, bridge=None
+            host,
+            name,
+            memory_mib=64,
+            disks=disks,
+            state=state,
+            is_persistent=is_persistent,
+            bridge=None,
+            dirty_mib_s=40.0 if is_restless else 0.0,
+            working_set_mib=8,
         )
 
     def write_file(self, host: str, path: str, content: bytes) -> None:

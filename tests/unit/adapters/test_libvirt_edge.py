@@ -18,6 +18,7 @@ from vmferry.adapters.libvirt_calls import bounded, is_connection_lost, open_con
 from vmferry.adapters.libvirt_migrate import migration_flags, migration_parameters
 from vmferry.adapters.libvirt_words import job_stats, state_words
 from vmferry.errors import HostBusy, HostUnreachable, NotFound, OutcomeUnknown, PermanentError, VmferryError
+from vmferry.model.convergence import PolicyName
 from vmferry.model.host import Encryption
 from vmferry.model.migration import JobStats, MigrationMode
 from vmferry.model.vm import DomainState
@@ -237,6 +238,19 @@ def test_bandwidth_and_both_definitions_are_handed_over() -> None:
         libvirt.VIR_MIGRATE_PARAM_DEST_XML: "<live/>",
         libvirt.VIR_MIGRATE_PARAM_PERSIST_XML: "<persistent/>",
     }
+
+
+@pytest.mark.parametrize("mode", [MigrationMode.LIVE, MigrationMode.NON_LIVE])
+@pytest.mark.parametrize("policy", PolicyName)
+def test_only_a_live_move_under_auto_converge_is_throttled(policy: PolicyName, mode: MigrationMode) -> None:
+    plan = build_plan(policy=policy, mode=mode, encryption=Encryption.TUNNELLED)
+    is_throttled = policy is PolicyName.AUTO_CONVERGE and mode is MigrationMode.LIVE
+    assert bool(migration_flags(plan) & libvirt.VIR_MIGRATE_AUTO_CONVERGE) is is_throttled
+    wanted = {
+        libvirt.VIR_MIGRATE_PARAM_AUTO_CONVERGE_INITIAL: 50,
+        libvirt.VIR_MIGRATE_PARAM_AUTO_CONVERGE_INCREMENT: 20,
+    }
+    assert migration_parameters(plan) == (wanted if is_throttled else {})
 
 
 def test_a_transient_vm_gets_no_persistent_definition() -> None:
