@@ -13,7 +13,7 @@ from pathlib import Path
 
 from fabric import Config, Connection
 from invoke.exceptions import CommandTimedOut
-from paramiko import RejectPolicy
+from paramiko import HostKeys, MissingHostKeyPolicy, PKey, RejectPolicy, SSHClient
 from paramiko.ssh_exception import AuthenticationException, BadHostKeyException, SSHException
 
 from vmferry.errors import HostUnreachable, OutcomeUnknown, VmferryError
@@ -56,6 +56,22 @@ class Script:
 _SESSIONS = 8
 # Keepalives that are not acknowledged for so long end the connection.
 _DEAD_AFTER_MS = 20_000
+
+
+class _OnlyKnown(MissingHostKeyPolicy):
+    """Trust no new key; but one that is known under ssh_config's HostKeyAlias, which paramiko does not read."""
+
+    def __init__(self, alias: str | None, files: Sequence[Path]) -> None:
+        self._alias = alias
+        self._files = files
+
+    def missing_host_key(self, client: SSHClient, hostname: str, key: PKey) -> None:
+        """Return when the key is the alias's; raises SSHException otherwise."""
+        known = HostKeys()
+        for path in self._files:
+            known.load(str(path))
+        if self._alias is None or not known.check(self._alias, key):
+            RejectPolicy().missing_host_key(client, hostname, key)
 
 
 class SshShell:
@@ -129,8 +145,9 @@ class SshShell:
             connect_timeout=max(1, round(self._connect_timeout_s)),
         )
         client = connection.client
-        client.set_missing_host_key_policy(RejectPolicy())
-        for path in _known_hosts_files(connection):
+        known_hosts = _known_hosts_files(connection)
+        client.set_missing_host_key_policy(_OnlyKnown(connection.ssh_config.get("hostkeyalias"), known_hosts))
+        for path in known_hosts:
             client.load_system_host_keys(str(path))
         try:
             connection.open()

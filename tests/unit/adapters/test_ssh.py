@@ -221,6 +221,21 @@ def test_a_changed_host_key_is_refused(stranger: tuple[Sshd, Path], pair: Pair) 
         shell_to(sshd, pair, known_hosts).run(["true"], timeout_s=5)
 
 
+def test_a_host_key_known_under_its_alias_is_accepted_and_no_other(stranger: tuple[Sshd, Path], pair: Pair) -> None:
+    sshd, known_hosts = stranger
+    shell = shell_to(sshd, pair, known_hosts)
+    config = known_hosts.parent / "config"
+    config.write_text(f"Host *\n  HostKeyAlias kvm-alias\n{config.read_text()}")
+    other = " ".join(Path(f"{make_key(known_hosts.parent / 'other')}.pub").read_text().split()[:2])
+    for line in (f"kvm-alias {other}\n", f"kvm-other {sshd.host_key}\n"):
+        known_hosts.write_text(line)
+        with pytest.raises(HostUnreachable, match="host key must be known"):
+            shell.run(["true"], timeout_s=5)
+    known_hosts.write_text(f"kvm-alias {sshd.host_key}\n")
+    assert shell.run(["true"], timeout_s=5).is_ok
+    shell.close()
+
+
 def test_a_known_host_key_is_accepted_hashed_names_too(stranger: tuple[Sshd, Path], pair: Pair) -> None:
     sshd, known_hosts = stranger
     known_hosts.write_text(sshd.known_as())
