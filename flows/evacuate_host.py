@@ -16,6 +16,7 @@ from tasks.window import run_window
 from vmferry.errors import LeftBehind
 from vmferry.model.convergence import PolicyName
 from vmferry.model.evacuation import EvacuationReport, EvacuationRequest
+from vmferry.model.host import FleetSnapshot
 from vmferry.model.migration import MigrationMode, OutcomeKind
 from vmferry.planning.placement import destinations
 from vmferry.progress import EvacuationEnded, publish
@@ -66,9 +67,7 @@ def evacuate_host(
         tried = destinations(snapshot, request)
         if not dry_run:
             cordon_host(host, reason)
-        facts = snapshot.facts(host)
-        pairs = read_pairs(snapshot, host, tried, facts.vms if facts else ())
-        plan = plan_host(snapshot.model_copy(update={"pairs": pairs}), request)
+        plan = plan_host(_with_pairs(snapshot, host, tried), request)
         publish_plan(plan)
         if dry_run:
             return make_report(plan, started_at, None)
@@ -77,6 +76,18 @@ def evacuate_host(
         report = make_report(plan, started_at, result, names_left(plan, result))
         publish(EvacuationEnded(report=report))
         publish_report(report, plan)
+    return _must_be_empty(report)
+
+
+def _with_pairs(snapshot: FleetSnapshot, host: str, tried: tuple[str, ...]) -> FleetSnapshot:
+    """Add what the host sees of each destination."""
+    facts = snapshot.facts(host)
+    pairs = read_pairs(snapshot, host, tried, facts.vms if facts else ())
+    return snapshot.model_copy(update={"pairs": pairs})
+
+
+def _must_be_empty(report: EvacuationReport) -> EvacuationReport:
+    """A flow that returns data ends Completed: only an empty host may, with nothing held."""
     if not report.is_empty or any(outcome.kind is OutcomeKind.HELD for outcome in report.outcomes):
-        raise LeftBehind(f"{report_headline(report)}: {why_left(report)}", host=host)
+        raise LeftBehind(f"{report_headline(report)}: {why_left(report)}", host=report.host)
     return report
