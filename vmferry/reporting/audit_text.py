@@ -64,7 +64,7 @@ def _hosts(audit: FleetAudit) -> list[str]:
     hidden = len(rows) - 1 - _HOSTS
     lines = table(rows[: _HOSTS + 1])
     lines += [f"… and {hidden} more hosts with something to tell"] if hidden > 0 else []
-    lines += [f"{quiet} other hosts: can be emptied, and all their VMs would start elsewhere"] if quiet else []
+    lines += [f"{quiet} other hosts: can be emptied, and all their running VMs would start elsewhere"] if quiet else []
     return lines + [f"{host}: not read: {reason}" for host, reason in lost.items()]
 
 

@@ -150,7 +150,7 @@ def test_hosts_without_anything_to_tell_are_counted_in_a_large_fleet() -> None:
     matrix = found.movability.model_copy(update={"rows": calm})
     losses = tuple(loss.model_copy(update={"stranded": ()}) for loss in found.losses)
     text = audit_text(found.model_copy(update={"movability": matrix, "emptying": quiet, "losses": losses}))
-    assert "49 other hosts: can be emptied, and all their VMs would start elsewhere" in text
+    assert "49 other hosts: can be emptied, and all their running VMs would start elsewhere" in text
 
 
 def test_changes_are_told_with_the_day_of_the_audit_before() -> None:
