@@ -168,6 +168,10 @@ ONE_MISTAKE = [
         "inventory.yaml:4: field rules",
         "cannot be set to warn",
     ),
-    ("hosts: {a: }\nrules:\n  two-copies: ignore\n", "inventory.yaml:3: field rules", "two copies, lost data or a host without room"),
+    (
+        "hosts: {a: }\nrules:\n  two-copies: ignore\n",
+        "inventory.yaml:3: field rules",
+        "two copies, lost data or a host without room",
+    ),
     ("hosts: {a: }\nrules: {ping: warn, ping: block}\n", "inventory.yaml:2", "ping"),
 ]
