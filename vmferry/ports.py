@@ -17,6 +17,7 @@ from vmferry.model.sighting import ListedDomain, Sighting
 
 OnProgress = Callable[[JobStats], None]
 # Called before a running job is changed, and makes that durable; what it raises keeps the change from being made.
+# Called again with `refusal` when the change was refused.
 OnOrder = Callable[[Order], None]
 
 

@@ -62,7 +62,7 @@ class Steering:
         logger.warning("vm %s: %s", self._plan.vm, order.words())
         if isinstance(order.action, Abort):
             self.abort_reason = order.reason
-        elif self._on_order is not None and not self._is_noted(order, self._on_order):
+        elif not self._tell(order):
             return False
         try:
             self._act(order)
@@ -70,15 +70,20 @@ class Steering:
             # Perhaps it stands still now: the longest pause counts from here.
             logger.warning("vm %s: %s: no answer: %s", self._plan.vm, order.action.words(), error)
         except VmferryError as error:
-            logger.warning("vm %s: %s refused: %s", self._plan.vm, order.action.words(), error)
+            refused = order.model_copy(update={"refusal": str(error)})
+            logger.warning("vm %s: %s", self._plan.vm, refused.words())
+            if not isinstance(order.action, Abort):
+                self._tell(refused)
             return False
         return True
 
-    def _is_noted(self, order: Order, on_order: OnOrder) -> bool:
+    def _tell(self, order: Order) -> bool:
+        """Have it written down; False when that failed."""
         try:
-            on_order(order)
+            if self._on_order is not None:
+                self._on_order(order)
         except VmferryError as error:
-            logger.warning("vm %s: %s: not done: %s", self._plan.vm, order.action.words(), error)
+            logger.warning("vm %s: %s: not written down: %s", self._plan.vm, order.action.words(), error)
             return False
         return True
 

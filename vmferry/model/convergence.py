@@ -65,14 +65,17 @@ Action = SetDowntime | LiftCap | Suspend | Abort
 
 
 class Order(Model):
-    """One act on a running job, at which iteration, and why."""
+    """One act on a running job, at which iteration, and why; `refusal`: it had no effect, and why."""
 
     action: Action
     iteration: int
     reason: str
+    refusal: str = ""
 
     def words(self) -> str:
         """One line for journal, log and report."""
+        if self.refusal:
+            return f"{self.action.words()} at iteration {self.iteration} was refused: {self.refusal}"
         return f"{self.action.words()} at iteration {self.iteration}: {self.reason}"
 
 

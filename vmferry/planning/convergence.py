@@ -192,7 +192,7 @@ def _reason_to_abort(course: Course, elapsed_s: float) -> str:
     if elapsed_s >= terms.deadline_s:
         return (
             f"did not finish within {terms.deadline_s:.0f} s under policy {terms.policy.name} ({rest}); "
-            f"{_other_ways(terms.policy)}"
+            f"{_other_ways(course)}"
         )
     since = course.suspended_at_s
     if since is not None and elapsed_s - since >= terms.policy.max_pause_s:
@@ -200,9 +200,14 @@ def _reason_to_abort(course: Course, elapsed_s: float) -> str:
     return ""
 
 
-def _other_ways(policy: Policy) -> str:
-    """Return what the operator types next."""
-    return "try `--mode non-live`" if policy.max_pause_s > 0 else "try `--policy suspend-if-needed`"
+def _other_ways(course: Course) -> str:
+    """Return what the operator types next, and why a suspend that the policy allows did not come."""
+    longest_s, pause_s = course.terms.policy.max_pause_s, predict(course).pause_s or 0.0
+    if longest_s <= 0:
+        return "try `--policy suspend-if-needed`"
+    if pause_s > longest_s:
+        return f"a suspend would have taken {pause_s:.0f} s, the policy allows {longest_s:.0f}; try `--mode non-live`"
+    return "try `--mode non-live`"
 
 
 def _help(course: Course, elapsed_s: float) -> tuple[Course, tuple[Order, ...]]:

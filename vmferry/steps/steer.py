@@ -8,29 +8,42 @@ from vmferry.model.migration import MigrationPlan, OutcomeKind
 from vmferry.ports import OnOrder, World
 
 _HELP = "help: "  # begins the note that is written before a running job is changed
+_REFUSED = "no help: "  # begins the note that takes the one before back
 
 
 def orders_of(plan: MigrationPlan, step: str, world: World) -> OnOrder:
     """Return a callback that writes down each order before it is carried out."""
 
     def note(order: Order) -> None:
-        world.journal.write(plan.run, step, Mark.NOTE, note=f"{_HELP}{order.words()}")
+        prefix = _REFUSED if order.refusal else _HELP
+        world.journal.write(plan.run, step, Mark.NOTE, note=f"{prefix}{order.words()}")
 
     return note
 
 
 def was_suspended(rows: tuple[Row, ...]) -> bool:
-    """Whether this run intended to suspend the VM at the source: a VM found paused there may be so because of us."""
-    return any(order.startswith(Suspend().words()) for order in _orders(rows))
+    """Whether this run intended to suspend the VM at the source: a VM found paused there may be so because of us.
+
+    A refused one counts too, since a refusal may be wrong; how the VM stood before the run decides in any case.
+    """
+    return any(note.startswith(f"{_HELP}{Suspend().words()}") for note in _notes(rows))
 
 
 def help_notes(plan: MigrationPlan, rows: tuple[Row, ...], kind: OutcomeKind) -> tuple[str, ...]:
-    """Return one line per help, the last one first named as what ended the move."""
-    orders = _orders(rows)
-    if kind is OutcomeKind.MOVED and orders:
-        orders = (*orders[:-1], f"moved after {orders[-1]}")
-    return tuple(f"policy {plan.policy}: {order}" for order in orders)
+    """Return one line per act; the last one that was not refused is named as what the move ended after."""
+    lines: list[str] = []
+    helped: int | None = None
+    before: int | None = None
+    for note in _notes(rows):
+        if note.startswith(_REFUSED):
+            lines[-1:], helped = [note.removeprefix(_REFUSED)], before
+        else:
+            lines.append(note.removeprefix(_HELP))
+            before, helped = helped, len(lines) - 1
+    if kind is OutcomeKind.MOVED and helped is not None:
+        lines[helped] = f"moved after {lines[helped]}"
+    return tuple(f"policy {plan.policy}: {line}" for line in lines)
 
 
-def _orders(rows: tuple[Row, ...]) -> tuple[str, ...]:
-    return tuple(row.note.removeprefix(_HELP) for row in rows if row.mark is Mark.NOTE and row.note.startswith(_HELP))
+def _notes(rows: tuple[Row, ...]) -> tuple[str, ...]:
+    return tuple(row.note for row in rows if row.mark is Mark.NOTE and row.note.startswith((_HELP, _REFUSED)))

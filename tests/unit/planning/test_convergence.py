@@ -128,13 +128,13 @@ def test_an_act_waits_for_a_rest_near_the_least_seen() -> None:
     assert [order.iteration for order in orders] == [4, 7]
 
 
-def test_a_pause_longer_than_the_policy_allows_is_not_begun() -> None:
+def test_a_pause_longer_than_the_policy_allows_is_not_begun_and_the_abort_says_so() -> None:
     """126 MiB at 1 MiB/s are 126 s; the policy allows 60."""
-    acts = [
-        o.action
-        for o in orders_on(course_of(PolicyName.SUSPEND_IF_NEEDED, deadline_s=1e6), series(NEVER[39.1], rate=1))
-    ]
-    assert Suspend() not in acts
+    course = course_of(PolicyName.SUSPEND_IF_NEEDED, deadline_s=1e6)
+    orders = orders_on(course, series(NEVER[39.1], rate=1))
+    assert orders and Suspend() not in [order.action for order in orders]
+    (aborted,) = observe(course_after(course, series(NEVER[39.1], rate=1)), sample(8, 126, 1012), 1e6)[1]
+    assert "a suspend would have taken" in aborted.reason and "the policy allows 60" in aborted.reason
 
 
 def test_a_vm_that_stays_suspended_too_long_is_let_go() -> None:

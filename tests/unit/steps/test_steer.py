@@ -117,7 +117,10 @@ def test_a_suspend_that_comes_when_the_job_has_just_ended_is_taken_back() -> Non
 def test_a_refused_act_is_not_fatal() -> None:
     voyage = Voyage(SUSPENDED)
     voyage.fleet.inject(Fault(does=Blow.PERMANENT, op="set_max_downtime", times=2))
-    assert voyage.sail().kind is OutcomeKind.MOVED
+    outcome = voyage.sail()
+    assert outcome.kind is OutcomeKind.MOVED
+    assert ["was refused" in note for note in outcome.notes] == [True, True, False]
+    assert "moved after suspend" in outcome.notes[2]
 
 
 def test_a_refused_suspend_leaves_the_vm_running_at_the_source_when_the_time_is_over() -> None:
@@ -128,6 +131,16 @@ def test_a_refused_suspend_leaves_the_vm_running_at_the_source_when_the_time_is_
     assert voyage.outcome is not None and voyage.outcome.kind is OutcomeKind.ROLLED_BACK
     assert voyage.fleet.running_on(voyage.uuid) == (SOURCE,)
     assert "lift_cap" not in [operation.op for operation in voyage.fleet.operations()]
+    assert "suspend at iteration" in voyage.outcome.notes[-1] and "was refused" in voyage.outcome.notes[-1]
+
+
+def test_the_last_act_that_had_an_effect_is_what_the_move_ended_after() -> None:
+    voyage = Voyage(restless(PolicyName.MINIMAL_DOWNTIME))
+    domain = voyage.fleet.domain(SOURCE, voyage.uuid)
+    assert domain is not None
+    domain.working_set_mib = 100  # 390 ms at 256 MiB/s
+    (note,) = voyage.sail().notes
+    assert note.startswith("policy minimal-downtime: moved after downtime limit 400 ms at iteration 4")
 
 
 def test_an_act_that_cannot_be_written_down_is_not_done() -> None:

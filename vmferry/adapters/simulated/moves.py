@@ -165,7 +165,7 @@ class Flight:
 
     def steer(self, now: float, change: Callable[[Precopy], None]) -> None:
         """Change the running pre-copy; what is left of its pass takes longer or shorter from now on."""
-        if self.precopy is None:
+        if self.precopy is None or self.phase >= Phase.SWITCH:
             return
         self.precopy.go(now)
         change(self.precopy)
