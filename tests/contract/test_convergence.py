@@ -9,7 +9,7 @@ import pytest
 
 from tests.contract.contract_fleet import DEST, SOURCE, FleetUnderTest, ignore, plan_of, wait_for, words
 from vmferry.errors import OutcomeUnknown, PermanentError
-from vmferry.model.convergence import Action, LiftCap, Order, PolicyName, SetDowntime, Suspend
+from vmferry.model.convergence import Action, LiftCap, Order, PolicyName, SetDowntime, Suspend, Throttled
 from vmferry.model.migration import JobStats, MigrationPlan
 from vmferry.model.vm import DomainState
 
@@ -44,7 +44,9 @@ def test_a_throttled_vm_arrives_without_a_suspend(fleet: FleetUnderTest) -> None
     plan, orders = restless(fleet, PolicyName.AUTO_CONVERGE, deadline_s=120), list[Order]()
     fleet.world.hypervisor(SOURCE).migrate(plan, ignore, orders.append)
     assert words(fleet, plan.uuid) == MOVED
-    assert all(isinstance(order.action, SetDowntime) for order in orders)
+    assert {type(order.action) for order in orders} <= {SetDowntime, Throttled}
+    percents = [order.action.percent for order in orders if isinstance(order.action, Throttled)]
+    assert percents[0] == 50 and percents == sorted(set(percents))
 
 
 def test_minimal_downtime_aborts_at_the_deadline(fleet: FleetUnderTest) -> None:

@@ -76,6 +76,7 @@ def test_auto_converge_moves_it_without_a_long_pause(fleet: Lab, world: RealWorl
     with fleet.watch("restless2") as watch:
         outcome = move("restless2", PolicyName.AUTO_CONVERGE)
     assert outcome.kind is OutcomeKind.MOVED
+    assert any("CPU throttled by 50 %" in note for note in outcome.notes)
     assert not any("suspend at" in note for note in outcome.notes)
     assert fleet.where("restless2") == {"kvm2": "running"}
     assert watch.alive_on("kvm2") and watch.overlap_s == 0 and watch.errors == 0

@@ -102,5 +102,6 @@ def job_stats(raw: dict[str, Any]) -> JobStats:
         memory_bps=raw.get("memory_bps", 0),
         dirty_rate_pages_s=raw.get("memory_dirty_rate", 0),
         iteration=raw.get("memory_iteration", 0),
+        throttle_percent=raw.get("auto_converge_throttle", 0),
         downtime_ms=raw.get("downtime"),
     )

@@ -6,7 +6,7 @@ import logging
 from typing import Protocol, assert_never
 
 from vmferry.errors import OutcomeUnknown, VmferryError
-from vmferry.model.convergence import Abort, LiftCap, Order, SetDowntime, Suspend
+from vmferry.model.convergence import Abort, LiftCap, Order, SetDowntime, Suspend, Throttled
 from vmferry.model.migration import JobStats, MigrationPlan
 from vmferry.planning.convergence import observe, start_course
 from vmferry.ports import OnOrder
@@ -95,6 +95,8 @@ class Steering:
                 self._wheel.lift_cap()
             case Suspend():
                 self._wheel.suspend()
+            case Throttled():
+                return  # QEMU has done it
             case Abort():
                 self._wheel.abort()
             case _:

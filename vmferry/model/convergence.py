@@ -53,6 +53,16 @@ class Suspend(Model):
         return "suspend"
 
 
+class Throttled(Model):
+    """QEMU has begun to take more CPU time from the VM: no act of ours, but what the move may end after."""
+
+    percent: int
+
+    def words(self) -> str:
+        """Name the act for reports."""
+        return f"CPU throttled by {self.percent} %"
+
+
 class Abort(Model):
     """Cancel the job; libvirt lets the VM run at the source, also when we had suspended it (measured)."""
 
@@ -61,7 +71,7 @@ class Abort(Model):
         return "abort"
 
 
-Action = SetDowntime | LiftCap | Suspend | Abort
+Action = SetDowntime | LiftCap | Suspend | Throttled | Abort
 
 
 class Order(Model):

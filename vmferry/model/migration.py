@@ -111,6 +111,7 @@ class JobStats(Model):
     memory_bps: int = 0
     dirty_rate_pages_s: int = 0
     iteration: int = 0
+    throttle_percent: int = 0  # CPU time that QEMU takes from the VM under auto-converge
     downtime_ms: int | None = None
     # time.monotonic() of this process when the source's CPUs were stopped for the switch-over (an event).
     stopped_at_s: float | None = None

@@ -15,12 +15,13 @@ from vmferry.model.convergence import (
     FIRST_LIMIT_MS,
     POLICIES,
     Abort,
+    Action,
     AtDeadline,
     LiftCap,
     Order,
     Policy,
-    SetDowntime,
     Suspend,
+    Throttled,
 )
 from vmferry.model.migration import JobStats, MigrationMode, MigrationPlan
 
@@ -57,6 +58,7 @@ class Course(Model):
     stalls: int = 0
     limit_ms: int = FIRST_LIMIT_MS
     rungs_used: int = 0
+    throttle_percent: int = 0
     suspended_at_s: float | None = None
     is_suspend_refused: bool = False
     is_over: bool = False
@@ -105,10 +107,20 @@ def observe(course: Course, sample: JobStats, elapsed_s: float) -> tuple[Course,
     course = _noted(course, sample, elapsed_s)
     if reason := _reason_to_abort(course, elapsed_s):
         return course.model_copy(update={"is_over": True}), (_order(course, Abort(), reason),)
+    course, told = _throttled(course, sample)
     is_begun = bool(course.iterations) and course.iterations[-1].number > max(before, 1)
     if not is_begun or not course.terms.may_help or course.suspended_at_s is not None:
+        return course, told
+    course, orders = _help(course, elapsed_s)
+    return course, (*told, *orders)
+
+
+def _throttled(course: Course, sample: JobStats) -> tuple[Course, tuple[Order, ...]]:
+    """Tell once of each step by which QEMU slows the VM down."""
+    if sample.throttle_percent <= course.throttle_percent:
         return course, ()
-    return _help(course, elapsed_s)
+    order = _order(course, Throttled(percent=sample.throttle_percent), _figures(course, predict(course)))
+    return course.model_copy(update={"throttle_percent": sample.throttle_percent}), (order,)
 
 
 def predict(course: Course) -> Prediction:
@@ -262,7 +274,8 @@ def _suspend(course: Course, seen: Prediction, elapsed_s: float, why: str) -> tu
 
 
 def _figures(course: Course, seen: Prediction) -> str:
-    words = [f"{course.iterations[-1].remaining_bytes / _MIB:.0f} MiB remain"]
+    remaining = course.iterations[-1].remaining_bytes if course.iterations else course.remaining_bytes
+    words = [f"{remaining / _MIB:.0f} MiB remain"]
     if seen.ratio is not None:
         words.append(f"{seen.ratio:.2f} of the iteration before")
     if seen.rate_bytes_s is not None:
@@ -270,6 +283,6 @@ def _figures(course: Course, seen: Prediction) -> str:
     return ", ".join(words)
 
 
-def _order(course: Course, action: SetDowntime | LiftCap | Suspend | Abort, reason: str) -> Order:
+def _order(course: Course, action: Action, reason: str) -> Order:
     number = course.iterations[-1].number if course.iterations else 0
     return Order(action=action, iteration=number, reason=reason)

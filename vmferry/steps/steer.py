@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vmferry.model.convergence import Order, Suspend
+from vmferry.model.convergence import LiftCap, Order, Suspend
 from vmferry.model.journal import Mark, Row
 from vmferry.model.migration import MigrationPlan, OutcomeKind
 from vmferry.ports import OnOrder, World
@@ -30,7 +30,10 @@ def was_suspended(rows: tuple[Row, ...]) -> bool:
 
 
 def help_notes(plan: MigrationPlan, rows: tuple[Row, ...], kind: OutcomeKind) -> tuple[str, ...]:
-    """Return one line per act; the last one that was not refused is named as what the move ended after."""
+    """Return one line per act; the last one that was not refused is named as what the move ended after.
+
+    The cap is only lifted because of the suspend: that is the one to name.
+    """
     lines: list[str] = []
     helped: int | None = None
     before: int | None = None
@@ -39,7 +42,8 @@ def help_notes(plan: MigrationPlan, rows: tuple[Row, ...], kind: OutcomeKind) ->
             lines[-1:], helped = [note.removeprefix(_REFUSED)], before
         else:
             lines.append(note.removeprefix(_HELP))
-            before, helped = helped, len(lines) - 1
+            before = helped
+            helped = before if lines[-1].startswith(LiftCap().words()) else len(lines) - 1
     if kind is OutcomeKind.MOVED and helped is not None:
         lines[helped] = f"moved after {lines[helped]}"
     return tuple(f"policy {plan.policy}: {line}" for line in lines)

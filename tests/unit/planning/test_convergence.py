@@ -19,6 +19,7 @@ from vmferry.model.convergence import (
     PolicyName,
     SetDowntime,
     Suspend,
+    Throttled,
 )
 from vmferry.model.migration import JobStats
 from vmferry.planning.convergence import Course, Terms, observe, predict
@@ -163,6 +164,16 @@ def test_without_leave_to_help_only_the_deadline_acts() -> None:
     assert [order.action for order in orders_on(course, series((126,) * 30))] == [Abort()]
 
 
+def test_what_qemu_takes_from_the_vm_is_told_once_per_step() -> None:
+    percent = {4: 50, 5: 70, 6: 90, 7: 99}
+    seen = [
+        (stats.model_copy(update={"throttle_percent": percent.get(stats.iteration, 0)}), at)
+        for stats, at in series(NEVER[39.1])
+    ]
+    orders = orders_on(course_of(PolicyName.AUTO_CONVERGE), seen)
+    assert [o.action.percent for o in orders if isinstance(o.action, Throttled)] == [50, 70, 90, 99]
+
+
 def test_a_job_that_is_first_seen_in_a_later_iteration_is_helped_all_the_same() -> None:
     acts = [o.action for o in orders_on(course_of(PolicyName.SUSPEND_IF_NEEDED), series(NEVER[39.1])[4:])]
     assert SetDowntime(limit_ms=400) in acts
@@ -207,6 +218,7 @@ class Run:
                 iteration=precopy.iteration,
                 data_remaining_bytes=round(precopy.left_bytes),
                 data_processed_bytes=round(precopy.sent_bytes),
+                throttle_percent=precopy.slowed_percent,
             )
             self.samples.append((stats, at))
             course, orders = observe(course, stats, at)
@@ -222,6 +234,8 @@ class Run:
                 self.precopy.lift_cap()
             case Suspend():
                 self.precopy.stop()
+            case Throttled():
+                pass
             case Abort():
                 self.aborted_at_s = at
 

@@ -39,14 +39,16 @@ def test_a_suspended_vm_arrives_runs_and_the_report_names_the_rung_that_moved_it
 def test_the_bandwidth_cap_is_lifted_together_with_the_suspend() -> None:
     voyage = Voyage(SUSPENDED)
     voyage.plan = voyage.plan.model_copy(update={"bandwidth_mib_s": 100})
-    voyage.sail()
+    outcome = voyage.sail()
     assert orders(voyage)[-2:] == ["suspend", "bandwidth cap lifted"]
+    assert ["moved after suspend" in note for note in outcome.notes] == [False, False, True, False]
 
 
 def test_a_throttled_vm_moves_without_a_suspend() -> None:
     voyage = Voyage(restless(PolicyName.AUTO_CONVERGE))
     outcome = voyage.sail()
     assert outcome.kind is OutcomeKind.MOVED
+    assert any("moved after CPU throttled by" in note for note in outcome.notes)
     assert "suspend" not in orders(voyage)
     assert "suspend" not in [operation.op for operation in voyage.fleet.operations()]
 

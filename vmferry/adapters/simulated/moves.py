@@ -217,6 +217,7 @@ class Flight:
             data_remaining_bytes=0 if is_over else round(precopy.left_bytes),
             memory_bps=round(precopy.rate_bytes_s),
             iteration=precopy.iteration,
+            throttle_percent=precopy.slowed_percent,
             downtime_ms=round(precopy.last_pass_s() * 1000) + 120 if is_over else None,
         )
 
