@@ -8,6 +8,7 @@ from prefect import flow
 from pydantic import Field
 
 from tasks import _wiring
+from tasks._inputs import unsearched
 from tasks.evacuation import cordon_host, make_report, move_by_plan, names_left
 from tasks.placement import plan_host
 from tasks.preflight import read_fleet, read_pairs
@@ -67,22 +68,22 @@ def evacuate_host(
         tried = destinations(snapshot, request)
         if not dry_run:
             cordon_host(host, reason)
-        plan = plan_host(_with_pairs(snapshot, host, tried), request)
-        publish_plan(plan)
+        plan = plan_host(unsearched(_with_pairs(snapshot, host, tried)), request)
+        publish_plan(unsearched(plan))
         if dry_run:
             return make_report(plan, started_at, None)
         with progress_artifacts(f"evacuate {host}", len(plan.moves)):
             result = run_window(plan.moves, max_parallel, lambda move: move_by_plan(move, plan))
         report = make_report(plan, started_at, result, names_left(plan, result))
         publish(EvacuationEnded(report=report))
-        publish_report(report, plan)
+        publish_report(report, unsearched(plan))
     return _must_be_empty(report)
 
 
 def _with_pairs(snapshot: FleetSnapshot, host: str, tried: tuple[str, ...]) -> FleetSnapshot:
     """Add what the host sees of each destination."""
     facts = snapshot.facts(host)
-    pairs = read_pairs(snapshot, host, tried, facts.vms if facts else ())
+    pairs = read_pairs(unsearched(snapshot), host, tried, facts.vms if facts else ())
     return snapshot.model_copy(update={"pairs": pairs})
 
 

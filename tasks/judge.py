@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tasks._inputs import unsearched
 from tasks._wiring import settings
 from tasks.preflight import read_fleet, read_pairs
 from vmferry.domxml.rewrite import check_same_vm
@@ -48,7 +49,7 @@ def judge_move(request: MigrationRequest) -> Judged:
     first = plan_vm(snapshot, request, arriving)
     _check_persistent_xml(request, first.vm)
     found = request.model_copy(update={"source": first.case.source.name})
-    pairs = read_pairs(snapshot, first.case.source.name, [request.dest], [first.vm], first.case.arriving)
+    pairs = read_pairs(unsearched(snapshot), first.case.source.name, [request.dest], [first.vm], first.case.arriving)
     snapshot = snapshot.model_copy(update={"pairs": pairs})
     return Judged(found, plan_vm(snapshot, found, arriving), snapshot)
 
