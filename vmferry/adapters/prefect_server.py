@@ -20,6 +20,9 @@ from vmferry.errors import InvalidInput
 
 # What Prefect 3.8.8 gives its own temporary server (SubprocessASGIServer._run_uvicorn_command).
 _ENVIRONMENT = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
+# Our death is heard from the moment when setpriv has asked for it; who died before that has left an orphan, which ends
+# itself: its parent is another than $1.
+_UNLESS_ORPHAN = '[ "$PPID" = "$1" ] || exit 1; shift; exec "$@"'
 _POLL_S = 0.1
 _STOP_S = 10.0
 
@@ -44,7 +47,8 @@ class EmbeddedServer:
         place = ["--host", "127.0.0.1", "--port", str(self._port), "--log-level", "error", "--lifespan", "on"]
         # The kernel ends the server when we die in whatever way; without setpriv it would only live longer.
         setpriv = shutil.which("setpriv")
-        guard = [setpriv, "--pdeathsig", "TERM", "--"] if setpriv else []
+        still_ours = ["sh", "-c", _UNLESS_ORPHAN, "unless-orphan", str(os.getpid())]
+        guard = [setpriv, "--pdeathsig", "TERM", "--", *still_ours] if setpriv else []
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 [*guard, *uvicorn, *place],
