@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import TypeVar
+
 from vmferry.model.audit import Changes, Movability, SavedAudit, SavedVm, VmChange, VmRow
+
+Definition = TypeVar("Definition", SavedVm, VmRow)
 
 _UNREAD = "host-unreachable"
 _GONE = "host-gone"
@@ -13,7 +18,7 @@ def compare(before: SavedAudit, matrix: Movability) -> Changes:
 
     A VM defined on several hosts counts where it is active, or else where it stands first.
     """
-    then, now = _main(before), {row.uuid: row for row in _main_rows(matrix)}
+    then, now = _main(before.vms), _main(matrix.rows)
     lost = {unread.host for unread in matrix.unread}
     both = [(then[uuid], row) for uuid, row in now.items() if uuid in then]
     return Changes(
@@ -34,20 +39,13 @@ def compare(before: SavedAudit, matrix: Movability) -> Changes:
     )
 
 
-def _main(saved: SavedAudit) -> dict[str, SavedVm]:
-    found: dict[str, SavedVm] = {}
-    for vm in saved.vms:
+def _main(definitions: Iterable[Definition]) -> dict[str, Definition]:
+    """Return by UUID the definition that counts of each VM."""
+    found: dict[str, Definition] = {}
+    for vm in definitions:
         if vm.uuid not in found or (vm.state.is_active and not found[vm.uuid].state.is_active):
             found[vm.uuid] = vm
     return found
-
-
-def _main_rows(matrix: Movability) -> list[VmRow]:
-    found: dict[str, VmRow] = {}
-    for row in matrix.rows:
-        if row.uuid not in found or (row.state.is_active and not found[row.uuid].state.is_active):
-            found[row.uuid] = row
-    return list(found.values())
 
 
 def _change(row: VmRow, *, before: str | None = None, rules: tuple[str, ...] = ()) -> VmChange:

@@ -8,8 +8,8 @@ from uuid import UUID
 from vmferry.model.audit import DomainTrouble, Trouble
 from vmferry.model.vm import Disk, DiskKind, DomainState, Vm
 from vmferry.planning.places import Key, Places
-from vmferry.rules.case import Fleet
-from vmferry.rules.sharing import is_media, volume_path
+from vmferry.rules.case import Fleet, volume_path
+from vmferry.rules.sharing import is_media
 
 Twins = dict[str, Vm]  # host → the domain there
 

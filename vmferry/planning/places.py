@@ -8,8 +8,8 @@ from functools import cached_property
 
 from vmferry.model.host import HostFacts, PairFacts
 from vmferry.model.vm import DiskKind, Vm
-from vmferry.rules.case import Fleet, Side
-from vmferry.rules.sharing import host_files, volume_path
+from vmferry.rules.case import Fleet, Side, volume_path
+from vmferry.rules.sharing import host_files
 
 # A place that a file may be known by: kind, what it lies in, path inside it.
 Key = tuple[str, str, str]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from vmferry.model.facts import Link, SameNetwork
 from vmferry.model.findings import Severity
-from vmferry.model.vm import Nic, Vm
+from vmferry.model.vm import Nic
 from vmferry.rules import concerns
 from vmferry.rules.case import Case, once_per_case
 from vmferry.rules.rule import DEVICE, Rule, Scope, always
@@ -88,18 +88,18 @@ def _plugged(case: Case) -> list[tuple[str | None, str]]:
     found: set[tuple[str | None, str]] = set()
     for place, nic in enumerate(case.arriving.nics):
         if nic.kind == "bridge" and nic.source and nic.source in case.dest.facts.bridges:
-            before = nic if case.arriving is case.vm else _before(case.vm, nic, place)
+            before = nic if case.arriving is case.vm else card_before(case.vm.nics, nic, place)
             found.add((before.source if before and before.kind == "bridge" else None, nic.source))
     if len(found) < 2:
         return list(found)
     return sorted(found, key=lambda bridges: (bridges[1], bridges[0] or ""))
 
 
-def _before(vm: Vm, nic: Nic, place: int) -> Nic | None:
+def card_before(nics: Sequence[Nic], nic: Nic, place: int) -> Nic | None:
     """Return the card as it is on the source: the one with its MAC address, or at its place where it has none."""
     if nic.mac is None:
-        return vm.nics[place] if place < len(vm.nics) else None
-    return next((own for own in vm.nics if own.mac == nic.mac), None)
+        return nics[place] if place < len(nics) else None
+    return next((own for own in nics if own.mac == nic.mac), None)
 
 
 def _links(case: Case) -> Iterator[tuple[Link, Link]]:

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from vmferry.model.facts import FileFacts
 from vmferry.model.host import HostFacts
 from vmferry.model.vm import Device, Disk, DiskKind, Vm
-from vmferry.rules.case import Case, once_per_case, vm_paths
-from vmferry.rules.case import volume_path as volume_path
+from vmferry.rules.case import Case, once_per_case, vm_paths, volume_path
 from vmferry.rules.proofs import contradiction, is_below_marker, is_declared_shared, is_same_file, same_device
 
 _MEDIA = ("cdrom", "floppy")

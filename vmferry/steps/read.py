@@ -13,8 +13,7 @@ from vmferry.model.host import FleetSnapshot, Host, HostFacts, Reservation, Unre
 from vmferry.model.migration import MigrationPlan
 from vmferry.model.vm import Disk, Vm
 from vmferry.ports import HostTools, World
-from vmferry.rules.case import vm_paths
-from vmferry.rules.sharing import volume_path
+from vmferry.rules.case import vm_paths, volume_path
 from vmferry.steps.read_pairs import read_all_pairs, read_pairs
 
 __all__ = ["read_all_pairs", "read_fleet", "read_pairs"]

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
 from vmferry.model.facts import BridgeQuestion, GuestCpu, Peer
 from vmferry.model.host import Encryption, Host, HostFacts
-from vmferry.model.vm import Disk, DiskKind, Nic, Vm
+from vmferry.model.vm import Disk, DiskKind, Vm
+from vmferry.rules.case import volume_path
 from vmferry.rules.cpu import guest_cpu
-from vmferry.rules.sharing import files_to_stat, volume_path
+from vmferry.rules.network import card_before
+from vmferry.rules.sharing import files_to_stat
 
 # Of the migration ports the first ones are taken first; the last shows whether the firewall knows the whole range.
 _FIRST_PORTS = 4
@@ -170,13 +172,6 @@ def _ports(source: Host, dest: End) -> tuple[int, ...]:
 def _bridges(vm: Vm, there: Vm) -> Iterator[tuple[str, str]]:
     """Yield (bridge on the source, bridge on the destination) of the cards that are plugged into bridges on both."""
     for place, nic in enumerate(there.nics):
-        before = nic if there is vm else _before(vm.nics, nic, place)
+        before = nic if there is vm else card_before(vm.nics, nic, place)
         if before is not None and before.kind == nic.kind == "bridge" and before.source and nic.source:
             yield before.source, nic.source
-
-
-def _before(nics: Sequence[Nic], nic: Nic, place: int) -> Nic | None:
-    """Return the card as it is on the source: the one with its MAC address, or at its place where it has none."""
-    if nic.mac is None:
-        return nics[place] if place < len(nics) else None
-    return next((own for own in nics if own.mac == nic.mac), None)

@@ -8,10 +8,14 @@ import shutil
 import socket
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from vmferry.adapters.ssh_tools import SshTools
 from vmferry.model.host import Host, SshAddress
+from vmferry.settings import Settings
 
 USER = pwd.getpwuid(os.geteuid()).pw_name
 
@@ -104,6 +108,21 @@ def write_client_config(path: Path, key: Path, known_hosts: Path) -> Path:
         f"  UserKnownHostsFile {known_hosts}\n  GlobalKnownHostsFile /dev/null\n"
     )
     return path
+
+
+@contextmanager
+def open_tools(root: Path) -> Iterator[SshTools]:
+    """Start an sshd that nobody else knows and give the tools of its host."""
+    key = make_key(root / "id")
+    config = write_client_config(root / "config", key, root / "known_hosts")
+    sshd = Sshd(root / "one", key).start()
+    (root / "known_hosts").write_text(sshd.known_as())
+    opened = SshTools(sshd.entry("one"), Settings(connect_timeout_s=5, call_timeout_s=20), ssh_config=str(config))
+    try:
+        yield opened
+    finally:
+        opened.close()
+        sshd.stop()
 
 
 def write_ssh_command(directory: Path, config: Path) -> str:

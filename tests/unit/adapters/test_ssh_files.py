@@ -9,11 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.adapters.sshd import Sshd, make_key, write_client_config
+from tests.unit.adapters.sshd import open_tools
 from vmferry.adapters.ssh_files import NAME_DEVICE, batches, device_id, parse_list, parse_stat, stat_trouble
 from vmferry.adapters.ssh_tools import SshTools
 from vmferry.errors import PermanentError
-from vmferry.settings import Settings
 
 ODD = ("two words", "new\nline", "it's $(odd); `x`", '"quoted"', "-rf", "größe", "back\\slash", "tab\tx", "@1\x1f2")
 LVM = "LVM-" + "A1b2C3d4" * 8
@@ -24,17 +23,8 @@ LUKS = "CRYPT-LUKS2-3f2504e04f8941d39a0c0305e82c3301-luks-images"
 
 @pytest.fixture(scope="module")
 def tools(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SshTools]:
-    root = tmp_path_factory.mktemp("files")
-    key = make_key(root / "id")
-    config = write_client_config(root / "config", key, root / "known_hosts")
-    sshd = Sshd(root / "one", key).start()
-    (root / "known_hosts").write_text(sshd.known_as())
-    opened = SshTools(sshd.entry("one"), Settings(connect_timeout_s=5, call_timeout_s=20), ssh_config=str(config))
-    try:
+    with open_tools(tmp_path_factory.mktemp("files")) as opened:
         yield opened
-    finally:
-        opened.close()
-        sshd.stop()
 
 
 # what tells a device

@@ -8,26 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.adapters.sshd import Sshd, make_key, write_client_config
+from tests.unit.adapters.sshd import open_tools
 from vmferry.adapters.ssh_images import parse_chains
 from vmferry.adapters.ssh_tools import SshTools
 from vmferry.model.facts import ImageFile
-from vmferry.settings import Settings
 
 
 @pytest.fixture(scope="module")
 def tools(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SshTools]:
-    root = tmp_path_factory.mktemp("images")
-    key = make_key(root / "id")
-    config = write_client_config(root / "config", key, root / "known_hosts")
-    sshd = Sshd(root / "one", key).start()
-    (root / "known_hosts").write_text(sshd.known_as())
-    opened = SshTools(sshd.entry("one"), Settings(connect_timeout_s=5, call_timeout_s=20), ssh_config=str(config))
-    try:
+    with open_tools(tmp_path_factory.mktemp("images")) as opened:
         yield opened
-    finally:
-        opened.close()
-        sshd.stop()
 
 
 def make(path: Path, base: Path | str | None = None, format: str = "qcow2") -> ImageFile:
