@@ -65,6 +65,9 @@ def _check_host(current: Session, world: World, snapshot: FleetSnapshot, request
     if problems := replay(plan):
         raise AssertionError(f"the plan of {request.host} fails its own check: {'; '.join(problems)}")
     _tell_namesakes(current, snapshot, request.host)
+    for gone in snapshot.unreachable:
+        if not request.dests or gone.host in request.dests:
+            current.screen.hint(f"{gone.host} was not asked, it was not read: {gone.reason}")
     end_host(current, plan)
 
 

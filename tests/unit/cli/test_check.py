@@ -222,6 +222,14 @@ def test_a_host_is_checked_for_the_destinations_that_are_asked_for(fleet: Fleet)
     assert fleet.check("kvm1", "--to", "kvm1")[0] == 3
 
 
+def test_a_destination_that_was_not_read_is_told_although_the_others_suffice(fleet: Fleet) -> None:
+    fleet.add("web1")
+    fleet.simulated.cut_power("kvm3")
+    code, out, err = fleet.check("kvm1")
+    assert code == 0 and "kvm1 can be emptied" in out
+    assert "kvm3 was not asked, it was not read: " in out + err
+
+
 def test_a_host_that_does_not_answer_cannot_be_checked(fleet: Fleet) -> None:
     fleet.simulated.kill_libvirtd("kvm1")
     code, _, err = fleet.check("kvm1")
