@@ -6,7 +6,8 @@ from prefect import task
 
 from tasks._policy import ONCE
 from tasks._wiring import world
-from vmferry.steps.forward import StepName, run_step
+from vmferry.steps.forward import run_step
+from vmferry.steps.names import StepName
 
 
 @task(**ONCE, task_run_name="storage {vm} → {dest}")

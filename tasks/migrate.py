@@ -8,7 +8,8 @@ from tasks._policy import ONCE, READ
 from tasks._wiring import world
 from vmferry.model.migration import MigrationPlan
 from vmferry.progress import MoveStarted, publish
-from vmferry.steps.forward import StepName, run_step
+from vmferry.steps.forward import run_step
+from vmferry.steps.names import StepName
 
 
 @task(**ONCE, task_run_name="open run {plan.run} of {plan.vm}")

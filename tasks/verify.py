@@ -7,7 +7,8 @@ from prefect import task
 from tasks._policy import REPEATABLE
 from tasks._wiring import world
 from vmferry.model.migration import MigrationOutcome, OutcomeKind
-from vmferry.steps.forward import StepName, run_step
+from vmferry.steps.forward import run_step
+from vmferry.steps.names import StepName
 from vmferry.steps.recover import close
 
 

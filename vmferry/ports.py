@@ -8,14 +8,18 @@ from typing import Protocol
 from uuid import UUID
 
 from vmferry.model.convergence import Order
+from vmferry.model.disks import CopyDone, CopyOptions, CopyStats, LiveDisk
 from vmferry.model.effects import Effect
 from vmferry.model.facts import CpuVerdict, FileFacts, GuestCpu, ImageFile, Peer, PeerReach, StoredFile, SystemFacts
+from vmferry.model.forecast import DirtyRate
 from vmferry.model.host import Cordon, Host, HostFacts, Inventory
 from vmferry.model.journal import Mark, Row, RunRecord
 from vmferry.model.migration import JobStats, MigrationOutcome, MigrationPlan
 from vmferry.model.sighting import ListedDomain, Sighting
 
 OnProgress = Callable[[JobStats], None]
+PLAIN_COPY = CopyOptions()
+OnCopy = Callable[[CopyStats], None]
 # Called before a running job is changed, and makes that durable; what it raises keeps the change from being made.
 # Called again with `refusal` when the change was refused.
 OnOrder = Callable[[Order], None]
@@ -79,6 +83,33 @@ class Hypervisor(Protocol):
         """Wait for a running migration job of this VM to end; False when it still runs after `timeout_s`."""
         ...
 
+    def adopt(self, plan: MigrationPlan, on_progress: OnProgress, on_order: OnOrder, *, timeout_s: float) -> bool:
+        """As `watch_job` for a job of this plan that another process began: its policy goes on helping it."""
+        ...
+
+    def resume_postcopy(self, plan: MigrationPlan, on_progress: OnProgress) -> None:
+        """Let a post-copy that broke off go on (VIR_MIGRATE_POSTCOPY_RESUME); block until libvirt returns.
+
+        Raises OutcomeUnknown whenever the answer does not prove what happened.
+        """
+        ...
+
+    def measure_dirty_rates(self, uuids: Sequence[UUID], seconds: int) -> dict[UUID, DirtyRate]:
+        """Measure how fast running VMs write to their memory, all at the same time; takes `seconds` and a little."""
+        ...
+
+    def create_volume(self, pool: str, name: str, *, size_bytes: int, format: str) -> str:
+        """Create a volume in an active pool and return its path; raises CopyFailed when there is one of that name."""
+        ...
+
+    def delete_volume(self, pool: str, name: str) -> None:
+        """Remove a volume; no-op when it is gone."""
+        ...
+
+    def refresh_pool(self, pool: str) -> None:
+        """Let libvirt look again at what is in a pool."""
+        ...
+
     def abort_job(self, uuid: UUID) -> None:
         """Ask libvirt to cancel the VM's job; a request, the caller looks afterwards."""
         ...
@@ -121,6 +152,18 @@ class HostTools(Protocol):
         """Remove what `make_markers` made; no-op where it is gone."""
         ...
 
+    def hold_image_locks(self, directories: Sequence[str], name: str, seconds: int) -> None:
+        """Hold QEMU's image lock on the marker `name` in each directory for so many seconds, in the background."""
+        ...
+
+    def find_image_locks(self, directories: Sequence[str], name: str) -> tuple[str, ...]:
+        """Return the directories whose marker `name` a QEMU of this host finds locked by another one."""
+        ...
+
+    def measure_link(self, dest: Host, seconds: float) -> float:
+        """Return how many MiB/s one ssh stream carries from here to `dest`, measured for at most `seconds`."""
+        ...
+
     def backing_chains(self, images: Sequence[ImageFile]) -> dict[str, tuple[str, ...]]:
         """Return path → backing files, nearest first; an image that could not be read is left out."""
         ...
@@ -140,8 +183,23 @@ class HostTools(Protocol):
         """Return the BLAKE2b digest of a file's content."""
         ...
 
-    def copy_file(self, path: str, dest: Host, staging: str) -> None:
-        """Copy a file straight to `dest` under the path `staging`, sparse; raises CopyFailed or TransientError."""
+    def copy_file(
+        self, path: str, dest: Host, staging: str, options: CopyOptions = PLAIN_COPY, on_copy: OnCopy | None = None
+    ) -> CopyDone:
+        """Copy a file straight to `dest` under the path `staging`; on return the copy is proved to equal the original.
+
+        Sparse stays sparse. What an earlier attempt left at `staging` is kept where it is the same, and only the rest
+        is sent. Raises TransientError when it may be tried again, CopyFailed when that would not help; the original is
+        never touched, and the half of a copy stays for the next attempt or for undo.
+        """
+        ...
+
+    def make_image(self, disk: LiveDisk) -> int:
+        """Make an empty image for QEMU to mirror into; return its inode. Raises CopyFailed when the path exists."""
+        ...
+
+    def rebase(self, path: str, backing: str, format: str) -> None:
+        """Change what a qcow2 image says it builds on; its content stays as it is."""
         ...
 
     def publish(self, staging: str, path: str) -> None:

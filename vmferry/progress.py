@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from vmferry.model.base import Model
+from vmferry.model.disks import CopyStats
 from vmferry.model.evacuation import EvacuationPlan, EvacuationReport
 from vmferry.model.migration import JobStats, MigrationOutcome, MigrationPlan
 from vmferry.model.purge import PurgeReport
@@ -45,6 +46,14 @@ class MoveProgress(Model):
     stats: JobStats
 
 
+class CopyProgress(Model):
+    """One sample of a file that vmferry copies for a run."""
+
+    run: str
+    vm: str
+    stats: CopyStats
+
+
 class MoveEnded(Model):
     """A VM's run ended; both hosts were looked at."""
 
@@ -71,7 +80,17 @@ class FilesPurged(Model):
     report: PurgeReport
 
 
-Event = PlanMade | MoveStarted | StepStarted | MoveProgress | MoveEnded | RunLeftAlone | EvacuationEnded | FilesPurged
+Event = (
+    PlanMade
+    | MoveStarted
+    | StepStarted
+    | MoveProgress
+    | CopyProgress
+    | MoveEnded
+    | RunLeftAlone
+    | EvacuationEnded
+    | FilesPurged
+)
 Listener = Callable[[Event], None]
 
 _DRAIN_S = 20.0

@@ -12,9 +12,9 @@ from flows.migrate_vm import migrate_vm
 from infra.lab import DiskFormat, DiskKind, GuestSpec, GuestState, Lab
 from vmferry.adapters.world import RealWorld
 from vmferry.errors import LeftBehind, PreflightBlocked
-from vmferry.model.host import Encryption
 from vmferry.model.journal import RunState
 from vmferry.model.migration import DomainChanges, MigrationMode, MigrationOutcome, OutcomeKind
+from vmferry.model.transport import Encryption
 
 pytestmark = pytest.mark.lab
 

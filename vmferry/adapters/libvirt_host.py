@@ -18,6 +18,7 @@ from vmferry.adapters.libvirt_migrate import Migration
 from vmferry.adapters.libvirt_words import job_stats, state_words
 from vmferry.errors import HostUnreachable, NotFound, OutcomeUnknown, VmferryError
 from vmferry.model.facts import CpuVerdict, GuestCpu
+from vmferry.model.forecast import DirtyRate
 from vmferry.model.host import Host, HostFacts
 from vmferry.model.migration import JobStats, MigrationPlan
 from vmferry.model.sighting import Sighting
@@ -154,6 +155,30 @@ class LibvirtHypervisor:
             threading.Event().wait(self._settings.progress_interval_s)
             waited += self._settings.progress_interval_s
         return True
+
+    def adopt(self, plan: MigrationPlan, on_progress: OnProgress, on_order: OnOrder, *, timeout_s: float) -> bool:
+        """Wait for the end of a job of this plan that another process began."""
+        return self.watch_job(plan.uuid, on_progress, timeout_s=timeout_s)
+
+    def resume_postcopy(self, plan: MigrationPlan, on_progress: OnProgress) -> None:
+        """Let a post-copy that broke off go on."""
+        raise NotImplementedError
+
+    def measure_dirty_rates(self, uuids: Sequence[UUID], seconds: int) -> dict[UUID, DirtyRate]:
+        """Measure how fast running VMs write to their memory."""
+        raise NotImplementedError
+
+    def create_volume(self, pool: str, name: str, *, size_bytes: int, format: str) -> str:
+        """Create a volume and return its path."""
+        raise NotImplementedError
+
+    def delete_volume(self, pool: str, name: str) -> None:
+        """Remove a volume; no-op when it is gone."""
+        raise NotImplementedError
+
+    def refresh_pool(self, pool: str) -> None:
+        """Let libvirt look again at what is in a pool."""
+        raise NotImplementedError
 
     def abort_job(self, uuid: UUID) -> None:
         """Ask libvirt to cancel the VM's job."""

@@ -1,11 +1,10 @@
-"""One running migration: flags and parameters, the blocking call, progress, stall, and who steers it.
+"""One running migration: the blocking call, progress, stall, and who steers it.
 
 Sources: `libvirt-facts.md` and sections 3 to 5 of `libvirt-measurements.md`.
 """
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import threading
 import time
@@ -14,13 +13,12 @@ from typing import Any
 import libvirt
 
 from vmferry.adapters.libvirt_calls import text_of
+from vmferry.adapters.libvirt_flags import migration_flags, migration_parameters
 from vmferry.adapters.libvirt_wheel import LibvirtWheel
 from vmferry.adapters.libvirt_words import job_stats
 from vmferry.adapters.steering import Steering
 from vmferry.errors import OutcomeUnknown, VmferryError
-from vmferry.model.convergence import POLICIES
-from vmferry.model.host import Encryption
-from vmferry.model.migration import JobStats, MigrationMode, MigrationPlan
+from vmferry.model.migration import JobStats, MigrationPlan
 from vmferry.ports import OnOrder, OnProgress
 from vmferry.settings import Settings
 
@@ -29,57 +27,6 @@ logger = logging.getLogger("vmferry.libvirt")
 # libvirt's own keepalive ends a move over a dead link within 30 s; what is still there then does not end by itself.
 _STALL_S = 120.0
 _ABORT_S = 60.0
-
-
-def migration_flags(plan: MigrationPlan) -> int:
-    """Return virDomainMigrateFlags.
-
-    PEER2PEER: the source's libvirtd drives the move, so it survives our death. PAUSED: the guarded switch-over;
-    libvirt alone can end with two running copies when the Finish reply is lost (docs/decisions/0005).
-    No UNDEFINE_SOURCE: the definition is removed after both hosts were looked at. Never UNSAFE.
-    """
-    flags = libvirt.VIR_MIGRATE_PEER2PEER | libvirt.VIR_MIGRATE_PAUSED | libvirt.VIR_MIGRATE_ABORT_ON_ERROR
-    if plan.mode is MigrationMode.LIVE:
-        flags |= libvirt.VIR_MIGRATE_LIVE
-        if POLICIES[plan.policy].throttle is not None:
-            flags |= libvirt.VIR_MIGRATE_AUTO_CONVERGE
-    if plan.is_persistent:
-        flags |= libvirt.VIR_MIGRATE_PERSIST_DEST
-    if plan.encryption is Encryption.TUNNELLED:
-        flags |= libvirt.VIR_MIGRATE_TUNNELLED
-    elif plan.encryption is Encryption.TLS:
-        flags |= libvirt.VIR_MIGRATE_TLS
-    return int(flags)
-
-
-def migration_parameters(plan: MigrationPlan) -> dict[str, Any]:
-    """Return the typed parameters; the persistent XML is given apart because DEST_XML does not change it."""
-    parameters: dict[str, Any] = {}
-    if plan.encryption is not Encryption.TUNNELLED:  # a tunnelled stream has no address of its own
-        parameters[libvirt.VIR_MIGRATE_PARAM_URI] = plan.migration_uri
-        listen = _listen_address(plan.migration_uri)
-        if listen is not None:
-            parameters[libvirt.VIR_MIGRATE_PARAM_LISTEN_ADDRESS] = listen
-    if plan.dest_xml is not None:
-        parameters[libvirt.VIR_MIGRATE_PARAM_DEST_XML] = plan.dest_xml
-    if plan.dest_persistent_xml is not None and plan.is_persistent:
-        parameters[libvirt.VIR_MIGRATE_PARAM_PERSIST_XML] = plan.dest_persistent_xml
-    if plan.bandwidth_mib_s is not None:
-        parameters[libvirt.VIR_MIGRATE_PARAM_BANDWIDTH] = plan.bandwidth_mib_s
-    throttle = POLICIES[plan.policy].throttle
-    if throttle is not None and plan.mode is MigrationMode.LIVE:
-        parameters[libvirt.VIR_MIGRATE_PARAM_AUTO_CONVERGE_INITIAL] = throttle.initial
-        parameters[libvirt.VIR_MIGRATE_PARAM_AUTO_CONVERGE_INCREMENT] = throttle.increment
-    return parameters
-
-
-def _listen_address(migration_uri: str) -> str | None:
-    """Return the numeric address of `tcp://ADDRESS`, so that QEMU does not listen on every network."""
-    address = migration_uri.removeprefix("tcp://").strip("[]")
-    try:
-        return str(ipaddress.ip_address(address))
-    except ValueError:
-        return None
 
 
 class Migration:

@@ -104,4 +104,8 @@ def job_stats(raw: dict[str, Any]) -> JobStats:
         iteration=raw.get("memory_iteration", 0),
         throttle_percent=raw.get("auto_converge_throttle", 0),
         downtime_ms=raw.get("downtime"),
+        disk_total_bytes=raw.get("disk_total", 0),
+        disk_processed_bytes=raw.get("disk_processed", 0),
+        disk_remaining_bytes=raw.get("disk_remaining", 0),
+        disk_bps=raw.get("disk_bps", 0),
     )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
-from vmferry.model.host import Encryption, Host, Inventory
+from vmferry.model.host import Host, Inventory
+from vmferry.model.transport import Encryption
 
 
 def inventory_notes(inventory: Inventory) -> tuple[str, ...]:

@@ -23,6 +23,8 @@ from vmferry.model.facts import (
     SystemFacts,
 )
 from vmferry.model.findings import Severity
+from vmferry.model.forecast import DirtyRate
+from vmferry.model.transport import Encryption
 from vmferry.model.vm import Vm
 
 
@@ -31,14 +33,6 @@ class Profile(StrEnum):
 
     RHEL8 = "rhel8"  # the reference chapter, word by word
     UPSTREAM = "upstream"  # what libvirt and QEMU can do
-
-
-class Encryption(StrEnum):
-    """How the memory of a VM travels between two hosts."""
-
-    TLS = "tls"  # QEMU's own TLS; both hosts need certificates
-    TUNNELLED = "tunnelled"  # through the libvirt connection, which is ssh or TLS
-    NONE = "none"  # plain TCP: only on a private migration network
 
 
 class SshAddress(Model):
@@ -55,6 +49,7 @@ class Limits(Model):
     outgoing: int = Field(default=2, ge=1, le=64)
     incoming: int = Field(default=2, ge=1, le=64)
     bandwidth_mib_s: int | None = Field(default=None, ge=1, description="cap for one move, MiB/s")
+    total_mib_s: int | None = Field(default=None, ge=1, description="shared by all moves from, or to, this host, MiB/s")
 
 
 class Reserves(Model):
@@ -145,6 +140,7 @@ class HostFacts(Model):
     firmware: Firmware | None = None
     cpu: HostCpu | None = None
     vms: tuple[Vm, ...] = ()
+    dirty: dict[str, DirtyRate] = Field(default_factory=dict)  # vm uuid → measured for a forecast; empty: not asked
     read_at: datetime
 
     def find_vm(self, name_or_uuid: str) -> Vm | None:
@@ -166,6 +162,9 @@ class PairFacts(Model):
     cpus: dict[str, CpuVerdict] = Field(default_factory=dict)  # GuestCpu.key → what the destination says
     # Directories whose content was proved to be the same on both hosts by a marker file.
     same_storage: tuple[str, ...] = ()
+    # Of these: directories where a QEMU of the destination was seen to respect the image lock of one on the source.
+    locked_storage: tuple[str, ...] = ()
+    mib_s: float | None = None  # what one ssh stream carried from the source to the destination; None: not measured
     # Files that exist at the paths which the source's VMs have, or would get, on the destination: path there → facts.
     dest_files: dict[str, FileFacts] = Field(default_factory=dict)
     source_files: dict[str, FileFacts] = Field(default_factory=dict)

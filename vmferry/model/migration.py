@@ -10,8 +10,10 @@ from pydantic import Field
 
 from vmferry.model.base import Model
 from vmferry.model.convergence import DEFAULT_POLICY, PolicyName
+from vmferry.model.disks import CopyMethod, FileCopy, LiveDisk
 from vmferry.model.findings import Finding
-from vmferry.model.host import Encryption
+from vmferry.model.forecast import Forecast
+from vmferry.model.transport import Encryption, Switch, Transport
 from vmferry.model.vm import DomainState
 
 
@@ -49,17 +51,9 @@ class MigrationRequest(Model):
     xml: str | None = Field(default=None, description="the destination's domain XML (virsh migrate --xml)")
     persistent_xml: str | None = Field(default=None, description="its persistent XML (--persistent-xml)")
     bandwidth_mib_s: int | None = Field(default=None, ge=1)
+    copy_method: CopyMethod | None = None  # None: the fastest that both hosts can do
     policy: PolicyName | None = None  # None: the source host's `convergence` of the inventory
     lift: tuple[str, ...] = Field(default=(), description="rules whose blocks only warn in this run")
-
-
-class FileCopy(Model):
-    """One file that an offline move copies to the destination."""
-
-    source_path: str
-    dest_path: str
-    size_bytes: int
-    allocated_bytes: int
 
 
 class MigrationPlan(Model):
@@ -86,8 +80,14 @@ class MigrationPlan(Model):
     # Filled just before the act from a fresh read, never stored: they hold secrets. None: libvirt takes the source's.
     dest_xml: str | None = Field(default=None, exclude=True)
     dest_persistent_xml: str | None = Field(default=None, exclude=True)
-    files: tuple[FileCopy, ...] = ()
+    files: tuple[FileCopy, ...] = ()  # copied by vmferry before the switch-over
+    disks: tuple[LiveDisk, ...] = ()  # mirrored by QEMU while the VM runs
+    copy_method: CopyMethod | None = None
     encryption: Encryption
+    transport: Transport = Transport()  # how memory travels; its encryption is `encryption`
+    switch: Switch = Switch.GUARDED
+    switch_reason: str = ""
+    forecast: Forecast | None = None
     peer_uri: str
     migration_uri: str
     bandwidth_mib_s: int | None = None
@@ -113,6 +113,13 @@ class JobStats(Model):
     iteration: int = 0
     throttle_percent: int = 0  # CPU time that QEMU takes from the VM under auto-converge
     downtime_ms: int | None = None
+    # Of the totals above: what belongs to disks that are mirrored; the rest is memory.
+    disk_total_bytes: int = 0
+    disk_processed_bytes: int = 0
+    disk_remaining_bytes: int = 0
+    disk_bps: int = 0
+    is_postcopy: bool = False  # the VM runs at the destination, the rest of its memory follows
+    seconds_left: float | None = None  # as the convergence engine predicts it; None: not known, or never
     # time.monotonic() of this process when the source's CPUs were stopped for the switch-over (an event).
     stopped_at_s: float | None = None
 
@@ -147,6 +154,9 @@ class MigrationOutcome(Model):
     ended_at: datetime
     bytes_sent: int = 0
     downtime_ms: int | None = None  # as QEMU reports it, plus our own pause in a guarded switch-over
+    move_seconds: float | None = None  # from the start of the migrate call to the VM running at the destination
+    copy_seconds: float | None = None  # of the disks that vmferry itself copied
+    forecast: Forecast | None = None
     notes: tuple[str, ...] = ()
 
     @property

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from vmferry.model.audit import FileKind
+from vmferry.model.disks import FileCopy
 from vmferry.model.effects import Effect, FileMade, FileSetAside
 from vmferry.model.facts import StoredFile
-from vmferry.model.migration import FileCopy
 from vmferry.model.purge import KnownRun, PurgeEvidence
 from vmferry.planning.orphans import left_by_run
 from vmferry.planning.places import Key, Places

@@ -7,12 +7,15 @@ from datetime import datetime
 
 from vmferry.domxml.read import parse_vm
 from vmferry.model.convergence import POLICIES
-from vmferry.model.host import Encryption, FleetSnapshot, Host
-from vmferry.model.migration import FileCopy, MigrationPlan, MigrationRequest
+from vmferry.model.host import FleetSnapshot, Host
+from vmferry.model.migration import MigrationPlan, MigrationRequest
 from vmferry.model.vm import Vm
+from vmferry.planning.copying import file_copies, live_disks
+from vmferry.planning.forecast import forecast_move
 from vmferry.planning.single import VmDecision
+from vmferry.planning.switching import choose_switch
+from vmferry.planning.transport import choose_transport
 from vmferry.rules.room import hugepages_needed_kib, memory_needed_kib
-from vmferry.rules.sharing import copies
 
 
 def new_run_id(now: datetime) -> str:
@@ -32,7 +35,9 @@ def make_plan(
     case, vm = decision.case, decision.vm
     source, dest = case.source.host, case.dest.host
     policy = POLICIES[request.policy or source.convergence]
-    return MigrationPlan(
+    transport = choose_transport(case)
+    switch, switch_reason = choose_switch(case, policy)
+    plan = MigrationPlan(
         run=new_run_id(snapshot.taken_at),
         vm=vm.name,
         uuid=vm.uuid,
@@ -50,8 +55,13 @@ def make_plan(
         changes=request.changes,
         given_xml=request.xml,
         given_persistent_xml=request.persistent_xml,
-        files=_files(decision),
-        encryption=_encryption(source, dest),
+        files=file_copies(case),
+        disks=live_disks(case),
+        copy_method=request.copy_method,
+        encryption=transport.encryption,
+        transport=transport,
+        switch=switch,
+        switch_reason=switch_reason,
         peer_uri=dest.peer_uri,
         migration_uri=f"tcp://{_bracketed(dest.migration_address)}",
         bandwidth_mib_s=_bandwidth(request, source, dest),
@@ -59,24 +69,7 @@ def make_plan(
         deadline_s=move_timeout_s or policy.deadline_s(vm.memory_kib),
         warnings=decision.report.warnings,
     )
-
-
-def _files(decision: VmDecision) -> tuple[FileCopy, ...]:
-    """Return the files an offline move copies; preflight blocked those that were not found."""
-    return tuple(
-        FileCopy(
-            source_path=copy.source_path,
-            dest_path=copy.dest_path,
-            size_bytes=copy.size_bytes or 0,
-            allocated_bytes=copy.allocated_bytes or 0,
-        )
-        for copy in copies(decision.case)
-    )
-
-
-def _encryption(source: Host, dest: Host) -> Encryption:
-    """Both hosts must agree on TLS or on plain TCP; through the libvirt connection always works."""
-    return source.encryption if source.encryption is dest.encryption else Encryption.TUNNELLED
+    return plan.model_copy(update={"forecast": forecast_move(case, plan)})
 
 
 def _bandwidth(request: MigrationRequest, source: Host, dest: Host) -> int | None:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from vmferry.model.facts import BridgeQuestion, GuestCpu, Peer
-from vmferry.model.host import Encryption, Host, HostFacts
+from vmferry.model.host import Host, HostFacts
+from vmferry.model.transport import Encryption
 from vmferry.model.vm import Disk, DiskKind, Vm
 from vmferry.rules.case import volume_path
 from vmferry.rules.cpu import guest_cpu

@@ -17,17 +17,12 @@ from vmferry.planning.settlement import Facts, Verdict, settle
 from vmferry.ports import World
 from vmferry.progress import MoveEnded, publish
 from vmferry.reporting.words import lifted_note
-from vmferry.steps.forward import (
-    RESUME_INTENT,
-    StepName,
-    aside_path,
-    is_done,
-    progress_of,
-    resume_at_dest,
-    run_step,
-)
+from vmferry.steps.forward import is_done, run_step
 from vmferry.steps.look import Pair, look_until_stable
+from vmferry.steps.names import RESUME_INTENT, StepName
 from vmferry.steps.steer import help_notes, was_suspended
+from vmferry.steps.storage import aside_path
+from vmferry.steps.switch import progress_of, resume_at_dest
 from vmferry.steps.undo import undo_all
 
 logger = logging.getLogger("vmferry.steps")

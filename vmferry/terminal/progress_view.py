@@ -22,6 +22,7 @@ from vmferry.model.evacuation import EvacuationPlan, EvacuationReport
 from vmferry.model.migration import JobStats, MigrationOutcome, OutcomeKind
 from vmferry.model.purge import PurgeReport
 from vmferry.progress import (
+    CopyProgress,
     EvacuationEnded,
     Event,
     FilesPurged,
@@ -63,7 +64,7 @@ class Seen:
                 self.left_alone.append(event)
             case FilesPurged():
                 self.purged = event.report
-            case MoveStarted() | StepStarted() | MoveProgress():
+            case MoveStarted() | StepStarted() | MoveProgress() | CopyProgress():
                 pass
             case _:
                 assert_never(event)
@@ -115,7 +116,7 @@ class PlainView:
                 return self.progress(event)
             case MoveEnded():
                 return outcome_line(event.outcome)
-            case EvacuationEnded() | RunLeftAlone() | FilesPurged():
+            case CopyProgress() | EvacuationEnded() | RunLeftAlone() | FilesPurged():
                 return ""  # the command says it at its end
         assert_never(event)
 
@@ -156,7 +157,7 @@ class BarView:
                 self._update(event.run, stats_words(stats), stats.percent)
             case MoveEnded():
                 self._end(event.outcome)
-            case EvacuationEnded() | RunLeftAlone() | FilesPurged():
+            case CopyProgress() | EvacuationEnded() | RunLeftAlone() | FilesPurged():
                 pass  # the command says it when the bars are gone
             case _:
                 assert_never(event)

@@ -21,11 +21,12 @@ from vmferry.adapters.simulated import SimulatedFleet
 from vmferry.errors import AlreadyMoving, NotFound, PermanentError, UnsafeError
 from vmferry.model import effects
 from vmferry.model.effects import Effect
-from vmferry.model.host import Encryption
 from vmferry.model.journal import Mark, RunState
 from vmferry.model.migration import MigrationMode, MigrationOutcome, MigrationPlan, OutcomeKind
+from vmferry.model.transport import Encryption
 from vmferry.model.vm import DomainState
-from vmferry.steps.forward import StepName, run_step
+from vmferry.steps.forward import run_step
+from vmferry.steps.names import StepName
 
 UUID = build_uuid("wanderer1")
 EFFECTS: tuple[Effect, ...] = (

@@ -15,12 +15,12 @@ import pytest
 from tests.unit.adapters.test_journal import build_plan
 from tests.unit.builders import build_uuid
 from vmferry.adapters.libvirt_calls import bounded, is_connection_lost, open_connection, text_of, translate
-from vmferry.adapters.libvirt_migrate import migration_flags, migration_parameters
+from vmferry.adapters.libvirt_flags import migration_flags, migration_parameters
 from vmferry.adapters.libvirt_words import job_stats, state_words
 from vmferry.errors import HostBusy, HostUnreachable, NotFound, OutcomeUnknown, PermanentError, VmferryError
 from vmferry.model.convergence import PolicyName
-from vmferry.model.host import Encryption
 from vmferry.model.migration import JobStats, MigrationMode
+from vmferry.model.transport import Encryption
 from vmferry.model.vm import DomainState
 from vmferry.settings import Settings
 

@@ -10,8 +10,8 @@ from uuid import UUID
 import pytest
 from rich.console import Console
 
-from vmferry.model.host import Encryption
 from vmferry.model.migration import JobStats, MigrationMode, MigrationOutcome, MigrationPlan, OutcomeKind
+from vmferry.model.transport import Encryption
 from vmferry.model.vm import DomainState
 from vmferry.progress import MoveEnded, MoveProgress, MoveStarted, StepStarted, publish
 from vmferry.terminal.progress_view import BarView, PlainView, make_progress, stats_words, watching

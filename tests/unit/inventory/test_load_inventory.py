@@ -10,7 +10,8 @@ import pytest
 from tests.unit.inventory.mistakes import ONE_MISTAKE
 from vmferry.errors import InventoryError
 from vmferry.inventory import inventory_notes, load_inventory
-from vmferry.model.host import Encryption, Inventory, Profile
+from vmferry.model.host import Inventory, Profile
+from vmferry.model.transport import Encryption
 
 Problems = Callable[[str], list[str]]
 

@@ -21,13 +21,14 @@ from tests.unit.builders import (
     build_vm,
 )
 from vmferry.model.audit import FileKind, Listing, OrphanFile
+from vmferry.model.disks import FileCopy
 from vmferry.model.facts import Mount, Pool, StoredFile, SystemFacts
 from vmferry.model.host import FleetSnapshot, Host, HostFacts, Storage
-from vmferry.model.migration import FileCopy, MigrationPlan
+from vmferry.model.migration import MigrationPlan
 from vmferry.model.vm import Device, DiskKind, Vm
 from vmferry.planning.orphans import find_orphans
 from vmferry.rules.case import Fleet
-from vmferry.steps.forward import aside_path, staging_path
+from vmferry.steps.storage import aside_path, staging_path
 
 OLD_S = int(NOW.timestamp()) - 30 * 86400
 EXT4 = SystemFacts(mounts=(Mount(path="/", source="/dev/sda1", fstype="ext4"),))

@@ -22,7 +22,8 @@ from vmferry.model.journal import Mark, RunState
 from vmferry.model.migration import OutcomeKind
 from vmferry.model.vm import DomainState
 from vmferry.progress import Event, MoveEnded, MoveProgress, StepStarted, listening
-from vmferry.steps.forward import StepName, run_step
+from vmferry.steps.forward import run_step
+from vmferry.steps.names import StepName
 from vmferry.steps.recover import recover
 
 LIVE, OFFLINE = SCENARIOS["live"], SCENARIOS["offline"]

@@ -11,8 +11,9 @@ from tests.unit.steps.voyage import DEST, SCENARIOS, SOURCE, Voyage
 from vmferry.adapters.simulated import LOCAL, SHARED, Blow, Fault, SimulatedCrash
 from vmferry.errors import InvalidInput, VmferryError
 from vmferry.model.audit import FileKind
+from vmferry.model.disks import FileCopy
 from vmferry.model.journal import Mark
-from vmferry.model.migration import DomainChanges, FileCopy
+from vmferry.model.migration import DomainChanges
 from vmferry.model.purge import Fate, LeftFile, PurgeReport
 from vmferry.model.vm import DomainState
 from vmferry.planning.orphans import find_orphans

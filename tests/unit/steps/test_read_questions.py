@@ -8,8 +8,9 @@ import pytest
 
 from tests.unit.builders import IMAGES, LOCAL, build_disk, build_facts, build_host, build_off_vm, build_vm
 from vmferry.model.facts import BridgeQuestion, Link, Pool, SystemFacts
-from vmferry.model.host import Encryption, Storage
+from vmferry.model.host import Storage
 from vmferry.model.migration import DomainChanges
+from vmferry.model.transport import Encryption
 from vmferry.model.vm import DiskKind, Nic, Vm
 from vmferry.rules.case import apply_changes
 from vmferry.steps.read_questions import End, Questions

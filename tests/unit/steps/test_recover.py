@@ -26,7 +26,8 @@ from vmferry.model.journal import Mark, RunState
 from vmferry.model.migration import MigrationOutcome, MigrationPlan, OutcomeKind
 from vmferry.model.vm import DomainState
 from vmferry.ports import World
-from vmferry.steps.forward import StepName, run_step
+from vmferry.steps.forward import run_step
+from vmferry.steps.names import StepName
 from vmferry.steps.recover import close, recover
 
 LIVE, OFFLINE, TRANSIENT = SCENARIOS["live"], SCENARIOS["offline"], SCENARIOS["transient"]

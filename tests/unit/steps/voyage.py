@@ -13,11 +13,13 @@ from vmferry.adapters.journal import SqlJournal
 from vmferry.adapters.simulated import LOCAL, Blow, Fault, Operation, SimulatedCrash, SimulatedFleet
 from vmferry.errors import NotFound, VmferryError
 from vmferry.model.convergence import DEFAULT_POLICY, PolicyName
+from vmferry.model.disks import FileCopy
 from vmferry.model.journal import RunRecord, RunState
-from vmferry.model.migration import DomainChanges, FileCopy, MigrationMode, MigrationOutcome, MigrationPlan, OutcomeKind
+from vmferry.model.migration import DomainChanges, MigrationMode, MigrationOutcome, MigrationPlan, OutcomeKind
 from vmferry.model.vm import DomainState
 from vmferry.ports import World
-from vmferry.steps.forward import StepName, run_step
+from vmferry.steps.forward import run_step
+from vmferry.steps.names import StepName
 from vmferry.steps.recover import close, recover
 
 SOURCE, DEST = "kvm1", "kvm2"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 from uuid import UUID
 
@@ -16,6 +16,7 @@ from vmferry.adapters.simulated.state import SimDomain, SimHost
 from vmferry.adapters.steering import Steering
 from vmferry.errors import HostUnreachable, NotFound, OutcomeUnknown, PermanentError, VmferryError
 from vmferry.model.convergence import POLICIES
+from vmferry.model.forecast import DirtyRate
 from vmferry.model.migration import JobStats, MigrationMode, MigrationPlan
 from vmferry.model.vm import DomainState
 from vmferry.ports import OnOrder, OnProgress
@@ -66,6 +67,30 @@ class SimulatedMigration(SimulatedPort):
                     ground.advance(min(TICK_S, max(0.001, end - ground.seconds)))
 
         return self._call(self._operation("watch_job", uuid, is_write=False), watch)
+
+    def adopt(self, plan: MigrationPlan, on_progress: OnProgress, on_order: OnOrder, *, timeout_s: float) -> bool:
+        """Wait for the end of a job of this plan that another process began."""
+        return self.watch_job(plan.uuid, on_progress, timeout_s=timeout_s)
+
+    def resume_postcopy(self, plan: MigrationPlan, on_progress: OnProgress) -> None:
+        """Let a post-copy that broke off go on."""
+        raise NotImplementedError
+
+    def measure_dirty_rates(self, uuids: Sequence[UUID], seconds: int) -> dict[UUID, DirtyRate]:
+        """Measure how fast running VMs write to their memory."""
+        raise NotImplementedError
+
+    def create_volume(self, pool: str, name: str, *, size_bytes: int, format: str) -> str:
+        """Create a volume and return its path."""
+        raise NotImplementedError
+
+    def delete_volume(self, pool: str, name: str) -> None:
+        """Remove a volume; no-op when it is gone."""
+        raise NotImplementedError
+
+    def refresh_pool(self, pool: str) -> None:
+        """Let libvirt look again at what is in a pool."""
+        raise NotImplementedError
 
     def abort_job(self, uuid: UUID) -> None:
         """Cancel the VM's job; refused when there is none or when the switch-over has begun."""

@@ -12,9 +12,11 @@ from vmferry.adapters.simulated.probes import probe_all
 from vmferry.adapters.simulated.state import SimHost
 from vmferry.adapters.simulated.system import read_system
 from vmferry.errors import CopyFailed, HostUnreachable, NotFound, PermanentError, TransientError
+from vmferry.model.disks import CopyDone, CopyMethod, CopyOptions, LiveDisk
 from vmferry.model.facts import FileFacts, ImageFile, Peer, PeerReach, StoredFile, SystemFacts
 from vmferry.model.host import Host
 from vmferry.model.sighting import ListedDomain
+from vmferry.ports import PLAIN_COPY, OnCopy
 
 T = TypeVar("T")
 COPY_BYTES_S = 200 * 1024**2
@@ -121,7 +123,9 @@ class SimulatedTools(SimulatedPort):
 
         self._ask("remove_markers", _within(directories, name), remove, is_write=True)
 
-    def copy_file(self, path: str, dest: Host, staging: str) -> None:
+    def copy_file(
+        self, path: str, dest: Host, staging: str, options: CopyOptions = PLAIN_COPY, on_copy: OnCopy | None = None
+    ) -> CopyDone:
         """Copy a file to another host; a copy that breaks off leaves its half behind."""
         ground = self._ground
 
@@ -144,6 +148,27 @@ class SimulatedTools(SimulatedPort):
                 raise CopyFailed(f"{staging}: no space left on {dest.name}", host=dest.name)
 
         self._ask("copy_file", path, copy, is_write=True, peer=dest.name)
+        return CopyDone(method=options.method or CopyMethod.EXTENTS, reason="simulated")
+
+    def make_image(self, disk: LiveDisk) -> int:
+        """Make an empty image; return its inode."""
+        raise NotImplementedError
+
+    def rebase(self, path: str, backing: str, format: str) -> None:
+        """Change what a qcow2 image says it builds on."""
+        raise NotImplementedError
+
+    def hold_image_locks(self, directories: Sequence[str], name: str, seconds: int) -> None:
+        """Hold QEMU's image lock on a marker in each directory."""
+        raise NotImplementedError
+
+    def find_image_locks(self, directories: Sequence[str], name: str) -> tuple[str, ...]:
+        """Return the directories whose marker is locked."""
+        raise NotImplementedError
+
+    def measure_link(self, dest: Host, seconds: float) -> float:
+        """Return how many MiB/s one ssh stream carries."""
+        raise NotImplementedError
 
     def publish(self, staging: str, path: str) -> None:
         """Give a staged file its name; never overwrites."""

@@ -1,0 +1,25 @@
+"""What of a VM's storage has to be brought to the destination, decided from a judged case: pure."""
+
+from __future__ import annotations
+
+from vmferry.model.disks import FileCopy, LiveDisk
+from vmferry.rules.case import Case
+from vmferry.rules.sharing import copies
+
+
+def file_copies(case: Case) -> tuple[FileCopy, ...]:
+    """Return what vmferry itself copies before the switch-over; preflight blocked what was not found."""
+    return tuple(
+        FileCopy(
+            source_path=copy.source_path,
+            dest_path=copy.dest_path,
+            size_bytes=copy.size_bytes or 0,
+            allocated_bytes=copy.allocated_bytes or 0,
+        )
+        for copy in copies(case)
+    )
+
+
+def live_disks(case: Case) -> tuple[LiveDisk, ...]:
+    """Return what QEMU mirrors while the VM runs."""
+    return ()
