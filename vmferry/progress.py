@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from vmferry.model.base import Model
+from vmferry.model.convergence import Order
 from vmferry.model.disks import CopyStats
 from vmferry.model.evacuation import EvacuationPlan, EvacuationReport
 from vmferry.model.migration import JobStats, MigrationOutcome, MigrationPlan
@@ -36,6 +37,28 @@ class StepStarted(Model):
     run: str
     vm: str
     step: str
+
+
+class StepEnded(Model):
+    """A step of a run is done, and the journal says so."""
+
+    run: str
+    vm: str
+    step: str
+
+
+class MoveHelped(Model):
+    """A running job was helped, or slowed by QEMU; with `refusal` the order: it had no effect."""
+
+    run: str
+    vm: str
+    order: Order
+
+
+class RunTakenOver(Model):
+    """Recovery begins with a run that its process has left, or that is held."""
+
+    plan: MigrationPlan
 
 
 class MoveProgress(Model):
@@ -68,6 +91,12 @@ class RunLeftAlone(Model):
     owner: str
 
 
+class EvacuationStarted(Model):
+    """The moves of a plan begin; the host is cordoned."""
+
+    plan: EvacuationPlan
+
+
 class EvacuationEnded(Model):
     """An evacuation ended."""
 
@@ -83,11 +112,15 @@ class FilesPurged(Model):
 Event = (
     PlanMade
     | MoveStarted
+    | RunTakenOver
     | StepStarted
+    | StepEnded
+    | MoveHelped
     | MoveProgress
     | CopyProgress
     | MoveEnded
     | RunLeftAlone
+    | EvacuationStarted
     | EvacuationEnded
     | FilesPurged
 )

@@ -38,3 +38,17 @@ def format_ms(ms: int | None) -> str:
     if ms is None:
         return "-"
     return f"{ms} ms" if ms < 2000 else format_seconds(ms / 1000)
+
+
+def format_clock(seconds: float) -> str:
+    """Seconds → `0:42`, `12:05`, `3:07:00`."""
+    whole = max(0, round(seconds))
+    hours, rest = divmod(whole, 3600)
+    return f"{hours}:{rest // 60:02}:{rest % 60:02}" if hours else f"{rest // 60}:{rest % 60:02}"
+
+
+def format_share(done: int, total: int) -> str:
+    """Bytes → `300 of 1024 MiB`, both in the unit of the larger one."""
+    if total < 10 * 1024 * _MIB:
+        return f"{max(0, done) / _MIB:.0f} of {total / _MIB:.0f} MiB"
+    return f"{max(0, done) / 1024 / _MIB:.1f} of {total / 1024 / _MIB:.1f} GiB"

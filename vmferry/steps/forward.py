@@ -17,7 +17,9 @@ from vmferry.model.migration import MigrationMode, MigrationPlan
 from vmferry.model.sighting import Sighting
 from vmferry.model.vm import DomainState
 from vmferry.ports import World
-from vmferry.progress import StepStarted, publish
+from vmferry.progress import StepEnded, StepStarted, publish
+from vmferry.steps.images import set_images_aside
+from vmferry.steps.link import on_the_link
 from vmferry.steps.look import look_once
 from vmferry.steps.names import StepName, made
 from vmferry.steps.storage import aside_path, bring_storage
@@ -40,8 +42,10 @@ def run_step(run: str, name: StepName, world: World) -> None:
     logger.info("run %s vm %s: %s begins (%s → %s)", run, plan.vm, name, plan.source, plan.dest)
     publish(StepStarted(run=run, vm=plan.vm, step=name))
     world.journal.write(run, name, Mark.INTENDED)
-    effect = _STEPS[name](plan, world)
+    with on_the_link(plan, name, world) as shared:
+        effect = _STEPS[name](shared, world)
     world.journal.write(run, name, Mark.DONE, effect)
+    publish(StepEnded(run=run, vm=plan.vm, step=name))
     logger.info("run %s vm %s: %s done", run, plan.vm, name)
 
 
@@ -131,6 +135,7 @@ def _finish(plan: MigrationPlan, world: World) -> Effect:
         aside = aside_path(plan, copy)
         made(plan, world, StepName.FINISH, FileSetAside(host=plan.source, path=copy.source_path, aside=aside))
         world.tools(plan.source).set_aside(copy.source_path, aside)
+    set_images_aside(plan, world)
     return Nothing()
 
 

@@ -16,27 +16,34 @@ from rich.progress import (
     TextColumn,
     TimeElapsedColumn,
 )
+from rich.table import Column
 from rich.text import Text
 
 from vmferry.model.evacuation import EvacuationPlan, EvacuationReport
-from vmferry.model.migration import JobStats, MigrationOutcome, OutcomeKind
+from vmferry.model.migration import MigrationOutcome, MigrationPlan, OutcomeKind
 from vmferry.model.purge import PurgeReport
 from vmferry.progress import (
     CopyProgress,
     EvacuationEnded,
+    EvacuationStarted,
     Event,
     FilesPurged,
     MoveEnded,
+    MoveHelped,
     MoveProgress,
     MoveStarted,
     PlanMade,
     RunLeftAlone,
+    RunTakenOver,
+    StepEnded,
     StepStarted,
     listening,
 )
-from vmferry.reporting import format_bytes, outcome_line, plan_headline
+from vmferry.reporting import outcome_line, plan_headline
+from vmferry.reporting.meter import Figures, Meter
 from vmferry.terminal.screen import Screen, clean
 
+_NARROW, _WIDE = 60, 120  # columns
 _PLAIN_INTERVAL_S = 5.0  # between two progress lines of one VM in a pipe
 _STYLES = {OutcomeKind.MOVED: "green", OutcomeKind.ROLLED_BACK: "yellow", OutcomeKind.HELD: "bold red"}
 
@@ -64,7 +71,9 @@ class Seen:
                 self.left_alone.append(event)
             case FilesPurged():
                 self.purged = event.report
-            case MoveStarted() | StepStarted() | MoveProgress() | CopyProgress():
+            case MoveStarted() | MoveProgress() | CopyProgress() | MoveHelped() | RunTakenOver():
+                pass
+            case StepStarted() | StepEnded() | EvacuationStarted():
                 pass
             case _:
                 assert_never(event)
@@ -78,14 +87,24 @@ class View(Protocol):
         ...
 
 
-def stats_words(stats: JobStats) -> str:
-    """`300 MiB sent, 724 MiB left, 110 MiB/s`: a guest that writes makes both grow."""
-    words = f"{format_bytes(stats.data_processed_bytes)} sent"
-    if stats.data_total_bytes:
-        words += f", {format_bytes(stats.data_remaining_bytes)} left"
-    if stats.memory_bps:
-        words += f", {format_bytes(stats.memory_bps)}/s"
-    return f"{words}, round {stats.iteration}" if stats.iteration > 1 else words
+class Meters:
+    """The meter of every run that is under way; one listener's own."""
+
+    def __init__(self) -> None:
+        self._meters: dict[str, Meter] = {}
+
+    def start(self, plan: MigrationPlan) -> None:
+        """Begin with a run."""
+        self._meters[plan.run] = Meter(plan)
+
+    def read(self, event: MoveProgress | CopyProgress) -> Figures:
+        """Return the run's figures after a sample; a run that began before we listened has a meter too."""
+        meter = self._meters.setdefault(event.run, Meter())
+        return meter.copied(event.stats) if isinstance(event, CopyProgress) else meter.moved(event.stats)
+
+    def end(self, run: str) -> None:
+        """Forget a run."""
+        self._meters.pop(run, None)
 
 
 class PlainView:
@@ -94,6 +113,7 @@ class PlainView:
     def __init__(self, screen: Screen) -> None:
         self.screen = screen
         self.last_s: dict[str, float] = {}
+        self.meters = Meters()
         self.lock = threading.Lock()
 
     def __call__(self, event: Event) -> None:
@@ -109,24 +129,31 @@ class PlainView:
             case PlanMade():
                 return plan_headline(event.plan)
             case MoveStarted(plan=plan):
+                self.meters.start(plan)
                 return f"{plan.vm}: {plan.source} → {plan.dest} {plan.mode}: started ({plan.mode_reason})"
             case StepStarted():
                 return f"{event.vm}: {event.step}"
-            case MoveProgress():
+            case MoveProgress() | CopyProgress():
                 return self.progress(event)
+            case MoveHelped():
+                return f"{event.vm}: {event.order.words()}"
+            case RunTakenOver(plan=plan):
+                self.meters.start(plan)
+                return f"{plan.vm}: {plan.source} → {plan.dest} {plan.mode}: taken over (run {plan.run})"
             case MoveEnded():
+                self.meters.end(event.outcome.run)
                 return outcome_line(event.outcome)
-            case CopyProgress() | EvacuationEnded() | RunLeftAlone() | FilesPurged():
-                return ""  # the command says it at its end
+            case StepEnded() | EvacuationStarted() | EvacuationEnded() | RunLeftAlone() | FilesPurged():
+                return ""  # the next step's line says it, or the command at its end
         assert_never(event)
 
-    def progress(self, event: MoveProgress) -> str:
+    def progress(self, event: MoveProgress | CopyProgress) -> str:
         """Return a progress line, or nothing when the last one of this VM is young."""
-        now_s = time.monotonic()
+        figures, now_s = self.meters.read(event), time.monotonic()
         if now_s - self.last_s.get(event.vm, -_PLAIN_INTERVAL_S) < _PLAIN_INTERVAL_S:
             return ""
         self.last_s[event.vm] = now_s
-        return f"{event.vm}: {event.stats.percent:.0f} %, {stats_words(event.stats)}"
+        return f"{event.vm}: {figures.percent:.0f} %, {figures.line}"
 
 
 class BarView:
@@ -135,6 +162,7 @@ class BarView:
     def __init__(self, progress: Progress) -> None:
         self.progress = progress
         self.bars: dict[str, TaskID] = {}
+        self.meters = Meters()
         self.overall: TaskID | None = None
         self.lock = threading.RLock()
 
@@ -150,26 +178,37 @@ class BarView:
                 if plan.moves:
                     self.overall = self._add(plan.host, len(plan.moves), "whole")
             case MoveStarted(plan=plan):
-                self.bars[plan.run] = self._add(plan.vm, 100, f"→ {plan.dest} {plan.mode}")
+                self._start(plan, f"→ {plan.dest} {plan.mode}")
+            case RunTakenOver(plan=plan):
+                self._start(plan, "taken over: looking at both hosts")
             case StepStarted():
-                self._update(event.run, event.step, None)
-            case MoveProgress(stats=stats):
-                self._update(event.run, stats_words(stats), stats.percent)
+                self._update(event.run, event.step, "", None)
+            case MoveProgress() | CopyProgress():
+                figures = self.meters.read(event)
+                self._update(event.run, figures.words, figures.left, figures.percent)
+            case MoveHelped():
+                self.progress.console.print(Text(clean(f"{event.vm}: {event.order.words()}"), style="yellow"))
             case MoveEnded():
                 self._end(event.outcome)
-            case CopyProgress() | EvacuationEnded() | RunLeftAlone() | FilesPurged():
+            case StepEnded() | EvacuationStarted() | EvacuationEnded() | RunLeftAlone() | FilesPurged():
                 pass  # the command says it when the bars are gone
             case _:
                 assert_never(event)
 
-    def _add(self, name: str, total: float, detail: str) -> TaskID:
-        return self.progress.add_task(clean(name), total=total, detail=clean(detail))
+    def _start(self, plan: MigrationPlan, detail: str) -> None:
+        self.meters.start(plan)
+        if plan.run not in self.bars:
+            self.bars[plan.run] = self._add(plan.vm, 100, detail)
 
-    def _update(self, run: str, detail: str, percent: float | None) -> None:
+    def _add(self, name: str, total: float, detail: str) -> TaskID:
+        return self.progress.add_task(clean(name), total=total, detail=clean(detail), left="")
+
+    def _update(self, run: str, detail: str, left: str, percent: float | None) -> None:
         if run in self.bars:
-            self.progress.update(self.bars[run], detail=clean(detail), completed=percent)
+            self.progress.update(self.bars[run], detail=clean(detail), left=left, completed=percent)
 
     def _end(self, outcome: MigrationOutcome) -> None:
+        self.meters.end(outcome.run)
         bar = self.bars.pop(outcome.run, None)
         if bar is not None:
             self.progress.remove_task(bar)
@@ -179,16 +218,27 @@ class BarView:
 
 
 def make_progress(screen: Screen) -> Progress:
-    """Return rich's progress display on the screen's stdout."""
+    """Return rich's progress display on the screen's stdout.
+
+    What does not fit is cut, never wrapped: a narrow terminal loses the end of the words and the bar itself, but not
+    percent and time left.
+    """
+    width = screen.out.width
+    name = Column(no_wrap=True, overflow="ellipsis", max_width=max(8, width // 4))
+    bar = [BarColumn(bar_width=30 if width >= _WIDE else 10)] if width >= _NARROW else []
     return Progress(
         SpinnerColumn(),
-        TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=30),
-        TextColumn("{task.percentage:>3.0f} %", markup=False),
-        TextColumn("{task.fields[detail]}", markup=False),
-        TimeElapsedColumn(),
+        TextColumn("{task.description}", markup=False, table_column=name),
+        *bar,
+        TextColumn("{task.percentage:>3.0f} %", markup=False, table_column=Column(no_wrap=True, min_width=5)),
+        TextColumn("{task.fields[left]}", markup=False, table_column=Column(no_wrap=True)),
+        TextColumn(
+            "{task.fields[detail]}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1)
+        ),
+        *([TimeElapsedColumn()] if width >= _NARROW else []),
         console=screen.out,
         transient=True,
+        expand=True,
     )
 
 

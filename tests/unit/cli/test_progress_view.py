@@ -10,11 +10,22 @@ from uuid import UUID
 import pytest
 from rich.console import Console
 
+from vmferry.model.convergence import Order, Suspend
+from vmferry.model.disks import CopyStats
 from vmferry.model.migration import JobStats, MigrationMode, MigrationOutcome, MigrationPlan, OutcomeKind
 from vmferry.model.transport import Encryption
 from vmferry.model.vm import DomainState
-from vmferry.progress import MoveEnded, MoveProgress, MoveStarted, StepStarted, publish
-from vmferry.terminal.progress_view import BarView, PlainView, make_progress, stats_words, watching
+from vmferry.progress import (
+    CopyProgress,
+    MoveEnded,
+    MoveHelped,
+    MoveProgress,
+    MoveStarted,
+    RunTakenOver,
+    StepStarted,
+    publish,
+)
+from vmferry.terminal.progress_view import BarView, PlainView, make_progress, watching
 from vmferry.terminal.screen import Screen, align, clean
 from vmferry.terminal.session import saying_when_interrupted
 
@@ -66,13 +77,47 @@ def test_a_pipe_gets_a_line_per_event() -> None:
 def test_progress_in_a_pipe_is_not_repeated_every_second() -> None:
     view = PlainView(Screen(is_json=False))
     event = MoveProgress(run="r1", vm="a", stats=STATS)
-    assert view.line(event) == "a: 50 %, 1.0 GiB sent, 1.0 GiB left, 100 MiB/s"
+    assert view.line(event) == "a: 50 %, memory 1024 of 2048 MiB"
     assert view.line(event) == ""
     assert view.line(event.model_copy(update={"vm": "b"})) != ""
 
 
-def test_a_sample_without_a_total_tells_what_was_sent() -> None:
-    assert stats_words(JobStats(data_processed_bytes=5 << 20)) == "5.0 MiB sent"
+def test_copies_help_and_recovery_are_told_in_a_pipe() -> None:
+    view = PlainView(Screen(is_json=False))
+    assert view.line(RunTakenOver(plan=PLAN)) == "web[bold]: kvm1 → kvm2 live: taken over (run r1)"
+    copy = CopyStats(path="/images/a.qcow2", total_bytes=100 << 20, done_bytes=25 << 20)
+    # The file is all that the plan's 1 MiB of memory leaves of the bar.
+    assert view.line(CopyProgress(run="r1", vm="web", stats=copy)) == "web: 25 %, copying a.qcow2: 25 of 100 MiB"
+    order = Order(action=Suspend(), iteration=7, reason="4 iterations without gain")
+    line = "web: suspend at iteration 7: 4 iterations without gain"
+    assert view.line(MoveHelped(run="r1", vm="web", order=order)) == line
+
+
+@pytest.mark.parametrize("width", [30, 60, 80, 200])
+def test_bars_of_long_names_fit_into_any_terminal(width: int) -> None:
+    screen = Screen(is_json=False)
+    screen.out = Console(file=io.StringIO(), force_terminal=True, width=width, height=20, markup=False)
+    progress = make_progress(screen)
+    view = BarView(progress)
+    view(MoveStarted(plan=PLAN.model_copy(update={"vm": "a-very-long-name-of-a-database-server" * 3})))
+    sample = STATS.model_copy(update={"seconds_left": 42.0, "iteration": 3, "dirty_rate_pages_s": 3072})
+    view(MoveProgress(run="r1", vm="x", stats=sample))
+    shown = io.StringIO()
+    Console(file=shown, width=width).print(progress.get_renderable())
+    (line,) = shown.getvalue().splitlines()
+    assert len(line) <= width
+    assert "50 %" in line and "0:42 left" in line
+    assert ("round 3" in line) == (width == 200)
+
+
+def test_an_unknown_end_shows_no_time() -> None:
+    screen = Screen(is_json=False)
+    screen.out = Console(file=io.StringIO(), force_terminal=True, width=120, markup=False)
+    progress = make_progress(screen)
+    view = BarView(progress)
+    view(MoveStarted(plan=PLAN))
+    view(MoveProgress(run="r1", vm="x", stats=STATS.model_copy(update={"iteration": 5})))
+    assert [task.fields["left"] for task in progress.tasks] == [""]
 
 
 def test_bars_come_and_go_with_the_moves() -> None:
