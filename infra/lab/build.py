@@ -35,7 +35,7 @@ def claim(directory: LabDir, spec: LabSpec) -> LabState:
 
 def _merge(have: LabSpec, wanted: LabSpec) -> LabSpec:
     """Add the wanted guests that are new; the rest of a lab stays as it was made."""
-    if have.hosts != wanted.hosts or have.listen_tcp != wanted.listen_tcp:
+    if (have.hosts, have.listen_tcp, have.tls) != (wanted.hosts, wanted.listen_tcp, wanted.tls):
         raise LabError(f"lab {have.name} is up with other hosts; `vmferry lab down --name {have.name}` first")
     names = {guest.name for guest in have.guests}
     new = tuple(guest for guest in wanted.guests if guest.name not in names)

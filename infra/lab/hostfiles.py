@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from pathlib import Path
 
-from infra.lab import net
+from infra.lab import net, tls
 from infra.lab.proc import run
 from infra.lab.spec import HostSpec
 from infra.lab.state import LabDir, LabState
@@ -131,7 +131,9 @@ def write_host(directory: LabDir, state: LabState, host: HostSpec) -> None:
     for tree in ("lib/images", "lib/heartbeat", "lib/boot", "lib/qemu", "root/.ssh"):
         (files / tree).mkdir(parents=True, exist_ok=True)
     (files / "lib/boot/vmferry-guest.img").write_bytes(directory.image.read_bytes())
-    (files / "etc-libvirt/qemu.conf").write_text(QEMU_CONF)
+    (files / "etc-libvirt/qemu.conf").write_text(QEMU_CONF + (tls.QEMU_CONF if state.spec.tls else ""))
+    if state.spec.tls:
+        _write_certificates(directory, state, host)
     (files / "etc-libvirt/libvirtd.conf").write_text(_libvirtd_conf(state, host))
     (files / "machine-id").write_text(host_uuid(state.token, host.name + "/machine").replace("-", "") + "\n")
     (files / "hostname").write_text(host.name + "\n")
@@ -142,6 +144,15 @@ def write_host(directory: LabDir, state: LabState, host: HostSpec) -> None:
     _write_ssh(directory, files, host)
     _write_shadow(files / "shadow")
     (files / "setup.sh").write_text(_setup(directory, state, host))
+
+
+def _write_certificates(directory: LabDir, state: LabState, host: HostSpec) -> None:
+    """Give a new host a certificate for its name and address."""
+    pki = directory.host(host.name) / "etc-libvirt/pki"
+    if not (pki / "client-cert.pem").exists():  # made last
+        number = state.spec.hosts.index(host) + 1
+        tls.make_authority(directory.path / "tls")
+        tls.issue(directory.path / "tls", pki, [host.name, net.address(state.index, number)])
 
 
 def _libvirtd_conf(state: LabState, host: HostSpec) -> str:

@@ -12,7 +12,7 @@ _HOST = """\
     ssh: {{address: {name}, user: root}}
     migration_address: {address}
     hypervisors: [{hypervisor}]
-    encryption: none
+    encryption: {encryption}
     site: lab
     profile: upstream
     limits: {{outgoing: 2, incoming: 2}}
@@ -32,7 +32,10 @@ def inventory_text(directory: LabDir, state: LabState, hosts: list[LabHost]) -> 
             peer_uri=host.peer_uri,
             address=host.address,
             hypervisor="kvm" if state.kvm else "qemu",
+            # The lab's network is private, and moves are to be fast; where hosts have certificates, they are used.
+            encryption="auto" if state.spec.tls else "none",
         )
         for host in hosts
     )
-    return f"ssh_config: {directory.path}/ssh_config\nhosts:\n" + "".join(entries)
+    plain = f"plain_networks: [10.77.{state.index}.0/24]"
+    return f"ssh_config: {directory.path}/ssh_config\n{plain}\nhosts:\n" + "".join(entries)

@@ -110,6 +110,7 @@ class LabSpec(_Spec):
     )
     guests: tuple[GuestSpec, ...] = ()
     accel: Accel = Accel.AUTO
+    tls: bool = False  # every host has certificates for QEMU's TLS, of the lab's own CA
     listen_tcp: bool = False  # libvirtd also on TCP 16509, without authentication, for fault tests
 
     @model_validator(mode="after")

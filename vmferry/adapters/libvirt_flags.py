@@ -42,10 +42,10 @@ def migration_flags(plan: MigrationPlan) -> int:
 
 def _transport_flags(plan: MigrationPlan) -> int:
     flags = 0
-    if plan.encryption is Encryption.TUNNELLED:
-        flags |= libvirt.VIR_MIGRATE_TUNNELLED
-    elif plan.encryption is Encryption.TLS:
+    if plan.encryption is Encryption.TLS:
         flags |= libvirt.VIR_MIGRATE_TLS
+    elif plan.encryption is not Encryption.NONE:  # a plan that did not decide is never sent as plain text
+        flags |= libvirt.VIR_MIGRATE_TUNNELLED
     if plan.transport.connections is not None:
         flags |= libvirt.VIR_MIGRATE_PARALLEL
     if plan.transport.compression is not None:
@@ -58,7 +58,7 @@ def _transport_flags(plan: MigrationPlan) -> int:
 def migration_parameters(plan: MigrationPlan) -> dict[str, Any]:
     """Return the typed parameters; the persistent XML is given apart because DEST_XML does not change it."""
     parameters: dict[str, Any] = {}
-    if plan.encryption is not Encryption.TUNNELLED:  # a tunnelled stream has no address of its own
+    if plan.encryption in (Encryption.TLS, Encryption.NONE):  # a tunnelled stream has no address of its own
         parameters[libvirt.VIR_MIGRATE_PARAM_URI] = plan.migration_uri
         listen = _listen_address(plan.migration_uri)
         if listen is not None:
@@ -85,6 +85,9 @@ def _transport_parameters(plan: MigrationPlan) -> dict[str, Any]:
     method = plan.transport.compression
     if method is not None:
         parameters[libvirt.VIR_MIGRATE_PARAM_COMPRESSION] = str(Compression(method))
+    if plan.transport.tls_name is not None and plan.encryption is Encryption.TLS:
+        # Else libvirt lets QEMU look for the host of the migration URI in the certificate.
+        parameters[libvirt.VIR_MIGRATE_PARAM_TLS_DESTINATION] = plan.transport.tls_name
     return parameters
 
 

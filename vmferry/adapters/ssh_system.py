@@ -1,4 +1,4 @@
-"""What a host's own system says, read by one script: release, services, sshd, clock, network, mounts, ports."""
+"""What a host's own system says, read by one script: release, services, sshd, clock, network, mounts, certificates."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import shlex
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
+from vmferry.adapters.ssh_certificates import READ_CERTIFICATES, parse_tls
 from vmferry.adapters.ssh_links import parse_links
 from vmferry.adapters.ssh_mounts import parse_mounts
 from vmferry.adapters.ssh_shell import Completed, Script
@@ -40,7 +41,9 @@ say mounts "$(try findmnt --json --list --output TARGET,SOURCE,FSTYPE,OPTIONS,UU
 say services "$(try systemctl show -p Id -p LoadState -p ActiveState -p UnitFileState $units)"
 say sshd "$({ try sshd -T -C "$connection" || try sshd -T; } | grep -i '^maxstartups ')"
 say ports "$(grep -E '^[[:space:]]*migration_port_(min|max)[[:space:]]*=' /etc/libvirt/qemu.conf 2>/dev/null)"
-wait
+"""
+    + READ_CERTIFICATES
+    + r"""wait
 say traffic-after "$(traffic)"
 say ended "${EPOCHREALTIME:-$(date +%s.%N)}"
 exit 0
@@ -67,6 +70,7 @@ def parse_system(done: Completed) -> SystemFacts:
         links=_known("links", lambda: parse_links(said.get("links", ""), said.get("speeds", ""), traffic), ()),
         mounts=_known("mounts", lambda: parse_mounts(said.get("mounts", "")), ()),
         migration_ports=_known("ports", lambda: parse_migration_ports(said.get("ports", "")), _PORTS),
+        tls=_known("certificates", lambda: parse_tls(said), None),
     )
 
 

@@ -13,11 +13,12 @@ from vmferry.inventory.across import check_across
 from vmferry.inventory.entry import check_entry, check_name, fill_entry
 from vmferry.inventory.expected import entry_problems
 from vmferry.inventory.located import Json, Located, parse_located
+from vmferry.inventory.plain import PLAIN_NETWORKS, fill_networks, read_networks
 from vmferry.inventory.problems import Problem, did_you_mean
 from vmferry.inventory.severities import read_severities
 from vmferry.model.host import Host, Inventory
 
-_TOP = ("hosts", "rules", "ssh_config")
+_TOP = ("hosts", "rules", "ssh_config", PLAIN_NETWORKS)
 _WRITE_HOSTS = "write `hosts:` and below it one entry per host, see deployments/inventory.example.yaml"
 
 
@@ -62,9 +63,10 @@ def _build(located: Located, file: Path) -> tuple[Inventory | None, list[Problem
         if key not in _TOP and not key.startswith("x-"):
             problems.append(Problem(path=(key,), text=f"unknown field; {did_you_mean(key, _TOP)}"))
     ssh_config, wrong = _ssh_config(top.get("ssh_config"), file)
-    hosts, more = _hosts(top.get("hosts"), located)
+    networks, odd = read_networks(top.get(PLAIN_NETWORKS), (PLAIN_NETWORKS,))
+    hosts, more = _hosts(top.get("hosts"), located, networks)
     severities, bad = read_severities(top.get("rules"))
-    problems += [p for p in wrong + more + bad if p.path not in located.unreadable]
+    problems += [p for p in wrong + odd + more + bad if p.path not in located.unreadable]
     if problems:
         return None, problems
     return Inventory(hosts=tuple(hosts), rules=severities, ssh_config=ssh_config, path=str(file.absolute())), []
@@ -84,7 +86,7 @@ def _ssh_config(value: Json, file: Path) -> tuple[str | None, list[Problem]]:
     return str(config), []
 
 
-def _hosts(value: Json, located: Located) -> tuple[list[Host], list[Problem]]:
+def _hosts(value: Json, located: Located, plain_networks: list[str]) -> tuple[list[Host], list[Problem]]:
     place = ("hosts",)
     if isinstance(value, list):
         text = "is a list; write one entry per host with its name as the key: `hosts: {kvm1: {…}, kvm2: {…}}`"
@@ -104,6 +106,7 @@ def _hosts(value: Json, located: Located) -> tuple[list[Host], list[Problem]]:
             problems.append(Problem(path=here, text=text))
             continue
         entries[name] = fill_entry(name, entry)
+        problems += fill_networks(entries[name], plain_networks, here)
         problems += [p for p in check_entry(entries[name], here) if _is_said(p, located)]
         problems += _validate(name, entries[name], hosts)
     return hosts, problems + check_across(entries, located)

@@ -22,10 +22,13 @@ def _host_notes(host: Host) -> list[str]:
     if host.encryption is Encryption.NONE:
         notes.append(
             f"host {host.name}: encryption: none sends the memory of VMs as plain text to "
-            f"{host.migration_address}; keep that network private, or use tunnelled or tls"
+            f"{host.migration_address}; keep that network private, or use auto"
         )
-    if host.encryption is Encryption.TUNNELLED and urlsplit(host.peer_uri).scheme == "qemu+tcp":
-        notes.append(f"host {host.name}: encryption: tunnelled goes through {host.peer_uri}, which is plain text")
+    is_tunnel = host.encryption in (Encryption.TUNNELLED, Encryption.AUTO)
+    if is_tunnel and urlsplit(host.peer_uri).scheme == "qemu+tcp":
+        notes.append(
+            f"host {host.name}: memory that is tunnelled to it goes through {host.peer_uri}, which is plain text"
+        )
     if not host.storage:
         notes.append(
             f"host {host.name}: no storage is listed; disks of VMs that are shut off have no place to be copied to"

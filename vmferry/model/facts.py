@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+from pydantic import Field
+
 from vmferry.model.base import Model
+from vmferry.model.certificates import TlsFacts
 
 
 class OsRelease(Model):
@@ -85,6 +88,7 @@ class SystemFacts(Model):
     links: tuple[Link, ...] = ()
     mounts: tuple[Mount, ...] = ()
     migration_ports: tuple[int, int] = (49152, 49215)  # qemu.conf migration_port_min, _max
+    tls: TlsFacts | None = None  # certificates for migration; None: not read
 
     def link(self, name: str | None) -> Link | None:
         """Return the network device with this name."""
@@ -241,6 +245,21 @@ class ImageFile(Model):
 
     path: str
     format: str
+
+
+class ImageFacts(Model):
+    """What `qemu-img info` says of the top layer of an image; `backing` as QEMU resolves the header's name."""
+
+    path: str
+    format: str
+    virtual_bytes: int  # what the guest sees
+    options: dict[str, str] = Field(default_factory=dict)  # `qemu-img create -o` that makes one like it
+    backing: str | None = None
+    backing_format: str | None = None
+    is_encrypted: bool = False
+    data_file: str | None = None  # external data file
+    owner: str = ""  # user:group, by name
+    mode: int | None = None  # permission bits
 
 
 class StoredFile(Model):

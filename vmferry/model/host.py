@@ -16,6 +16,7 @@ from vmferry.model.facts import (
     Firmware,
     HostCpu,
     HugePages,
+    ImageFacts,
     PathMtu,
     Pool,
     Reach,
@@ -23,8 +24,8 @@ from vmferry.model.facts import (
     SystemFacts,
 )
 from vmferry.model.findings import Severity
-from vmferry.model.forecast import DirtyRate
-from vmferry.model.transport import Encryption
+from vmferry.model.forecast import DirtyRate, PastRate
+from vmferry.model.transport import Encryption, TransportWish
 from vmferry.model.vm import Vm
 
 
@@ -76,7 +77,10 @@ class Host(Model):
     ssh: SshAddress
     migration_address: str
     hypervisors: tuple[str, ...] = ("kvm",)
-    encryption: Encryption = Encryption.TUNNELLED
+    encryption: Encryption = Encryption.AUTO
+    # Networks on which `encryption: none` is allowed, as 10.20.0.0/24; the inventory says them once for all hosts.
+    plain_networks: tuple[str, ...] = ()
+    transport: TransportWish = TransportWish()  # of VMs that leave this host
     site: str = "default"
     rack: str | None = None
     profile: Profile = Profile.RHEL8
@@ -134,6 +138,8 @@ class HostFacts(Model):
     networks: tuple[str, ...] = ()  # active libvirt networks
     bridges: tuple[str, ...] = ()
     storage_free_bytes: dict[str, int] = Field(default_factory=dict)  # inventory storage path → free
+    # Image path → what it is, of running VMs on storage of this host alone (steps.read_images); others are not read.
+    images: dict[str, ImageFacts] = Field(default_factory=dict)
     system: SystemFacts = SystemFacts()
     pools: tuple[Pool, ...] = ()
     hugepages: tuple[HugePages, ...] | None = None  # None: not read
@@ -165,6 +171,7 @@ class PairFacts(Model):
     # Of these: directories where a QEMU of the destination was seen to respect the image lock of one on the source.
     locked_storage: tuple[str, ...] = ()
     mib_s: float | None = None  # what one ssh stream carried from the source to the destination; None: not measured
+    past: tuple[PastRate, ...] = ()  # what the memory of earlier moves between the two reached
     # Files that exist at the paths which the source's VMs have, or would get, on the destination: path there → facts.
     dest_files: dict[str, FileFacts] = Field(default_factory=dict)
     source_files: dict[str, FileFacts] = Field(default_factory=dict)

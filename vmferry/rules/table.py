@@ -16,12 +16,14 @@ from vmferry.rules import (
     hostbound,
     hosts,
     loss,
+    mirroring,
     network,
     reach,
     release_rules,
     room,
     state,
     storage,
+    transport,
 )
 from vmferry.rules.rule import Rule
 
@@ -29,6 +31,7 @@ from vmferry.rules.rule import Rule
 SUBJECTS: Mapping[str, tuple[Rule, ...]] = {
     "hosts": hosts.RULES,
     "the way between them": reach.RULES,
+    "how memory travels": transport.RULES,
     "the guest": guest.RULES,
     "the VM's state": state.RULES,
     "names": conflict.RULES,
@@ -38,6 +41,7 @@ SUBJECTS: Mapping[str, tuple[Rule, ...]] = {
     "room": room.RULES,
     "storage": storage.RULES,
     "files to copy": copying.RULES,
+    "disks to mirror": mirroring.RULES,
     "network": network.RULES,
     "devices": devices.RULES,
     "other ties to the host": hostbound.RULES,

@@ -10,8 +10,9 @@ from vmferry.model.convergence import POLICIES
 from vmferry.model.host import FleetSnapshot, Host
 from vmferry.model.migration import MigrationPlan, MigrationRequest
 from vmferry.model.vm import Vm
-from vmferry.planning.copying import file_copies, live_disks
+from vmferry.planning.copying import file_copies
 from vmferry.planning.forecast import forecast_move
+from vmferry.planning.mirroring import backing_copies, check_mirroring, live_disks, mirror_deadline_s
 from vmferry.planning.single import VmDecision
 from vmferry.planning.switching import choose_switch
 from vmferry.planning.transport import choose_transport
@@ -35,8 +36,9 @@ def make_plan(
     case, vm = decision.case, decision.vm
     source, dest = case.source.host, case.dest.host
     policy = POLICIES[request.policy or source.convergence]
-    transport = choose_transport(case)
+    transport = choose_transport(case, policy)
     switch, switch_reason = choose_switch(case, policy)
+    disks, bandwidth = live_disks(case), _bandwidth(request, source, dest)
     plan = MigrationPlan(
         run=new_run_id(snapshot.taken_at),
         vm=vm.name,
@@ -55,8 +57,8 @@ def make_plan(
         changes=request.changes,
         given_xml=request.xml,
         given_persistent_xml=request.persistent_xml,
-        files=file_copies(case),
-        disks=live_disks(case),
+        files=(*file_copies(case), *backing_copies(case)),
+        disks=disks,
         copy_method=request.copy_method,
         encryption=transport.encryption,
         transport=transport,
@@ -64,11 +66,12 @@ def make_plan(
         switch_reason=switch_reason,
         peer_uri=dest.peer_uri,
         migration_uri=f"tcp://{_bracketed(dest.migration_address)}",
-        bandwidth_mib_s=_bandwidth(request, source, dest),
+        bandwidth_mib_s=bandwidth,
         policy=policy.name,
-        deadline_s=move_timeout_s or policy.deadline_s(vm.memory_kib),
+        deadline_s=move_timeout_s or policy.deadline_s(vm.memory_kib) + mirror_deadline_s(disks, policy, bandwidth),
         warnings=decision.report.warnings,
     )
+    check_mirroring(plan)
     return plan.model_copy(update={"forecast": forecast_move(case, plan)})
 
 

@@ -11,8 +11,9 @@ from vmferry.model.facts import BridgeQuestion, GuestCpu, Peer
 from vmferry.model.host import Host, HostFacts
 from vmferry.model.transport import Encryption
 from vmferry.model.vm import Disk, DiskKind, Vm
-from vmferry.rules.case import volume_path
+from vmferry.rules.case import Side, volume_path
 from vmferry.rules.cpu import guest_cpu
+from vmferry.rules.encryption import choose_way
 from vmferry.rules.network import card_before
 from vmferry.rules.sharing import files_to_stat
 
@@ -83,6 +84,22 @@ class Questions:
         own = (pair for vm in self._differing for pair in self._image_directories(vm, dest))
         return tuple(dict.fromkeys((*_declared(self.source.host, dest.host), *self._equal_directories, *own)))
 
+    def lockable(self, dest: End) -> tuple[tuple[str, str], ...]:
+        """Return those of `directories` in which image locks matter and the inventory says that they work."""
+        return tuple(
+            (here, there)
+            for here, there in self.directories(dest)
+            if here in self._written and (storage := dest.host.storage_of(there)) is not None and storage.locks
+        )
+
+    @cached_property
+    def _written(self) -> frozenset[str]:
+        """Directories on storage with locks that hold images which running VMs write to."""
+        disks = (disk for vm in self.vms if vm.is_active for disk in vm.disks if not disk.is_readonly)
+        places = (path for disk in disks if (path := _place(disk, self.source)) is not None)
+        storages = ((path, self.source.host.storage_of(path)) for path in places)
+        return frozenset(posixpath.dirname(path) for path, storage in storages if storage is not None and storage.locks)
+
     @cached_property
     def _equal_directories(self) -> tuple[tuple[str, str], ...]:
         """The directories of the VMs that have the same paths on every destination."""
@@ -119,7 +136,7 @@ class Questions:
             host=dest.name,
             address=dest.host.migration_address,
             uri=dest.host.peer_uri,
-            ports=_ports(self.source.host, dest),
+            ports=_ports(self.source, dest),
             bridges=tuple(self._bridge_questions(dest)),
         )
 
@@ -161,11 +178,11 @@ def _declared(source: Host, dest: Host) -> Iterator[tuple[str, str]]:
             yield storage.path.rstrip("/"), there[storage.shared].rstrip("/")
 
 
-def _ports(source: Host, dest: End) -> tuple[int, ...]:
+def _ports(source: End, dest: End) -> tuple[int, ...]:
     """Return the migration ports to be tried; none where memory travels inside the libvirt connection."""
-    is_direct = source.encryption is dest.host.encryption is not Encryption.TUNNELLED
+    way = choose_way(Side(source.host, source.facts), Side(dest.host, dest.facts))
     first, last = dest.facts.system.migration_ports
-    if not is_direct or first > last:
+    if way.encryption is Encryption.TUNNELLED or first > last:
         return ()
     return tuple(dict.fromkeys((*range(first, min(first + _FIRST_PORTS, last + 1)), last)))
 

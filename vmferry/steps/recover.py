@@ -12,15 +12,18 @@ from vmferry.model.convergence import POLICIES
 from vmferry.model.effects import DomainMoved
 from vmferry.model.journal import Mark, Row, RunRecord, RunState
 from vmferry.model.migration import MigrationMode, MigrationOutcome, MigrationPlan, OutcomeKind
+from vmferry.model.transport import Switch
 from vmferry.model.vm import DomainState
 from vmferry.planning.settlement import Facts, Verdict, settle
 from vmferry.ports import World
 from vmferry.progress import MoveEnded, publish
 from vmferry.reporting.words import lifted_note
+from vmferry.steps import postcopy
 from vmferry.steps.forward import is_done, run_step
-from vmferry.steps.look import Pair, look_until_stable
+from vmferry.steps.look import Pair, look_once, look_until_stable
 from vmferry.steps.names import RESUME_INTENT, StepName
-from vmferry.steps.steer import help_notes, was_suspended
+from vmferry.steps.postcopy import commands_after_loss, has_lost_memory, is_split, lost_memory, try_to_resume
+from vmferry.steps.steer import help_notes, orders_of, was_postcopy_ordered, was_suspended
 from vmferry.steps.storage import aside_path
 from vmferry.steps.switch import progress_of, resume_at_dest
 from vmferry.steps.undo import undo_all
@@ -61,6 +64,7 @@ def _settle(record: RunRecord, world: World, patience_s: float) -> MigrationOutc
     plan = record.plan
     if _is_untouched(world.journal.rows(plan.run)):
         return close(record, world, OutcomeKind.ROLLED_BACK, f"{_cause(record, world)}; nothing was touched")
+    patience_s = _patience_s(plan, world, patience_s)
     pair = look_until_stable(plan, world, patience_s=patience_s)
     for _ in range(_MAX_ROUNDS):
         verdict = settle(pair.source, pair.dest, _facts(plan, world))
@@ -77,29 +81,48 @@ def _settle(record: RunRecord, world: World, patience_s: float) -> MigrationOutc
                     return hold(
                         record, world, f"{_cause(record, world)}; a job that is no move runs: {pair.words()}", pair
                     )
-                _watch(plan, world)
+                problem = _watch(plan, world)
+            case Verdict.RESUME_POSTCOPY:
+                problem = try_to_resume(plan, world, progress_of(plan))
             case _:
+                problem = ""
                 _act(verdict, plan, world)
+        if problem:
+            return hold(record, world, f"{_cause(record, world)}; post-copy does not go on: {problem}", pair)
         pair = look_until_stable(plan, world, patience_s=patience_s)
     return hold(record, world, f"no end after {_MAX_ROUNDS} looks: {pair.words()}", pair)
 
 
+def _patience_s(plan: MigrationPlan, world: World, patience_s: float) -> float:
+    """A VM whose memory may be on both hosts is waited for longer: nothing else can be done for it."""
+    is_long = was_postcopy_ordered(world.journal.rows(plan.run))
+    return max(patience_s, postcopy.PATIENCE_S) if is_long else patience_s
+
+
 def _is_our_move(pair: Pair) -> bool:
     """Whether the job is a migration to our destination: a backup or a snapshot at the source is not ours to abort."""
-    return pair.dest.has_job or pair.dest.state is DomainState.PAUSED
+    is_handing_over = pair.source.state is not DomainState.RUNNING and pair.dest.state.is_active
+    return pair.dest.has_job or pair.dest.state is DomainState.PAUSED or is_handing_over
 
 
-def _watch(plan: MigrationPlan, world: World) -> None:
-    """Re-adopt a running job: wait for its end, never abort it because we came late, but at its deadline."""
+def _watch(plan: MigrationPlan, world: World) -> str:
+    """Re-adopt a running job and help it by its policy; return why a post-copy does not go on, else nothing.
+
+    Never aborted because we came late, but at its deadline.
+    """
     source = world.hypervisor(plan.source)
-    timeout_s = plan.deadline_s
+    timeout_s = plan.deadline_s + _ABORT_S
     if was_suspended(world.journal.rows(plan.run)):  # it stands still: no longer than its policy allows
         timeout_s = min(timeout_s, POLICIES[plan.policy].max_pause_s)
-    if source.watch_job(plan.uuid, progress_of(plan), timeout_s=timeout_s):
-        return
+    on_order = orders_of(plan, StepName.MOVE, world)
+    if source.adopt(plan, progress_of(plan), on_order, timeout_s=timeout_s):
+        return ""
+    if is_split(look_once(plan, world)):
+        return try_to_resume(plan, world, progress_of(plan))
     _note(plan, world, f"{_CAUSE}its job did not end within {timeout_s:.0f} s and was aborted")
     source.abort_job(plan.uuid)
     source.watch_job(plan.uuid, progress_of(plan), timeout_s=_ABORT_S)
+    return ""
 
 
 def _act(verdict: Verdict, plan: MigrationPlan, world: World) -> None:
@@ -121,10 +144,16 @@ def _act(verdict: Verdict, plan: MigrationPlan, world: World) -> None:
 
 def _facts(plan: MigrationPlan, world: World) -> Facts:
     rows = world.journal.rows(plan.run)
+    may_dest_have_run = any(r.mark is Mark.NOTE and r.note == RESUME_INTENT for r in rows)
+    if plan.switch is not Switch.GUARDED:  # libvirt lets it run without asking
+        may_dest_have_run = any(r.mark is Mark.INTENDED and r.step == StepName.MOVE for r in rows)
     return Facts(
         mode=plan.mode,
         must_run=plan.must_run_after,
-        may_dest_have_run=any(r.mark is Mark.NOTE and r.note == RESUME_INTENT for r in rows),
+        is_persistent=plan.is_persistent,
+        switch=plan.switch,
+        was_postcopy_ordered=was_postcopy_ordered(rows),
+        may_dest_have_run=may_dest_have_run,
         was_suspended=was_suspended(rows),
         is_pivot_done=plan.mode is MigrationMode.OFFLINE and is_done(rows, StepName.MOVE),
     )
@@ -189,17 +218,19 @@ def _outcome(record: RunRecord, world: World, kind: OutcomeKind, reason: str) ->
         ended_at=record.closed_at or world.clock.now(),
         bytes_sent=moved.bytes_sent if moved else 0,
         downtime_ms=moved.downtime_ms if moved else None,
-        notes=(*help_notes(plan, rows, kind), *_notes(plan, kind)),
+        notes=(*_notes(plan, kind), *help_notes(plan, rows, kind)),
     )
 
 
 def _notes(plan: MigrationPlan, kind: OutcomeKind) -> tuple[str, ...]:
-    """Say what was lifted for this run, whatever its end, and which images an operator may remove one day."""
-    lifted = tuple(lifted_note(finding) for finding in plan.warnings if finding.is_lifted)
+    """Say how memory travelled and what was lifted, whatever the run's end, and which images an operator may remove one day."""
+    way = plan.transport.sentence() if plan.mode is not MigrationMode.OFFLINE else ""
+    lifted = (lifted_note(finding) for finding in plan.warnings if finding.is_lifted)
+    always = (*((way,) if way else ()), *lifted)
     if kind is not OutcomeKind.MOVED:
-        return lifted
+        return always
     kept = (f"source image kept as {plan.source}:{aside_path(plan, copy)}" for copy in plan.files)
-    return (*lifted, *kept)
+    return (*always, *kept)
 
 
 def _note(plan: MigrationPlan, world: World, text: str) -> None:
@@ -209,6 +240,8 @@ def _note(plan: MigrationPlan, world: World, text: str) -> None:
 def _held_reason(plan: MigrationPlan, pair: Pair) -> str:
     if not pair.is_known:
         return f"{pair.words()}: nothing is done while one side is unknown"
+    if has_lost_memory(pair):
+        return lost_memory(plan, pair)
     if pair.source.state.is_active and pair.dest.state.is_active:
         return f"TWO ACTIVE COPIES: {pair.words()}"
     if not pair.source.state.is_active and not pair.dest.state.is_active and plan.mode is not MigrationMode.OFFLINE:
@@ -222,6 +255,8 @@ def _commands(plan: MigrationPlan, world: World, pair: Pair | None) -> tuple[str
     looks = tuple(
         f"virsh -c '{uris.get(host, host)}' domstate --reason '{plan.uuid}'" for host in (plan.source, plan.dest)
     )
+    if pair is not None and has_lost_memory(pair):
+        return (*looks, *commands_after_loss(plan, pair, uris), "vmferry recover")
     is_lost = pair is not None and pair.is_known and not (pair.source.state.is_active or pair.dest.state.is_active)
     defined = (
         [s.host for s in (pair.source, pair.dest) if s.state is not DomainState.ABSENT] if pair and is_lost else []

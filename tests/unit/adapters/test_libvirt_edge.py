@@ -202,7 +202,7 @@ def test_a_move_is_driven_by_the_source_arrives_paused_and_is_never_unsafe(
     wanted |= libvirt.VIR_MIGRATE_LIVE if mode is MigrationMode.LIVE else 0
     wanted |= libvirt.VIR_MIGRATE_PERSIST_DEST if is_persistent else 0
     wanted |= libvirt.VIR_MIGRATE_TLS if encryption is Encryption.TLS else 0
-    wanted |= libvirt.VIR_MIGRATE_TUNNELLED if encryption is Encryption.TUNNELLED else 0
+    wanted |= libvirt.VIR_MIGRATE_TUNNELLED if encryption in (Encryption.TUNNELLED, Encryption.AUTO) else 0
     assert flags == wanted  # and so neither UNSAFE, UNDEFINE_SOURCE, POSTCOPY, OFFLINE nor a storage copy
 
 

@@ -59,6 +59,17 @@ ONE_MISTAKE = [
         "inventory.yaml:2: host a: field encryption",
         "tls, tunnelled, none",
     ),
+    ("hosts: {a: }\nplain_networks: 10.7.0.0/24\n", "inventory.yaml:2: field plain_networks", "must be a list"),
+    ("hosts: {a: }\nplain_networks: [10.7.0.1]\n", "inventory.yaml:2: field plain_networks.0", "with its length"),
+    ("hosts: {a: }\nplain_networks: [10.7.0.1/24]\n", "inventory.yaml:2: field plain_networks.0", "host bits set"),
+    ("hosts: {a: }\nplain_networks: [0.0.0.0/0]\n", "inventory.yaml:2: field plain_networks.0", "every network"),
+    ("hosts: {a: }\nplain_networks: [7]\n", "inventory.yaml:2: field plain_networks.0", "with its length"),
+    (
+        "hosts:\n  a: {transport: {connections: 99}}\n",
+        "inventory.yaml:2: host a: field transport.connections",
+        "from 1 to 32",
+    ),
+    ("hosts:\n  a: {transport: {compression: gzip}}\n", "inventory.yaml:2: host a", "xbzrle, mt, zlib, zstd"),
     ("hosts:\n  a: {profile: rhel9}\n", "inventory.yaml:2: host a: field profile", "rhel8, upstream"),
     ("hosts:\n  a: {ssh: {port: 99999}}\n", "inventory.yaml:2: host a: field ssh.port", "from 1 to 65535"),
     (

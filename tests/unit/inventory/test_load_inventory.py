@@ -42,7 +42,7 @@ def test_a_name_alone_is_a_whole_entry(load: Callable[[str], Inventory]) -> None
     host = load("hosts:\n  kvm1:\n").hosts[0]
     assert host.uri == host.peer_uri == "qemu+ssh://root@kvm1/system"
     assert (host.ssh.address, host.migration_address) == ("kvm1", "kvm1")
-    assert host.encryption is Encryption.TUNNELLED
+    assert (host.encryption, host.plain_networks) == (Encryption.AUTO, ())
 
 
 def test_uris_follow_user_address_and_port(load: Callable[[str], Inventory]) -> None:
@@ -148,7 +148,8 @@ def test_twins_made_of_one_copied_address_are_one_problem(problems: Problems) ->
 
 
 def test_plain_memory_traffic_is_allowed_but_noted(load: Callable[[str], Inventory]) -> None:
-    text = "hosts: {a: {encryption: none, storage: [{path: /x}]}, b: {storage: [{path: /x}]}}"
+    a = "{encryption: none, migration_address: 10.7.0.1, storage: [{path: /x}]}"
+    text = f"plain_networks: [10.7.0.0/24]\nhosts: {{a: {a}, b: {{storage: [{{path: /x}}]}}}}"
     assert [note.split(":")[0] for note in inventory_notes(load(text))] == ["host a"]
 
 
@@ -164,3 +165,20 @@ def test_shared_storage_at_two_paths_is_noted(load: Callable[[str], Inventory]) 
 
 def test_an_alias_to_a_parent_ends(problems: Problems) -> None:
     assert "alias that contains itself" in problems("hosts: {a: &a [*a]}")[0]
+
+
+def test_networks_for_plain_text_are_every_hosts_unless_it_has_its_own(load: Callable[[str], Inventory]) -> None:
+    a, b = load("plain_networks: [10.7.0.0/24, 'FD00:7::/64']\nhosts: {a: , b: {plain_networks: [10.8.0.0/16]}}").hosts
+    assert (a.plain_networks, b.plain_networks) == (("10.7.0.0/24", "fd00:7::/64"), ("10.8.0.0/16",))
+
+
+def test_plain_text_needs_a_network_and_the_line_to_write_is_told(problems: Problems) -> None:
+    (found,) = problems("hosts:\n  a:\n    migration_address: 10.7.1.9\n    encryption: none\n")
+    assert found.startswith("inventory.yaml:4: host a: field encryption: none sends the memory of VMs as plain text")
+    assert "`plain_networks: [10.7.1.0/24]`" in found and "encryption: auto" in found
+
+
+def test_a_migration_address_elsewhere_or_by_name_is_on_no_network(problems: Problems) -> None:
+    top = "plain_networks: [10.7.0.0/24]\n"
+    assert "holds migration_address 10.8.0.1" in problems(f"{top}hosts: {{a: {{encryption: none, ssh: 10.8.0.1}}}}")[0]
+    assert "write migration_address as an IP" in problems(f"{top}hosts: {{a: {{encryption: none}}}}")[0]

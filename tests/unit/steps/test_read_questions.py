@@ -112,7 +112,8 @@ def test_a_disk_that_moves_to_another_directory_is_to_be_proved_there() -> None:
     [
         (Encryption.TLS, Encryption.TLS, (49152, 49153, 49154, 49155, 49215)),
         (Encryption.NONE, Encryption.NONE, (49152, 49153, 49154, 49155, 49215)),
-        (Encryption.TLS, Encryption.NONE, ()),  # they meet in the libvirt connection
+        (Encryption.TLS, Encryption.NONE, (49152, 49153, 49154, 49155, 49215)),  # one of them requires TLS
+        (Encryption.AUTO, Encryption.AUTO, ()),  # neither has certificates
         (Encryption.TUNNELLED, Encryption.TUNNELLED, ()),
         (Encryption.NONE, Encryption.TUNNELLED, ()),
     ],
@@ -120,8 +121,10 @@ def test_a_disk_that_moves_to_another_directory_is_to_be_proved_there() -> None:
 def test_ports_are_tried_where_memory_travels_outside_the_libvirt_connection(
     ours: Encryption, theirs: Encryption, ports: tuple[int, ...]
 ) -> None:
-    peer = asked(source=end("a", encryption=ours)).peer(end("b", encryption=theirs))
-    assert (peer.host, peer.address, peer.uri, peer.ports) == ("b", "b", "qemu+ssh://b/system", ports)
+    allowed = {"plain_networks": ("10.7.0.0/24",)}
+    source = end("a", encryption=ours, migration_address="10.7.0.1", **allowed)
+    peer = asked(source=source).peer(end("b", encryption=theirs, migration_address="10.7.0.2", **allowed))
+    assert (peer.host, peer.address, peer.uri, peer.ports) == ("b", "10.7.0.2", "qemu+ssh://b/system", ports)
 
 
 @pytest.mark.parametrize(

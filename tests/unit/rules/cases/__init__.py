@@ -11,18 +11,21 @@ from tests.unit.rules.cases import (
     guest,
     hostbound,
     hosts,
+    mirroring,
     network,
     reach,
     releases,
     room,
     state,
     storage,
+    transport,
 )
 from tests.unit.rules.cases.making import Makers
 
 _SUBJECTS = (
     hosts,
     reach,
+    transport,
     guest,
     state,
     conflict,
@@ -32,6 +35,7 @@ _SUBJECTS = (
     room,
     storage,
     copying,
+    mirroring,
     network,
     devices,
     hostbound,
