@@ -10,9 +10,11 @@ from pydantic import Field
 from tasks import _wiring
 from tasks._inputs import unsearched
 from tasks.evacuation import cordon_host, make_report, move_by_plan, names_left
+from tasks.events import telling
+from tasks.live import progress_artifacts
 from tasks.placement import plan_host
-from tasks.preflight import read_fleet, read_pairs
-from tasks.report import label_run, progress_artifacts, publish_plan, publish_report
+from tasks.preflight import read_fleet, read_ways
+from tasks.report import label_run, publish_plan, publish_report
 from tasks.window import run_window
 from vmferry.errors import LeftBehind
 from vmferry.model.convergence import PolicyName
@@ -20,7 +22,7 @@ from vmferry.model.evacuation import EvacuationReport, EvacuationRequest
 from vmferry.model.host import FleetSnapshot
 from vmferry.model.migration import MigrationMode, OutcomeKind
 from vmferry.planning.placement import destinations
-from vmferry.progress import EvacuationEnded, publish
+from vmferry.progress import EvacuationEnded, EvacuationStarted, publish
 from vmferry.reporting.words import report_headline, why_left
 
 
@@ -61,7 +63,7 @@ def evacuate_host(
         reason=reason,
         lift=tuple(lift or ()),
     )
-    with _wiring.wired(inventory) as world:
+    with _wiring.wired(inventory) as world, telling():
         label_run(f"host:{host}")
         started_at = world.clock.now()
         snapshot = read_fleet()
@@ -72,7 +74,8 @@ def evacuate_host(
         publish_plan(unsearched(plan))
         if dry_run:
             return make_report(plan, started_at, None)
-        with progress_artifacts(f"evacuate {host}", len(plan.moves)):
+        with progress_artifacts(f"evacuate {host}"):
+            publish(EvacuationStarted(plan=plan))
             result = run_window(plan.moves, max_parallel, lambda move: move_by_plan(move, plan))
         report = make_report(plan, started_at, result, names_left(plan, result))
         publish(EvacuationEnded(report=report))
@@ -83,8 +86,7 @@ def evacuate_host(
 def _with_pairs(snapshot: FleetSnapshot, host: str, tried: tuple[str, ...]) -> FleetSnapshot:
     """Add what the host sees of each destination."""
     facts = snapshot.facts(host)
-    pairs = read_pairs(unsearched(snapshot), host, tried, facts.vms if facts else ())
-    return snapshot.model_copy(update={"pairs": pairs})
+    return read_ways(unsearched(snapshot), host, tried, facts.vms if facts else ())
 
 
 def _must_be_empty(report: EvacuationReport) -> EvacuationReport:

@@ -46,7 +46,8 @@ def move_by_plan(move: Move, plan: EvacuationPlan) -> MigrationOutcome:
     )
     decision = plan_vm(plan.snapshot, request)
     made = make_plan(decision, request, plan.snapshot, move_timeout_s=settings().move_timeout_s)
-    return move_one_vm(made.model_copy(update={"mode_reason": move.mode_reason}))
+    told = {"mode_reason": move.mode_reason, "forecast": move.forecast or made.forecast}
+    return move_one_vm(made.model_copy(update=told))
 
 
 def make_report(

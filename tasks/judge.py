@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from tasks._inputs import unsearched
 from tasks._wiring import settings
-from tasks.preflight import read_fleet, read_pairs
+from tasks.preflight import read_fleet, read_ways
 from vmferry.domxml.rewrite import check_same_vm
 from vmferry.errors import InvalidInput, PreflightBlocked
 from vmferry.model.host import FleetSnapshot
@@ -49,8 +49,8 @@ def judge_move(request: MigrationRequest) -> Judged:
     first = plan_vm(snapshot, request, arriving)
     _check_persistent_xml(request, first.vm)
     found = request.model_copy(update={"source": first.case.source.name})
-    pairs = read_pairs(unsearched(snapshot), first.case.source.name, [request.dest], [first.vm], first.case.arriving)
-    snapshot = snapshot.model_copy(update={"pairs": pairs})
+    here = first.case.source.name
+    snapshot = read_ways(unsearched(snapshot), here, [request.dest], [first.vm], first.case.arriving)
     return Judged(found, plan_vm(snapshot, found, arriving), snapshot)
 
 

@@ -5,22 +5,25 @@ from __future__ import annotations
 from prefect import task
 
 from tasks._policy import READ
+from tasks._wiring import settings
 from vmferry.errors import PreflightBlocked
 from vmferry.model.evacuation import EvacuationPlan, EvacuationRequest
 from vmferry.model.host import FleetSnapshot
 from vmferry.planning.placement import plan_evacuation
 from vmferry.planning.replay import replay
 from vmferry.progress import PlanMade, publish
+from vmferry.steps.foresee import with_forecasts
 
 
 @task(**READ, task_run_name="plan {request.host}")
 def plan_host(snapshot: FleetSnapshot, request: EvacuationRequest) -> EvacuationPlan:
-    """Plan on the snapshot; any problem that the independent replay finds stops the run."""
+    """Plan on the snapshot, with forecasts; any problem that the independent replay finds stops the run."""
     plan = plan_evacuation(snapshot, request)
     if problems := replay(plan):
         raise PreflightBlocked(
             f"host {request.host}: the plan fails its check, nothing was touched: {'; '.join(problems)}; "
             "this is a defect of vmferry: report it with the saved plan"
         )
+    plan = with_forecasts(plan, request.max_parallel, move_timeout_s=settings().move_timeout_s)
     publish(PlanMade(plan=plan))
     return plan

@@ -8,9 +8,9 @@ from prefect import task
 
 from tasks._policy import READ
 from tasks._wiring import world
-from vmferry.model.host import FleetSnapshot, PairFacts
+from vmferry.model.host import FleetSnapshot
 from vmferry.model.vm import Vm
-from vmferry.steps import read
+from vmferry.steps import read, read_dirty
 
 
 @task(**READ, task_run_name="read fleet")
@@ -20,8 +20,8 @@ def read_fleet(hosts: Sequence[str] | None = None) -> FleetSnapshot:
 
 
 @task(**READ, task_run_name="preflight {source} → {dests}")
-def read_pairs(
+def read_ways(
     snapshot: FleetSnapshot, source: str, dests: Sequence[str], vms: Sequence[Vm], arriving: Vm | None = None
-) -> tuple[PairFacts, ...]:
-    """Look from the source at each destination: the way, its networks, files and CPUs."""
-    return read.read_pairs(world(), snapshot, source, dests, vms, arriving)
+) -> FleetSnapshot:
+    """Look from the source at each destination: the way and its speed, networks, files, CPUs; and how VMs write."""
+    return read_dirty.read_ways(world(), snapshot, source, dests, vms, arriving)

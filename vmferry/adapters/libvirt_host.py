@@ -12,9 +12,12 @@ import libvirt
 
 from vmferry.adapters.libvirt_calls import bounded, open_connection, text_of, translate
 from vmferry.adapters.libvirt_cpus import compare_cpus
+from vmferry.adapters.libvirt_dirty import measure_dirty_rates
 from vmferry.adapters.libvirt_domains import has_job
+from vmferry.adapters.libvirt_events import when_stopped
 from vmferry.adapters.libvirt_facts import read_facts
 from vmferry.adapters.libvirt_migrate import Migration
+from vmferry.adapters.libvirt_postcopy import adopt_job, resume_postcopy
 from vmferry.adapters.libvirt_words import job_stats, state_words
 from vmferry.errors import HostUnreachable, NotFound, OutcomeUnknown, VmferryError
 from vmferry.model.facts import CpuVerdict, GuestCpu
@@ -142,6 +145,10 @@ class LibvirtHypervisor:
                     return connection
         return open_connection(self._entry.uri, self.host, self._settings)
 
+    def when_stopped(self, uuid: UUID, act: Callable[[], None]) -> Callable[[], None] | None:
+        """Call `act` when the VM's CPUs are stopped here for a switch-over; return what ends that."""
+        return when_stopped(self._open(), uuid, act)
+
     def watch_job(self, uuid: UUID, on_progress: OnProgress, *, timeout_s: float) -> bool:
         """Wait for a migration job that somebody else started; False when it still runs after `timeout_s`."""
         waited = 0.0
@@ -157,16 +164,22 @@ class LibvirtHypervisor:
         return True
 
     def adopt(self, plan: MigrationPlan, on_progress: OnProgress, on_order: OnOrder, *, timeout_s: float) -> bool:
-        """Wait for the end of a job of this plan that another process began."""
-        return self.watch_job(plan.uuid, on_progress, timeout_s=timeout_s)
+        """Wait for the end of a job of this plan that another process began, and help it."""
+        return adopt_job(plan, self._open(), self._settings, on_progress, on_order, timeout_s=timeout_s)
 
     def resume_postcopy(self, plan: MigrationPlan, on_progress: OnProgress) -> None:
         """Let a post-copy that broke off go on."""
-        raise NotImplementedError
+        moving = open_connection(self._entry.uri, self.host, self._settings)
+        try:
+            resume_postcopy(plan, self._open(), moving, self._settings, on_progress)
+        finally:
+            _close(moving)
 
     def measure_dirty_rates(self, uuids: Sequence[UUID], seconds: int) -> dict[UUID, DirtyRate]:
-        """Measure how fast running VMs write to their memory."""
-        raise NotImplementedError
+        """Measure how fast running VMs write to their memory, all in one window."""
+        return self._call(
+            "measure dirty rates", lambda c: measure_dirty_rates(c, uuids, seconds), is_write=False
+        ) if uuids else {}
 
     def create_volume(self, pool: str, name: str, *, size_bytes: int, format: str) -> str:
         """Create a volume and return its path."""

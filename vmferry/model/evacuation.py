@@ -9,6 +9,7 @@ from pydantic import Field
 from vmferry.model.base import Model
 from vmferry.model.convergence import PolicyName
 from vmferry.model.findings import Finding
+from vmferry.model.forecast import Forecast
 from vmferry.model.host import FleetSnapshot
 from vmferry.model.migration import MigrationMode, MigrationOutcome
 
@@ -42,6 +43,7 @@ class Move(Model):
     hugepages_kib: int = 0  # what of it are huge pages
     vcpus: int
     copy_bytes: int = 0  # disk bytes allocated that an offline move copies
+    forecast: Forecast | None = None  # while other moves of the plan use the same way
     warnings: tuple[Finding, ...] = ()
 
 
@@ -69,6 +71,7 @@ class EvacuationPlan(Model):
     stranded: tuple[Stranded, ...]
     snapshot: FleetSnapshot
     lifted: tuple[str, ...] = ()
+    seconds: float | None = None  # forecast of all moves; None: not made, or one of them is not known to end
 
 
 class EvacuationReport(Model):

@@ -1,12 +1,139 @@
-"""What a move will cost: seconds, downtime, whether it converges under its policy. Pure."""
+"""What a move will cost: seconds, downtime, whether it converges under its policy. Pure.
+
+Memory that is really there, the measured dirty rate and the rate of the way are played through the engine that will
+steer the move (vmferry.planning.rehearsal). docs/decisions/0019-forecast.md tells where the numbers come from.
+"""
 
 from __future__ import annotations
 
-from vmferry.model.forecast import Forecast
-from vmferry.model.migration import MigrationPlan
+import math
+
+from vmferry.model.base import Model
+from vmferry.model.convergence import LiftCap, Order, Throttled
+from vmferry.model.forecast import DirtyRate, Ending, Forecast
+from vmferry.model.migration import MigrationMode, MigrationPlan
+from vmferry.model.transport import Encryption
+from vmferry.planning.overhead import DEFINITION_S, around_s, pause_ms
+from vmferry.planning.rehearsal import Load, rehearse
 from vmferry.rules.case import Case
+from vmferry.rules.connections import link_mbit_s
+
+_MIB = 2**20
+# What a QEMU takes beside its guest's memory: binary, libraries, heap (QEMU 7.2: 42.5 MiB with 8 to 300 MiB in use).
+QEMU_KIB = 42 * 1024
+_LEAST_BYTES = 4 * _MIB  # devices and firmware of the smallest guest
+# What a stream of QEMU reaches where one of ssh carries 1: twice through libvirt's RPC costs.
+_OF_ONE_SSH_STREAM = {Encryption.NONE: 1.0, Encryption.TLS: 1.0, Encryption.TUNNELLED: 0.8}
+_OF_NOMINAL = 0.94  # Ethernet, IP and TCP headers
+_MIB_PER_MBIT = 1e6 / 8 / _MIB
 
 
-def forecast_move(case: Case, plan: MigrationPlan) -> Forecast:
-    """Return what the plan is expected to cost."""
-    return Forecast()
+class Way(Model):
+    """How fast memory travels, MiB/s, and how that is known."""
+
+    mib_s: float
+    words: str
+
+
+def forecast_move(case: Case, plan: MigrationPlan, *, sharing: int = 1) -> Forecast:
+    """Return what the plan is expected to cost while `sharing` moves use the way at once.
+
+    What was not measured is said in `basis`; where nothing tells the speed of the way there are no seconds.
+    """
+    way = _way(case, plan)
+    if way is None:
+        is_small = plan.mode is MigrationMode.OFFLINE and not plan.files
+        ending, seconds = (Ending.CONVERGES, DEFINITION_S) if is_small else (Ending.UNKNOWN, None)
+        return Forecast(ending=ending, seconds=seconds, basis="the speed of the way is not known")
+    totals = (side.host.limits.total_mib_s for side in (case.source, case.dest))
+    link = min(way.mib_s, *(total for total in totals if total is not None), math.inf) / max(1, sharing)
+    shared = f", shared by {sharing} moves" if sharing > 1 else ""
+    copy_s = sum(copy.allocated_bytes for copy in plan.files) / _MIB / link
+    if plan.mode is MigrationMode.OFFLINE:
+        basis = f"{way.words}{shared}"
+        return Forecast(ending=Ending.CONVERGES, seconds=DEFINITION_S, copy_seconds=copy_s, basis=basis)
+    found = _of_memory(case, plan, link, f"{way.words}{shared}")
+    return found.model_copy(update={"copy_seconds": copy_s})
+
+
+def _of_memory(case: Case, plan: MigrationPlan, link: float, words: str) -> Forecast:
+    """Return what memory, and the disks that QEMU mirrors before it, cost."""
+    dirty = case.source.facts.dirty.get(str(plan.uuid), DirtyRate(detail="it was not measured"))
+    rate = min(link, plan.bandwidth_mib_s or link)
+    memory_bytes = _memory_bytes(case, dirty)
+    disk_s = sum(disk.allocated_bytes for disk in plan.disks) / _MIB / rate
+    besides_s = around_s(plan) + disk_s
+    moves = plan.mode is MigrationMode.LIVE and plan.must_run_after
+    basis = _basis(dirty, memory_bytes, rate, words) if moves else f"{memory_bytes / _MIB:.0f} MiB, {words}"
+    if not moves:  # it stands still: one pass
+        seconds = besides_s + memory_bytes / _MIB / rate
+        still_ms = round(seconds * 1000) if plan.must_run_after else None
+        return Forecast(ending=Ending.CONVERGES, seconds=seconds, downtime_ms=still_ms, rate_mib_s=rate, basis=basis)
+    load = Load(
+        memory_bytes=memory_bytes,
+        rate_bytes_s=rate * _MIB,
+        link_bytes_s=link * _MIB,
+        dirty_bytes_s=(dirty.mib_s or 0.0) * _MIB,
+        working_set_bytes=min(memory_bytes, (dirty.working_set_mib or memory_bytes / _MIB) * _MIB),
+    )
+    course = rehearse(plan, load)
+    if not course.is_over:
+        return Forecast(ending=Ending.NEVER, rate_mib_s=rate, basis=basis)
+    helps = _helps(course.orders)
+    ending = Ending.WITH_HELP if helps else Ending.CONVERGES
+    return Forecast(
+        ending=Ending.UNKNOWN if dirty.mib_s is None else ending,
+        seconds=besides_s + course.seconds,
+        downtime_ms=pause_ms(plan) + round(course.rest_s * 1000),
+        rate_mib_s=rate,
+        help=helps,
+        basis=basis,
+    )
+
+
+def _memory_bytes(case: Case, dirty: DirtyRate) -> float:
+    """Return what the first pass sends; pages of zeros cost next to nothing, huge pages are not in a process's RSS."""
+    vm = case.vm
+    if vm.hugepages or dirty.resident_kib <= 0:
+        return vm.memory_kib * 1024
+    return min(vm.memory_kib * 1024, max(_LEAST_BYTES, (dirty.resident_kib - QEMU_KIB) * 1024))
+
+
+def _way(case: Case, plan: MigrationPlan) -> Way | None:
+    """Return how fast memory travels: as moves before did, else as a probe shows, else as the devices say."""
+    pair = case.pair
+    asked = (plan.encryption, plan.transport.connections, plan.transport.compression)
+    for past in pair.past if pair is not None else ():
+        if (past.encryption, past.connections, past.compression) == asked:
+            earlier = "the last move" if past.moves == 1 else f"{past.moves} moves before"
+            return Way(mib_s=past.mib_s, words=f"{past.mib_s:.0f} MiB/s as {earlier}")
+    if pair is not None and pair.mib_s:
+        rate = pair.mib_s * _OF_ONE_SSH_STREAM.get(plan.encryption, 1.0)
+        return Way(mib_s=rate, words=f"{rate:.0f} MiB/s as measured")
+    speed = link_mbit_s(case)
+    if speed:
+        rate = speed * _MIB_PER_MBIT * _OF_NOMINAL
+        return Way(mib_s=rate, words=f"{rate:.0f} MiB/s as the network devices say")
+    if plan.bandwidth_mib_s is not None:
+        return Way(mib_s=plan.bandwidth_mib_s, words=f"a cap of {plan.bandwidth_mib_s} MiB/s")
+    return None
+
+
+def _basis(dirty: DirtyRate, memory_bytes: float, rate: float, words: str) -> str:
+    if dirty.mib_s is None:
+        writes = f"unknown dirty rate ({dirty.detail})"
+    elif dirty.working_set_mib is not None:
+        writes = f"at least {dirty.mib_s:.0f} MiB/s written to {dirty.working_set_mib:.0f} MiB"
+    else:
+        writes = f"{dirty.mib_s:.0f} MiB/s written"
+    return f"{memory_bytes / _MIB:.0f} MiB in use, {writes}, {words}, sent at {rate:.0f} MiB/s"
+
+
+def _helps(orders: tuple[Order, ...]) -> str:
+    """Name the last step of the ladder, QEMU's throttling included; empty when none was needed."""
+    acts = [order for order in orders if not isinstance(order.action, LiftCap)]
+    if not acts:
+        return ""
+    throttles = [order for order in acts if isinstance(order.action, Throttled)]
+    others = [order for order in acts if not isinstance(order.action, Throttled)]
+    return " and ".join(last.action.words() for last in (*throttles[-1:], *others[-1:]))

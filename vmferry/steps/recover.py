@@ -25,7 +25,7 @@ from vmferry.steps.names import RESUME_INTENT, StepName
 from vmferry.steps.postcopy import commands_after_loss, has_lost_memory, is_split, lost_memory, try_to_resume
 from vmferry.steps.steer import help_notes, orders_of, was_postcopy_ordered, was_suspended
 from vmferry.steps.storage import aside_path
-from vmferry.steps.switch import progress_of, resume_at_dest
+from vmferry.steps.switch import progress_of, resume_at_dest, switch_notes
 from vmferry.steps.undo import undo_all
 
 logger = logging.getLogger("vmferry.steps")
@@ -218,7 +218,9 @@ def _outcome(record: RunRecord, world: World, kind: OutcomeKind, reason: str) ->
         ended_at=record.closed_at or world.clock.now(),
         bytes_sent=moved.bytes_sent if moved else 0,
         downtime_ms=moved.downtime_ms if moved else None,
-        notes=(*_notes(plan, kind), *help_notes(plan, rows, kind)),
+        move_seconds=moved.seconds if moved else None,
+        forecast=plan.forecast,
+        notes=(*switch_notes(plan), *_notes(plan, kind), *help_notes(plan, rows, kind)),
     )
 
 

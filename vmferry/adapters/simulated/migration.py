@@ -7,10 +7,13 @@ from typing import TypeVar
 from uuid import UUID
 
 from vmferry.adapters.simulated.checks import check_move, find_dest
+from vmferry.adapters.simulated.dirty import dirty_rates
 from vmferry.adapters.simulated.faults import Blow
 from vmferry.adapters.simulated.ground import Ground
+from vmferry.adapters.simulated.mirror import mirror_s
 from vmferry.adapters.simulated.moves import PHASE_WORDS, End, Flight, Phase, take_off
 from vmferry.adapters.simulated.port import CALL_S, SimulatedPort
+from vmferry.adapters.simulated.postcopy import RESUME_S, STILL_S
 from vmferry.adapters.simulated.precopy import MIB, Precopy
 from vmferry.adapters.simulated.state import SimDomain, SimHost
 from vmferry.adapters.steering import Steering
@@ -18,7 +21,9 @@ from vmferry.errors import HostUnreachable, NotFound, OutcomeUnknown, PermanentE
 from vmferry.model.convergence import POLICIES
 from vmferry.model.forecast import DirtyRate
 from vmferry.model.migration import JobStats, MigrationMode, MigrationPlan
+from vmferry.model.transport import Switch
 from vmferry.model.vm import DomainState
+from vmferry.planning.convergence import start_course
 from vmferry.ports import OnOrder, OnProgress
 
 T = TypeVar("T")
@@ -49,6 +54,10 @@ class SimulatedMigration(SimulatedPort):
         operation = self._operation("migrate", plan.uuid, is_write=True, peer=plan.dest)
         return self._call(operation, move)
 
+    def when_stopped(self, uuid: UUID, act: Callable[[], None]) -> Callable[[], None] | None:
+        """There is no such event: one thread drives the simulated clock, so that the next call is always the same."""
+        return None
+
     def watch_job(self, uuid: UUID, on_progress: OnProgress, *, timeout_s: float) -> bool:
         """Wait for the VM's job to end."""
         ground = self._ground
@@ -69,16 +78,61 @@ class SimulatedMigration(SimulatedPort):
         return self._call(self._operation("watch_job", uuid, is_write=False), watch)
 
     def adopt(self, plan: MigrationPlan, on_progress: OnProgress, on_order: OnOrder, *, timeout_s: float) -> bool:
-        """Wait for the end of a job of this plan that another process began."""
-        return self.watch_job(plan.uuid, on_progress, timeout_s=timeout_s)
+        """Wait for the end of a job of this plan that another process began, and help it."""
+        ground = self._ground
+
+        def adopt() -> bool:
+            flight = ground.flight_of(plan.uuid, self.host)
+            if flight is None:
+                return self.watch_job(plan.uuid, on_progress, timeout_s=timeout_s)
+            found_at_s, stands_still = ground.seconds - flight.started_s, flight.guest.reason == "migrating"
+            course = start_course(plan, may_help=True, found_at_s=found_at_s, was_suspended=stands_still)
+            return self._adopt(
+                flight, on_progress, Steering(plan, _SimulatedWheel(self, flight), on_order, found=course), timeout_s
+            )
+
+        return self._call(self._operation("adopt", plan.uuid, is_write=True, peer=plan.dest), adopt)
+
+    def _adopt(self, flight: Flight, on_progress: OnProgress, steering: Steering, timeout_s: float) -> bool:
+        ground, still = self._ground, _Stillness()
+        ends_s = ground.seconds + timeout_s
+        while True:
+            with ground.lock:
+                if not self._has_job(flight.plan.uuid) or flight.is_broken:
+                    return True
+                stats, now = flight.stats(ground.seconds), ground.seconds
+                if (now >= ends_s and not stats.is_postcopy) or still.is_too_long(stats, now):
+                    return False
+            on_progress(stats)
+            steering.take(stats, now - flight.started_s)
+            with ground.lock:
+                ground.advance(TICK_S)
 
     def resume_postcopy(self, plan: MigrationPlan, on_progress: OnProgress) -> None:
-        """Let a post-copy that broke off go on."""
-        raise NotImplementedError
+        """Let a post-copy that broke off go on; one that only stands still is broken off first."""
+        ground = self._ground
+
+        def resume() -> None:
+            with ground.lock:
+                ground.advance(CALL_S)
+                ground.reach(self.host, libvirt=True)
+                flight = ground.flight_of(plan.uuid, self.host)
+                if flight is None or flight.phase is not Phase.POSTCOPY:
+                    raise OutcomeUnknown(f"vm {plan.vm}: no post-copy to resume on {self.host}", vm=plan.vm)
+                flight.break_off(ground.seconds)
+                is_up = ground.hosts[plan.dest].is_libvirtd_up and ground.is_linked(self.host, plan.dest)
+                if not is_up or not flight.resume_postcopy(ground.seconds, RESUME_S):
+                    raise _unknown(flight, f"no answer from {plan.dest} (ERR 38)")
+            self._follow(flight, on_progress, Steering(plan, _SimulatedWheel(self, flight), None))
+
+        self._call(self._operation("resume_postcopy", plan.uuid, is_write=True, peer=plan.dest), resume)
 
     def measure_dirty_rates(self, uuids: Sequence[UUID], seconds: int) -> dict[UUID, DirtyRate]:
-        """Measure how fast running VMs write to their memory."""
-        raise NotImplementedError
+        """Measure how fast running VMs write to their memory, all in one window."""
+        if not uuids:
+            return {}
+        self._ask("measure_dirty_rates", "", lambda _host: self._ground.advance(seconds), is_write=False)
+        return self._ask("measure_dirty_rates", "", lambda host: dirty_rates(host, uuids, seconds), is_write=False)
 
     def create_volume(self, pool: str, name: str, *, size_bytes: int, format: str) -> str:
         """Create a volume and return its path."""
@@ -121,6 +175,18 @@ class SimulatedMigration(SimulatedPort):
 
         self._change("suspend", uuid, suspend)
 
+    def start_postcopy(self, flight: Flight) -> None:
+        """Switch to post-copy; refused for a job that was not begun so, and when the switch-over has begun."""
+
+        def start(host: SimHost) -> None:
+            name = flight.plan.vm
+            if flight.plan.switch is not Switch.POSTCOPY:
+                raise PermanentError(f"vm {name}: post-copy can only be started while outgoing migration is active")
+            if self._find_active(host, flight.plan.uuid).job is None or not flight.start_postcopy(self._ground.seconds):
+                raise PermanentError(f"vm {name}: no job active on {host.name} that may be switched", vm=name)
+
+        self._change("start_postcopy", flight.plan.uuid, start)
+
     def cancel(self, flight: Flight) -> None:
         """Abort a move of our own that has not come to its switch-over."""
         with self._ground.lock:
@@ -140,14 +206,16 @@ class SimulatedMigration(SimulatedPort):
     def _follow(self, flight: Flight, on_progress: OnProgress, steering: Steering) -> JobStats:
         """Wait for a flight phase by phase, so that faults can strike inside the move."""
         ground = self._ground
-        starts = ground.daemon_starts.get(self.host)
-        for phase in (Phase.MEMORY, Phase.SWITCH, Phase.ARRIVED, Phase.OVER):
+        starts, still = ground.daemon_starts.get(self.host), _Stillness()
+        for phase in (Phase.MEMORY, Phase.SWITCH, Phase.ARRIVED, Phase.POSTCOPY, Phase.OVER):
             while flight.phase < phase:
                 with ground.lock:
                     self._check_connection(flight, starts)
                     at = flight.next_at()
                     ground.advance(TICK_S if at is None else min(TICK_S, max(0.0, at - ground.seconds)))
                     stats, elapsed_s = flight.stats(ground.seconds), ground.seconds - flight.started_s
+                if flight.is_broken or still.is_too_long(stats, ground.seconds):
+                    raise _unknown(flight, flight.error or "no byte was sent in post-copy")
                 if flight.phase < Phase.SWITCH:
                     steering.take(stats, elapsed_s)
                 on_progress(stats)
@@ -217,21 +285,40 @@ class _SimulatedWheel:
     def lift_cap(self) -> None:
         self._host.steer("lift_cap", self._flight, Precopy.lift_cap)
 
+    def set_cap(self, mib_s: int) -> None:
+        self._host.steer("set_cap", self._flight, lambda precopy: precopy.set_cap(mib_s))
+
     def suspend(self) -> None:
         self._host.suspend(self._flight.plan.uuid)
+
+    def start_postcopy(self) -> None:
+        self._host.start_postcopy(self._flight)
 
     def abort(self) -> None:
         self._host.cancel(self._flight)
 
 
+class _Stillness:
+    """How long no byte was sent in post-copy."""
+
+    def __init__(self) -> None:
+        self._sent_bytes = -1
+        self._since_s = 0.0
+
+    def is_too_long(self, stats: JobStats, now: float) -> bool:
+        if stats.data_processed_bytes != self._sent_bytes:
+            self._sent_bytes, self._since_s = stats.data_processed_bytes, now
+        return stats.is_postcopy and now - self._since_s > STILL_S
+
+
 def _take_off(plan: MigrationPlan, source: SimHost, dest: SimHost, now: float) -> Flight:
     guest = source.domains[plan.uuid]
     rate = plan.bandwidth_mib_s or STREAM_MIB_S
-    memory_s = max(2.0, plan.memory_kib / 1024 / rate)
+    memory_s, disk_s = max(2.0, plan.memory_kib / 1024 / rate), mirror_s(plan, rate)
     precopy = None
     if guest.dirty_mib_s > 0 and guest.is_on_cpu and plan.mode is MigrationMode.LIVE:
         precopy = Precopy(
-            now_s=now,
+            now_s=now + disk_s,
             left_bytes=plan.memory_kib * 1024,
             rate_bytes_s=rate * MIB,
             link_bytes_s=max(rate, STREAM_MIB_S) * MIB,
@@ -239,8 +326,8 @@ def _take_off(plan: MigrationPlan, source: SimHost, dest: SimHost, now: float) -
             working_set_bytes=guest.working_set_mib * MIB,
             throttle=POLICIES[plan.policy].throttle,
         )
-        memory_s = precopy.pass_ends_s() - now
-    return take_off(plan, source, dest, now, memory_s=memory_s, precopy=precopy)
+        memory_s = precopy.pass_ends_s() - now - disk_s
+    return take_off(plan, source, dest, now, memory_s=memory_s, precopy=precopy, disk_s=disk_s)
 
 
 def _unknown(flight: Flight, detail: str) -> OutcomeUnknown:
