@@ -33,9 +33,17 @@ class LibvirtWheel:
         """Remove the bandwidth cap; it would be none too for a later move that gives none."""
         self._act("lift the bandwidth cap", lambda domain: domain.migrateSetMaxSpeed(_NO_CAP_MIB_S, 0))
 
+    def set_cap(self, mib_s: int) -> None:
+        """Cap the job; a tunnelled one too, QEMU holds back what it writes."""
+        self._act("set the bandwidth cap", lambda domain: domain.migrateSetMaxSpeed(mib_s, 0))
+
     def suspend(self) -> None:
         """Stop the VM's CPUs at the source: paused (migration)."""
         self._act("suspend", lambda domain: domain.suspend())
+
+    def start_postcopy(self) -> None:
+        """Switch the job to post-copy; it was begun with VIR_MIGRATE_POSTCOPY."""
+        self._act("start post-copy", lambda domain: domain.migrateStartPostCopy(0))
 
     def abort(self) -> None:
         """Cancel the job."""

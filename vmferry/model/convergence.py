@@ -25,6 +25,7 @@ class PolicyName(StrEnum):
     AUTO_CONVERGE = "auto-converge"
     SUSPEND_IF_NEEDED = "suspend-if-needed"
     VERY_LARGE_VM = "very-large-vm"
+    POST_COPY = "post-copy"
 
 
 class SetDowntime(Model):
@@ -53,6 +54,14 @@ class Suspend(Model):
         return "suspend"
 
 
+class PostCopy(Model):
+    """Let the VM run at the destination at once and fetch the rest of its memory: there is no way back (QEMU)."""
+
+    def words(self) -> str:
+        """Name the act for reports."""
+        return "post-copy"
+
+
 class Throttled(Model):
     """QEMU has begun to take more CPU time from the VM: no act of ours, but what the move may end after."""
 
@@ -71,7 +80,7 @@ class Abort(Model):
         return "abort"
 
 
-Action = SetDowntime | LiftCap | Suspend | Throttled | Abort
+Action = SetDowntime | LiftCap | Suspend | PostCopy | Throttled | Abort
 
 
 class Order(Model):
@@ -99,7 +108,7 @@ class Throttle(Model):
 class Rung(Model):
     """One help: due after so many stalled iterations, or from a share of the deadline on."""
 
-    action: SetDowntime | Suspend
+    action: SetDowntime | Suspend | PostCopy
     after_stalls: int = Field(ge=1)
     from_share: float = Field(gt=0, lt=1)
 
@@ -109,6 +118,7 @@ class AtDeadline(StrEnum):
 
     ABORT = "abort"
     SUSPEND = "suspend"  # in time before the deadline, where that ends it
+    POST_COPY = "post-copy"  # in time, or at the deadline; a move still in its first pass is aborted
 
 
 class Policy(Model):
@@ -121,6 +131,12 @@ class Policy(Model):
     at_deadline: AtDeadline = AtDeadline.ABORT
     base_s: float = Field(default=120.0, gt=0)  # the handshakes of small VMs
     s_per_gib: float = Field(default=150.0, gt=0)  # KubeVirt's completion timeout
+
+    @property
+    def may_postcopy(self) -> bool:
+        """Whether a move may be switched to post-copy, which has to be asked for when the move begins."""
+        is_on_ladder = any(isinstance(rung.action, PostCopy) for rung in self.rungs)
+        return is_on_ladder or self.at_deadline is AtDeadline.POST_COPY
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -155,6 +171,11 @@ _POLICIES = (
         rungs=_limits((2, 0.3, 1000), (4, 0.5, 2000), (6, 0.7, 5000)),
         base_s=600.0,
         s_per_gib=300.0,
+    ),
+    Policy(
+        name=PolicyName.POST_COPY,
+        rungs=(*_GENTLE, Rung(action=PostCopy(), after_stalls=4, from_share=0.7)),
+        at_deadline=AtDeadline.POST_COPY,
     ),
 )
 POLICIES = MappingProxyType({policy.name: policy for policy in _POLICIES})

@@ -20,14 +20,17 @@ from vmferry.model.convergence import (
     LiftCap,
     Order,
     Policy,
+    PostCopy,
     Suspend,
     Throttled,
 )
 from vmferry.model.migration import JobStats, MigrationMode, MigrationPlan
+from vmferry.model.transport import Switch
 
 STALLED = 0.9  # R(k+1)/R(k) from here on: no gain worth waiting for
 NEAR_LEAST = 1.1  # an act waits for an R(k) of at most so many times the least seen
 _KEPT = 3  # iterations: two ratios
+_SWITCH_S = 60.0  # the longest that post-copy takes to begin once it was ordered: the VM's devices are sent first
 _MIB = 2**20
 
 
@@ -38,6 +41,7 @@ class Terms(Model):
     deadline_s: float
     is_capped: bool
     may_help: bool  # False: nothing but the deadline is watched
+    may_postcopy: bool = False  # whether the job was begun so that it can be switched
 
 
 class Iteration(Model):
@@ -61,13 +65,19 @@ class Course(Model):
     throttle_percent: int = 0
     suspended_at_s: float | None = None
     is_suspend_refused: bool = False
+    postcopy_at_s: float | None = None  # ordered, or seen: from here on there is no way back
+    is_postcopy_seen: bool = False
+    is_postcopy_refused: bool = False
     is_over: bool = False
     remaining_bytes: int = 0
+    disk_remaining_bytes: int = 0
 
     def refused(self, order: Order) -> Course:
         """Return the course after an order was refused: its rung is not tried again."""
         if isinstance(order.action, Suspend):
             return self.model_copy(update={"suspended_at_s": None, "is_suspend_refused": True})
+        if isinstance(order.action, PostCopy):
+            return self.model_copy(update={"postcopy_at_s": None, "is_postcopy_refused": True})
         return self
 
 
@@ -84,19 +94,27 @@ class Prediction(Model):
     pause_s: float | None = None
 
 
-def start_course(plan: MigrationPlan, *, may_help: bool) -> Course:
-    """Return the course of a move that begins.
+def start_course(
+    plan: MigrationPlan, *, may_help: bool, found_at_s: float | None = None, was_suspended: bool = False
+) -> Course:
+    """Return the course of a move that begins, or of one that was found running `found_at_s` after its begin.
 
-    Only a VM that runs while it moves is helped: one that its user paused dirties nothing and must stay paused.
+    Only a VM that runs while it moves is helped: one that its user paused dirties nothing and must stay paused. A job
+    that was found late has half of its deadline left at least: nobody aborts it because nobody had watched it.
+    `was_suspended`: its VM stands still because of us, and for how long already nobody knows.
     """
     is_live = plan.mode is MigrationMode.LIVE and plan.must_run_after
+    deadline_s = plan.deadline_s
+    if found_at_s is not None:
+        deadline_s = max(deadline_s, found_at_s + deadline_s / 2)
     terms = Terms(
         policy=POLICIES[plan.policy],
-        deadline_s=plan.deadline_s,
+        deadline_s=deadline_s,
         is_capped=plan.bandwidth_mib_s is not None,
         may_help=may_help and is_live,
+        may_postcopy=plan.switch is Switch.POSTCOPY,
     )
-    return Course(terms=terms)
+    return Course(terms=terms, suspended_at_s=found_at_s if was_suspended else None)
 
 
 def observe(course: Course, sample: JobStats, elapsed_s: float) -> tuple[Course, tuple[Order, ...]]:
@@ -105,7 +123,11 @@ def observe(course: Course, sample: JobStats, elapsed_s: float) -> tuple[Course,
         return course, ()
     before = course.iterations[-1].number if course.iterations else 0
     course = _noted(course, sample, elapsed_s)
+    if course.is_postcopy_seen or _is_switching(course, elapsed_s):
+        return course, ()  # QEMU refuses to abort it, and nothing else helps it
     if reason := _reason_to_abort(course, elapsed_s):
+        if _may_postcopy(course):
+            return _postcopy(course, predict(course), elapsed_s, f"the deadline of {course.terms.deadline_s:.0f} s")
         return course.model_copy(update={"is_over": True}), (_order(course, Abort(), reason),)
     course, told = _throttled(course, sample)
     is_begun = bool(course.iterations) and course.iterations[-1].number > max(before, 1)
@@ -113,6 +135,11 @@ def observe(course: Course, sample: JobStats, elapsed_s: float) -> tuple[Course,
         return course, told
     course, orders = _help(course, elapsed_s)
     return course, (*told, *orders)
+
+
+def _is_switching(course: Course, elapsed_s: float) -> bool:
+    """Whether post-copy was ordered and may still begin; an order without any effect does not stop the deadline."""
+    return course.postcopy_at_s is not None and elapsed_s - course.postcopy_at_s < _SWITCH_S
 
 
 def _throttled(course: Course, sample: JobStats) -> tuple[Course, tuple[Order, ...]]:
@@ -128,6 +155,8 @@ def predict(course: Course) -> Prediction:
     rate = _rate(course.iterations)
     if rate is None:
         return Prediction()
+    if course.is_postcopy_seen:  # nothing is dirtied any more at the source
+        return Prediction(rate_bytes_s=rate, seconds_left=course.remaining_bytes / rate)
     remaining, ratio = course.iterations[-1].remaining_bytes, _ratio(course.iterations)
     pause_s = remaining / rate
     if ratio is None or ratio >= STALLED:
@@ -140,14 +169,20 @@ def predict(course: Course) -> Prediction:
 
 def _noted(course: Course, sample: JobStats, elapsed_s: float) -> Course:
     """Write down the first sample of an iteration; QEMU counts from 1, a job that has not begun shows 0."""
-    course = course.model_copy(update={"remaining_bytes": sample.data_remaining_bytes})
+    course = course.model_copy(
+        update={
+            "remaining_bytes": sample.data_remaining_bytes,
+            "disk_remaining_bytes": sample.disk_remaining_bytes,
+            "is_postcopy_seen": course.is_postcopy_seen or sample.is_postcopy,
+        }
+    )
     known = course.iterations
     if sample.iteration < 1 or (known and sample.iteration <= known[-1].number):
         return course
     new = Iteration(
         number=sample.iteration,
-        remaining_bytes=sample.data_remaining_bytes,
-        sent_bytes=sample.data_processed_bytes,
+        remaining_bytes=sample.data_remaining_bytes - sample.disk_remaining_bytes,  # memory alone converges or not
+        sent_bytes=sample.data_processed_bytes - sample.disk_processed_bytes,
         at_s=elapsed_s,
     )
     changes: dict[str, object] = {"iterations": (*known, new)[-_KEPT:]}
@@ -215,6 +250,9 @@ def _reason_to_abort(course: Course, elapsed_s: float) -> str:
 def _other_ways(course: Course) -> str:
     """Return what the operator types next, and why a suspend that the policy allows did not come."""
     longest_s, pause_s = course.terms.policy.max_pause_s, predict(course).pause_s or 0.0
+    if course.terms.policy.may_postcopy:
+        why = "post-copy was refused" if course.is_postcopy_refused else "its first pass was not over: look at the link"
+        return f"{why}; try `--mode non-live`"
     if longest_s <= 0:
         return "try `--policy suspend-if-needed`"
     if pause_s > longest_s:
@@ -228,8 +266,11 @@ def _help(course: Course, elapsed_s: float) -> tuple[Course, tuple[Order, ...]]:
     # Falling from a high swing is not converging: `stalls` is 0 only while each R(k) is a new least.
     if course.stalls == 0 and seen.seconds_left is not None and elapsed_s + seen.seconds_left <= terms.deadline_s:
         return course, ()
+    near = f"the deadline of {terms.deadline_s:.0f} s is near"
     if _is_last_call(course, elapsed_s) and _may_suspend(course, seen, elapsed_s):
-        return _suspend(course, seen, elapsed_s, f"the deadline of {terms.deadline_s:.0f} s is near")
+        return _suspend(course, seen, elapsed_s, near)
+    if _is_last_postcopy(course, seen, elapsed_s) and _may_postcopy(course):
+        return _postcopy(course, seen, elapsed_s, near)
     rungs, is_low = terms.policy.rungs[course.rungs_used :], _is_local_minimum(course)
     if not rungs or not is_low:
         return course, ()
@@ -239,6 +280,8 @@ def _help(course: Course, elapsed_s: float) -> tuple[Course, tuple[Order, ...]]:
     why = f"{course.stalls} iterations without gain" if course.stalls >= rung.after_stalls else "too slow in time"
     if isinstance(rung.action, Suspend):
         return _suspend(course, seen, elapsed_s, why) if _may_suspend(course, seen, elapsed_s) else (course, ())
+    if isinstance(rung.action, PostCopy):
+        return _postcopy(course, seen, elapsed_s, why) if _may_postcopy(course) else (course, ())
     order = _order(course, rung.action, f"{why}, {_figures(course, seen)}")
     changes = {"limit_ms": rung.action.limit_ms, "rungs_used": course.rungs_used + 1}
     return course.model_copy(update=changes), (order,)
@@ -271,6 +314,28 @@ def _suspend(course: Course, seen: Prediction, elapsed_s: float, why: str) -> tu
     if course.terms.is_capped:
         orders.append(_order(course, LiftCap(), "the VM stands still until the rest is sent"))
     return course.model_copy(update={"suspended_at_s": elapsed_s}), tuple(orders)
+
+
+def _is_last_postcopy(course: Course, seen: Prediction, elapsed_s: float) -> bool:
+    """Whether the rest would just be fetched before the deadline, with one more iteration in between."""
+    terms, rest_s = course.terms, seen.pause_s
+    if terms.policy.at_deadline is not AtDeadline.POST_COPY or rest_s is None:
+        return False
+    return elapsed_s >= terms.deadline_s - min(2 * rest_s, terms.deadline_s / 2)
+
+
+def _may_postcopy(course: Course) -> bool:
+    """Whether post-copy is possible and worth it: all of the memory was sent once, and no disk is being copied."""
+    terms = course.terms
+    is_able = terms.may_help and terms.may_postcopy and terms.policy.may_postcopy and not course.is_postcopy_refused
+    has_passed = bool(course.iterations) and course.iterations[-1].number >= 2
+    return is_able and has_passed and course.disk_remaining_bytes == 0 and course.postcopy_at_s is None
+
+
+def _postcopy(course: Course, seen: Prediction, elapsed_s: float, why: str) -> tuple[Course, tuple[Order, ...]]:
+    """Switch; the cap ends by itself, QEMU has another one for post-copy, which is none (max-postcopy-bandwidth)."""
+    order = _order(course, PostCopy(), f"{why}, {_figures(course, seen)}")
+    return course.model_copy(update={"postcopy_at_s": elapsed_s}), (order,)
 
 
 def _figures(course: Course, seen: Prediction) -> str:

@@ -12,10 +12,11 @@ from uuid import UUID
 from vmferry.adapters.journal import SqlJournal
 from vmferry.adapters.simulated import LOCAL, Blow, Fault, Operation, SimulatedCrash, SimulatedFleet
 from vmferry.errors import NotFound, VmferryError
-from vmferry.model.convergence import DEFAULT_POLICY, PolicyName
+from vmferry.model.convergence import DEFAULT_POLICY, POLICIES, PolicyName
 from vmferry.model.disks import FileCopy
 from vmferry.model.journal import RunRecord, RunState
 from vmferry.model.migration import DomainChanges, MigrationMode, MigrationOutcome, MigrationPlan, OutcomeKind
+from vmferry.model.transport import Switch
 from vmferry.model.vm import DomainState
 from vmferry.ports import World
 from vmferry.steps.forward import run_step
@@ -52,6 +53,7 @@ SCENARIOS = {
     "non-live": Scenario(MigrationMode.NON_LIVE, is_autostart=True),
     "paused": Scenario(MigrationMode.LIVE, state=DomainState.PAUSED),
     "suspended on the way": Scenario(MigrationMode.LIVE, policy=PolicyName.SUSPEND_IF_NEEDED, dirty_mib_s=400),
+    "post-copy": Scenario(MigrationMode.LIVE, policy=PolicyName.POST_COPY, dirty_mib_s=400, is_autostart=True),
     "transient": Scenario(MigrationMode.LIVE, is_persistent=False),
     "offline": Scenario(MigrationMode.OFFLINE, state=DomainState.SHUTOFF, is_autostart=True, files=2),
     "offline on shared storage": Scenario(MigrationMode.OFFLINE, state=DomainState.SHUTOFF),
@@ -113,6 +115,7 @@ class Voyage:
             "peer_uri": entry.peer_uri,
             "migration_uri": f"tcp://{entry.migration_address}",
             "policy": self.scenario.policy,
+            "switch": Switch.POSTCOPY if POLICIES[self.scenario.policy].may_postcopy else Switch.GUARDED,
             "deadline_s": 270.0,
         }
         return MigrationPlan(**{**fields, **given})

@@ -56,7 +56,7 @@ class Operation(Model):
     port: str  # hypervisor, tools, journal
     host: str  # empty for the journal
     op: str
-    phase: str = ""  # memory, switch-over, arrived
+    phase: str = ""  # memory, switch-over, arrived, post-copy
     subject: str = ""  # VM UUID or path
     peer: str = ""  # the other host, where there is one
     is_write: bool = False
@@ -98,9 +98,9 @@ def faults_at(operation: Operation) -> tuple[Fault, ...]:
         found = [Fault(does=blow, seq=seq) for blow in PHASE_BLOWS]
         found += [Fault(does=blow, seq=seq, target=end) for end in ends for blow in END_BLOWS]
         found.append(Fault(does=Blow.LINK_DOWN, seq=seq, target=operation.host, peer=operation.peer))
-        if operation.phase != "arrived":
+        if operation.phase not in ("arrived", "post-copy"):
             found += [Fault(does=blow, seq=seq) for blow in FINISH_BLOWS]
-        if operation.phase == "memory":
+        if operation.phase in ("memory", "post-copy"):
             found += [Fault(does=blow, seq=seq) for blow in (Blow.ABORTED, Blow.STALLED)]
         return tuple(found)
     blows = [Blow.TRANSIENT, Blow.CRASH_BEFORE]

@@ -11,9 +11,12 @@ from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 
 from vmferry.adapters.simulated.faults import Blow
+from vmferry.adapters.simulated.mirror import fill_half, fill_whole, with_disks
+from vmferry.adapters.simulated.postcopy import SWITCH_S, break_off, has_locks, is_whole, split, with_rest
 from vmferry.adapters.simulated.precopy import Precopy
 from vmferry.adapters.simulated.state import SimDomain, SimHost
 from vmferry.model.migration import JobStats, MigrationPlan
+from vmferry.model.transport import Switch
 from vmferry.model.vm import DomainState
 
 
@@ -24,10 +27,16 @@ class Phase(IntEnum):
     MEMORY = 1  # half of the memory is over
     SWITCH = 2  # both sides paused(migration), Finish not answered
     ARRIVED = 3  # destination paused(user), source still paused(migration)
-    OVER = 4
+    POSTCOPY = 4  # destination running(post-copy), source paused(post-copy)
+    OVER = 5
 
 
-PHASE_WORDS = {Phase.MEMORY: "memory", Phase.SWITCH: "switch-over", Phase.ARRIVED: "arrived"}
+PHASE_WORDS = {
+    Phase.MEMORY: "memory",
+    Phase.SWITCH: "switch-over",
+    Phase.ARRIVED: "arrived",
+    Phase.POSTCOPY: "post-copy",
+}
 
 
 class Beat(StrEnum):
@@ -37,6 +46,9 @@ class Beat(StrEnum):
     PASS = "all that was dirty is sent: the dirty bitmap is read again"
     SWITCH = "source stops its CPUs"
     ARRIVE = "destination is paused(user) and persistent"
+    SPLIT = "the VM runs at the destination, a part of its memory is at the source"
+    FETCHED = "all of its memory is at the destination"
+    BREAK_OFF = "the stream is dead, both sides keep what they have"
     BREAK = "destination cannot finish and keeps the definition"
     LEAVE = "source's QEMU ends: migrated"
     KEEP = "source goes on as before"
@@ -57,6 +69,7 @@ _RPC = "internal error: client socket is closed (ERR 1)"
 _EOF = "Cannot recv data: End of file while reading data (ERR 38)"
 _STREAM = "operation failed: job 'migration out' failed: Unable to write to socket (ERR 9)"
 _DEAD = "operation failed: domain is not running (ERR 9)"
+_LOST = "operation failed: job 'migration out' failed in post-copy phase (ERR 9)"
 _FALL_BACK = ((0.0, Beat.DROP), (0.0, Beat.KEEP))
 
 ENDINGS: dict[tuple[Blow, End, Phase], Ending] = {
@@ -92,7 +105,15 @@ ENDINGS: dict[tuple[Blow, End, Phase], Ending] = {
     (Blow.POWER_CUT, End.DEST, Phase.MEMORY): (_RPC, ((0.0, Beat.DROP), (0.1, Beat.KEEP))),
     (Blow.POWER_CUT, End.DEST, Phase.SWITCH): (_RPC, ((0.0, Beat.DROP), (0.1, Beat.KEEP))),
     (Blow.POWER_CUT, End.DEST, Phase.ARRIVED): (_RPC, ((0.1, Beat.KEEP),)),
+    (Blow.LINK_DOWN, End.BOTH, Phase.POSTCOPY): (_RPC, ((25.0, Beat.BREAK_OFF),)),
+    (Blow.STALLED, End.BOTH, Phase.POSTCOPY): ("", ((1e9, Beat.FETCHED), (1e9, Beat.LEAVE))),
+    (Blow.QEMU_KILLED, End.SOURCE, Phase.POSTCOPY): (_DEAD, ((0.1, Beat.BREAK_OFF),)),
+    (Blow.QEMU_KILLED, End.DEST, Phase.POSTCOPY): (_LOST, ((0.1, Beat.BREAK_OFF),)),
+    (Blow.POWER_CUT, End.SOURCE, Phase.POSTCOPY): (_EOF, ((0.1, Beat.BREAK_OFF),)),
+    (Blow.POWER_CUT, End.DEST, Phase.POSTCOPY): (_LOST, ((0.1, Beat.BREAK_OFF),)),
 }
+# In post-copy the QEMUs go on without their libvirtd, to the same end; only the call ends.
+_GOES_ON = {(Blow.LIBVIRTD_KILLED, End.SOURCE): _EOF, (Blow.LIBVIRTD_KILLED, End.DEST): _RPC}
 
 
 @dataclass
@@ -110,8 +131,11 @@ class Flight:
     memory_s: float
     beats: list[tuple[float, Beat]]
     phase: Phase = Phase.START
+    disk_s: float = 0.0  # the mirror of its disks, before memory begins
     precopy: Precopy | None = None  # None: the VM writes nothing, one pass is enough
     error: str = ""
+    is_broken: bool = False  # in post-copy, and nothing moves until somebody resumes it
+    rest: tuple[float, float, float] = (0.0, 0.0, 1.0)  # in post-copy: since when, bytes left then, bytes/s
     cause: str = ""  # the injected fault that changed the timeline
 
     def next_at(self) -> float | None:
@@ -122,12 +146,17 @@ class Flight:
         """Change the rest of the timeline as the table says; False when this phase has no such row."""
         finishing = blow in (Blow.FINISH_REQUEST_LOST, Blow.FINISH_REPLY_LOST, Blow.FINISH_FAILED)
         phase = Phase.SWITCH if finishing and self.phase < Phase.SWITCH else max(self.phase, Phase.MEMORY)
+        if phase is Phase.POSTCOPY and (blow, end) in _GOES_ON:
+            self.error = _GOES_ON[(blow, end)]
+            return True
         ending = ENDINGS.get((blow, end, phase))
         if ending is None or self.phase is Phase.OVER:
             return False
         kept = [b for b in self.beats if finishing and b[1] in (Beat.MEMORY, Beat.SWITCH)]
         if finishing and any(beat is Beat.PASS for _, beat in self.beats):
             kept.append((now, Beat.SWITCH))  # what is still dirty goes over at once: only the end matters here
+        if phase is Phase.POSTCOPY:
+            self.rest = (now, self._left(now), 0.0)
         base = max([now, *(at for at, _ in kept)])
         self.error, rest = ending
         self.beats = [*kept, *((base + delay, beat) for delay, beat in rest)]
@@ -160,8 +189,67 @@ class Flight:
                 self.guest.job = None
             case Beat.DROP:
                 self._drop()
-        if not self.beats:
+            case _:
+                self._play_postcopy(at, beat)
+        if not self.beats and not self.is_broken:
             self.end()
+
+    def _play_postcopy(self, at: float, beat: Beat) -> None:
+        match beat:
+            case Beat.SPLIT:
+                self._split(at)
+            case Beat.FETCHED:
+                self.incoming.reason, self.incoming.job = "migrated", None
+                self.rest = (at, 0.0, 1.0)
+            case Beat.BREAK_OFF:
+                break_off(self.guest, self.incoming)
+                self.is_broken = is_whole(self.guest, self.incoming)
+            case _:
+                raise AssertionError(beat)
+
+    def start_postcopy(self, now: float) -> bool:
+        """Switch to post-copy; False when that is not possible (any more)."""
+        if self.phase >= Phase.SWITCH or not self.guest.is_on_cpu:
+            return False
+        self.beats = [(now + SWITCH_S, Beat.SPLIT)]
+        return True
+
+    def resume_postcopy(self, now: float, after_s: float) -> bool:
+        """Let a broken one go on; False when there is none."""
+        if not self.is_broken:
+            return False
+        self.is_broken, self.error = False, ""
+        split(self.guest, self.incoming)
+        self._fetch(now + after_s, self.rest[1])
+        return True
+
+    def break_off(self, now: float) -> bool:
+        """Pause a post-copy (QEMU's migrate-pause)."""
+        if self.phase is not Phase.POSTCOPY or self.is_broken:
+            return False
+        self.rest = (now, self._left(now), 0.0)
+        self.beats, self.is_broken = [], True
+        break_off(self.guest, self.incoming)
+        return True
+
+    def _split(self, now: float) -> None:
+        left = self._memory_stats(now).data_remaining_bytes
+        if self.precopy is not None:
+            left += round(self.precopy.dirtied_bytes)
+        self.phase = Phase.POSTCOPY
+        split(self.guest, self.incoming)
+        self._persist()
+        self._fetch(now, left)
+
+    def _fetch(self, begins_s: float, left_bytes: float) -> None:
+        rate = self.precopy.link_bytes_s if self.precopy is not None else self.plan.memory_kib * 1024
+        self.rest = (begins_s, left_bytes, rate)
+        ends = begins_s + max(0.5, left_bytes / rate)
+        self.beats = [(ends, Beat.FETCHED), (ends + 0.1, Beat.LEAVE)]
+
+    def _left(self, now: float) -> float:
+        begins_s, left_bytes, rate = self.rest
+        return max(0.0, left_bytes - max(0.0, now - begins_s) * rate)
 
     def steer(self, now: float, change: Callable[[Precopy], None]) -> None:
         """Change the running pre-copy; what is left of its pass takes longer or shorter from now on."""
@@ -192,10 +280,18 @@ class Flight:
 
     def stats(self, now: float) -> JobStats:
         """Return the sample that virDomainGetJobStats would give now."""
+        if self.phase is Phase.POSTCOPY:
+            total, left = self.plan.memory_kib * 1024, self._left(now)
+            return with_rest(self._memory_stats(now), total - left, left)
+        if not self.plan.disks:
+            return self._memory_stats(now)
+        return with_disks(self._memory_stats(now), self.plan, (now - self.started_s) / max(self.disk_s, 0.001))
+
+    def _memory_stats(self, now: float) -> JobStats:
         if self.precopy is not None:
             return self._precopy_stats(self.precopy, now)
         total = self.plan.memory_kib * 1024
-        share = 1.0 if self.memory_s <= 0 else min(1.0, (now - self.started_s) / self.memory_s)
+        share = 1.0 if self.memory_s <= 0 else min(1.0, max(0.0, now - self.started_s - self.disk_s) / self.memory_s)
         return JobStats(
             elapsed_ms=round((now - self.started_s) * 1000),
             data_total_bytes=total,
@@ -224,7 +320,13 @@ class Flight:
     def _arrive(self) -> None:
         if not self.incoming.is_active:
             return
+        fill_whole(self.plan, self.source, self.dest)
         self.incoming.state, self.incoming.reason, self.incoming.job = DomainState.PAUSED, "user", None
+        if self.plan.switch is not Switch.GUARDED and self.was_on_cpu:
+            self.incoming.state, self.incoming.reason = DomainState.RUNNING, "migrated"
+        self._persist()
+
+    def _persist(self) -> None:
         if self.plan.is_persistent:
             xml = self.plan.dest_persistent_xml or self.plan.dest_xml or self.guest.persistent_xml
             self.incoming.persistent_xml = xml
@@ -232,6 +334,8 @@ class Flight:
     def _keep(self) -> None:
         guest = self.guest
         guest.job = None
+        if self.incoming.is_on_cpu and has_locks(self.source, guest):
+            return  # its `cont` fails on the image lock of the copy that runs
         if guest.is_active and self.was_on_cpu and not guest.is_on_cpu:
             guest.state, guest.reason = DomainState.RUNNING, "migration canceled"
 
@@ -258,7 +362,14 @@ def _beats_of(now: float, memory_s: float, precopy: Precopy | None) -> list[tupl
 
 
 def take_off(
-    plan: MigrationPlan, source: SimHost, dest: SimHost, now: float, *, memory_s: float, precopy: Precopy | None
+    plan: MigrationPlan,
+    source: SimHost,
+    dest: SimHost,
+    now: float,
+    *,
+    memory_s: float,
+    precopy: Precopy | None,
+    disk_s: float = 0.0,
 ) -> Flight:
     """Start a move whose checks have passed: the incoming domain appears, the source gets its job."""
     guest = source.domains[plan.uuid]
@@ -278,6 +389,7 @@ def take_off(
     replaced = dest.domains.get(guest.uuid)
     dest.domains[guest.uuid] = incoming
     guest.job = "migration out"
+    fill_half(plan, source, dest)
     if plan.mode == "non-live":
         _pause_for_move(guest)
     return Flight(
@@ -290,6 +402,7 @@ def take_off(
         was_on_cpu=was_on_cpu,
         started_s=now,
         memory_s=memory_s,
-        beats=_beats_of(now, memory_s, precopy),
+        beats=_beats_of(now + disk_s, memory_s, precopy),
+        disk_s=disk_s,
         precopy=precopy,
     )
