@@ -10,7 +10,17 @@ from uuid import UUID
 from vmferry.model.convergence import Order
 from vmferry.model.disks import CopyDone, CopyOptions, CopyStats, LiveDisk
 from vmferry.model.effects import Effect
-from vmferry.model.facts import CpuVerdict, FileFacts, GuestCpu, ImageFile, Peer, PeerReach, StoredFile, SystemFacts
+from vmferry.model.facts import (
+    CpuVerdict,
+    FileFacts,
+    GuestCpu,
+    ImageFacts,
+    ImageFile,
+    Peer,
+    PeerReach,
+    StoredFile,
+    SystemFacts,
+)
 from vmferry.model.forecast import DirtyRate
 from vmferry.model.host import Cordon, Host, HostFacts, Inventory
 from vmferry.model.journal import Mark, Row, RunRecord
@@ -76,6 +86,14 @@ class Hypervisor(Protocol):
         The plan's policy helps a job that does not converge, each act told to `on_order` first; without `on_order`
         there is nobody to write it down, and nothing but the deadline's abort is done.
         Raises OutcomeUnknown whenever the answer does not prove what happened: the caller looks at both hosts.
+        """
+        ...
+
+    def when_stopped(self, uuid: UUID, act: Callable[[], None]) -> Callable[[], None] | None:
+        """Call `act` when the VM's CPUs are stopped here for a switch-over; return what ends that.
+
+        None where no such event can be had. `act` is called from another thread, perhaps more than once or never, and
+        must return at once without asking this host.
         """
         ...
 
@@ -153,11 +171,21 @@ class HostTools(Protocol):
         ...
 
     def hold_image_locks(self, directories: Sequence[str], name: str, seconds: int) -> None:
-        """Hold QEMU's image lock on the marker `name` in each directory for so many seconds, in the background."""
+        """Hold QEMU's image lock on the marker `name` in each directory, in the background, until the marker is removed
+        or so many seconds are over. Where that is not possible nothing is held.
+        """
         ...
 
-    def find_image_locks(self, directories: Sequence[str], name: str) -> tuple[str, ...]:
-        """Return the directories whose marker `name` a QEMU of this host finds locked by another one."""
+    def find_image_locks(self, markers: Sequence[str]) -> tuple[str, ...]:
+        """Return those of the marker files that a QEMU of this host could not open, because another one holds them."""
+        ...
+
+    def find_qemu(self, name: str, uuid: UUID) -> str:
+        """Return what tells this domain's QEMU process from every other of this host; empty where none is found."""
+        ...
+
+    def await_end(self, process: str, seconds: int) -> bool:
+        """Wait for the end of a process that `find_qemu` named; False when it lives on after so many seconds."""
         ...
 
     def measure_link(self, dest: Host, seconds: float) -> float:
@@ -166,6 +194,10 @@ class HostTools(Protocol):
 
     def backing_chains(self, images: Sequence[ImageFile]) -> dict[str, tuple[str, ...]]:
         """Return path → backing files, nearest first; an image that could not be read is left out."""
+        ...
+
+    def read_images(self, images: Sequence[ImageFile]) -> dict[str, ImageFacts]:
+        """Return what `qemu-img info` says of images, also of those in use; one that could not be read is left out."""
         ...
 
     def list_files(self, directories: Sequence[str]) -> tuple[StoredFile, ...]:

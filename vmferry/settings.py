@@ -37,12 +37,15 @@ class Settings(BaseSettings):
     connect_timeout_s: float = Field(default=10.0, gt=0, le=600, description="connecting to a host, s")
     call_timeout_s: float = Field(default=60.0, gt=0, le=3600, description="one call to a host, s")
     move_timeout_s: float | None = Field(default=None, gt=0, description="one move, s; none: 120 + 150 per GiB")
+    # libvirt ends a move over a dead link within 30 s (keepalive); what is still there later does not end by itself.
+    move_stall_s: float = Field(default=120.0, gt=0, le=3600, description="a move that sends nothing is aborted, s")
     copy_timeout_s: float | None = Field(default=None, gt=0, description="copy of one disk, s; none: no limit")
     settle_patience_s: float = Field(default=45.0, ge=0, le=3600, description="waiting for a silent host to answer, s")
     progress_interval_s: float = Field(default=0.5, ge=0.05, le=60, description="between samples of a move, s")
     keepalive_interval_s: int = Field(default=2, ge=1, le=300, description="between keep-alive messages, s")
     keepalive_count: int = Field(default=3, ge=1, le=100, description="unanswered ones until a host is lost")
     purge_after_days: float = Field(default=7.0, ge=0, le=36500, description="before what moves left may go, days")
+    events_file: Path | None = Field(default=None, description="file that gets each event as a line of JSON")
     debug: bool = Field(default=False, description="tracebacks and Prefect's log on stderr")
 
     @model_validator(mode="before")

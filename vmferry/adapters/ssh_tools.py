@@ -6,6 +6,7 @@ import math
 import posixpath
 import shlex
 from collections.abc import Sequence
+from uuid import UUID
 
 from vmferry.adapters.ssh_files import (
     BACKING,
@@ -20,14 +21,25 @@ from vmferry.adapters.ssh_files import (
     parse_stat,
     stat_trouble,
 )
-from vmferry.adapters.ssh_images import CHAINS, chain_arguments, parse_chains
+from vmferry.adapters.ssh_images import (
+    CHAINS,
+    IMAGES,
+    MAKE_IMAGE,
+    chain_arguments,
+    image_arguments,
+    made_image,
+    parse_chains,
+    parse_images,
+)
+from vmferry.adapters.ssh_locks import FIND_LOCKS, HOLD_LOCKS
 from vmferry.adapters.ssh_peers import LANES, PROBE, parse_probe, probe_arguments
+from vmferry.adapters.ssh_process import AWAIT_END, FIND_QEMU
 from vmferry.adapters.ssh_shell import Completed, Script, SshShell
 from vmferry.adapters.ssh_system import SYSTEM, parse_system
 from vmferry.adapters.virsh import parse_virsh_list
 from vmferry.errors import CopyFailed, HostUnreachable, PermanentError
 from vmferry.model.disks import CopyDone, CopyMethod, CopyOptions, LiveDisk
-from vmferry.model.facts import FileFacts, ImageFile, Peer, PeerReach, StoredFile, SystemFacts
+from vmferry.model.facts import FileFacts, ImageFacts, ImageFile, Peer, PeerReach, StoredFile, SystemFacts
 from vmferry.model.host import Host
 from vmferry.model.sighting import ListedDomain
 from vmferry.ports import PLAIN_COPY, OnCopy
@@ -136,6 +148,14 @@ class SshTools:
             found |= parse_chains(self._run(CHAINS, chain_arguments(part)).stdout)
         return found
 
+    def read_images(self, images: Sequence[ImageFile]) -> dict[str, ImageFacts]:
+        """Return what `qemu-img info` says of images; those that it cannot read are left out."""
+        found: dict[str, ImageFacts] = {}
+        for start in range(0, len(images), _IMAGES_PER_COMMAND):
+            part = images[start : start + _IMAGES_PER_COMMAND]
+            found |= parse_images(self._run(IMAGES, chain_arguments(part)).stdout, part)
+        return found
+
     def list_files(self, directories: Sequence[str]) -> tuple[StoredFile, ...]:
         """Return the regular files below each directory that exists, sorted by path, our own markers left out."""
         return parse_list("".join(self._run(LIST, part).stdout for part in batches(directories)))
@@ -178,19 +198,33 @@ class SshTools:
 
     def make_image(self, disk: LiveDisk) -> int:
         """Make an empty image; return its inode."""
-        raise NotImplementedError
+        return made_image(self._run(MAKE_IMAGE, image_arguments(disk)), disk, self.host)
 
     def rebase(self, path: str, backing: str, format: str) -> None:
         """Change what a qcow2 image says it builds on."""
         raise NotImplementedError
 
     def hold_image_locks(self, directories: Sequence[str], name: str, seconds: int) -> None:
-        """Hold QEMU's image lock on a marker in each directory."""
-        raise NotImplementedError
+        """Hold QEMU's image lock on a marker in each directory; it ends with the marker, or after the time."""
+        for part in batches(directories):
+            self._run(HOLD_LOCKS, [name, str(seconds), *part])
 
-    def find_image_locks(self, directories: Sequence[str], name: str) -> tuple[str, ...]:
-        """Return the directories whose marker is locked."""
-        raise NotImplementedError
+    def find_image_locks(self, markers: Sequence[str]) -> tuple[str, ...]:
+        """Return those of the marker files that another QEMU holds."""
+        found: set[str] = set()
+        for part in batches(markers):
+            found |= set(self._run(FIND_LOCKS, part).stdout.split("\0"))
+        return tuple(marker for marker in markers if marker in found)
+
+    def find_qemu(self, name: str, uuid: UUID) -> str:
+        """Return number and start of this domain's QEMU; empty where none is found."""
+        return self._run(FIND_QEMU, [name, str(uuid)]).stdout.strip()
+
+    def await_end(self, process: str, seconds: int) -> bool:
+        """Wait for the end of a process; False when it lives on after so many seconds."""
+        timeout_s = self._settings.call_timeout_s + seconds
+        done = self._run(AWAIT_END, [*process.split(), str(seconds)], timeout_s=timeout_s)
+        return done.is_ok and done.stdout.strip() == "ended"
 
     def measure_link(self, dest: Host, seconds: float) -> float:
         """Return how many MiB/s one ssh stream carries."""

@@ -59,6 +59,8 @@ class LiveDisk(Model):
     allocated_bytes: int = 0
     format: str = "raw"
     options: dict[str, str] = Field(default_factory=dict, description="qemu-img create -o, as the original has them")
+    owner: str = ""  # user:group of the original, by name; libvirt gives the file to QEMU itself where it is to do so
+    mode: int | None = None  # permission bits of the original
     # What the new image builds on, on the destination: then only the top layer is mirrored (shallow).
     backing: str | None = None
     backing_format: str | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vmferry.model.disks import FileCopy, LiveDisk
+from vmferry.model.disks import FileCopy
 from vmferry.rules.case import Case
 from vmferry.rules.sharing import copies
 
@@ -18,8 +18,3 @@ def file_copies(case: Case) -> tuple[FileCopy, ...]:
         )
         for copy in copies(case)
     )
-
-
-def live_disks(case: Case) -> tuple[LiveDisk, ...]:
-    """Return what QEMU mirrors while the VM runs."""
-    return ()

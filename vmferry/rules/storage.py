@@ -6,21 +6,17 @@ from collections.abc import Iterator
 
 from vmferry.model.facts import FileFacts
 from vmferry.model.findings import Severity
-from vmferry.model.host import Profile
 from vmferry.model.vm import DiskKind
 from vmferry.rules import concerns, mounts, volumes
 from vmferry.rules.case import Case
 from vmferry.rules.compat import version_text
+from vmferry.rules.mirroring import is_mirrored, mirrored_paths, why_not_mirrored
 from vmferry.rules.proofs import is_declared_shared
 from vmferry.rules.rule import Rule, Scope, always, offline_only, running
 from vmferry.rules.sharing import is_media, is_shared, places, why_not_same_device, why_not_shared
 from vmferry.rules.sources import ALLOWED, IMAGES, SAFE
 
 _UNKNOWN_KINDS = (DiskKind.DIR, DiskKind.NVME, DiskKind.VHOSTUSER, DiskKind.VHOSTVDPA, DiskKind.OTHER)
-_NO_COPY = {
-    Profile.RHEL8: "live storage migration cannot be performed (reference 9.3)",
-    Profile.UPSTREAM: "copying storage of a running VM is not offered yet",
-}
 # QEMU drops the page cache of image files at the end of a migration since 4.0
 # (qapi/block-core.json, BlockdevOptionsFile: drop-cache).
 _QEMU_DROPS_CACHE = 4_000_000
@@ -28,15 +24,15 @@ _SAFE_CACHE = ("none", "directsync")
 
 
 def not_shared(case: Case) -> Iterator[str]:
-    """Every image of a running VM lies on storage that both hosts see, as disks are not copied live."""
+    """Every image of a running VM lies on storage that both hosts see, or can be mirrored there (upstream)."""
     for place in places(case):
-        if place.disk.kind is not DiskKind.FILE or is_media(place.disk):
+        if place.disk.kind is not DiskKind.FILE or is_media(place.disk) or is_mirrored(case, place):
             continue
         if why := why_not_shared(case, place.path, place.dest_path, is_read_only=place.is_read_only):
             yield (
                 f"vm {case.vm.name}: disk {place.disk.target} ({place.path}) is not on storage shared by "
-                f"{case.source.name} and {case.dest.name}: {why}; {_NO_COPY[case.profile]}; shut the VM down for an "
-                "offline move, or move the disk to storage that both hosts share"
+                f"{case.source.name} and {case.dest.name}: {why}; {why_not_mirrored(case, place)}; shut the "
+                "VM down for an offline move, or move the disk to storage that both hosts share"
             )
 
 
@@ -65,6 +61,8 @@ def different_file(case: Case) -> Iterator[str]:
         here, there = _both_files(case, path, dest_path)
         if there is None or there.is_block or is_shared(case, path, dest_path, is_read_only=is_read_only):
             continue
+        if path in mirrored_paths(case) and (not is_read_only or (here and here.size_bytes == there.size_bytes)):
+            continue  # mirror-target-exists; an equal base may lie there, which is compared before it is used
         size = f"{here.size_bytes} bytes" if here is not None else "of unknown size"
         yield (
             f"vm {case.vm.name}: disk {target}: a different file lies behind {dest_path} on {case.dest.name} "
@@ -98,6 +96,8 @@ def backing_chain(case: Case) -> Iterator[str]:
     for disk in case.vm.disks:
         for path in disk.backing:
             if "://" in path:  # both hosts ask the same server
+                continue
+            if path in mirrored_paths(case):  # copied before the disk is mirrored
                 continue
             if path.startswith("/"):
                 why = why_not_shared(case, path, path, is_read_only=True)

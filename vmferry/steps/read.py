@@ -14,6 +14,7 @@ from vmferry.model.migration import MigrationPlan
 from vmferry.model.vm import Disk, Vm
 from vmferry.ports import HostTools, World
 from vmferry.rules.case import vm_paths, volume_path
+from vmferry.steps.read_images import with_images
 from vmferry.steps.read_pairs import read_all_pairs, read_pairs
 
 __all__ = ["read_all_pairs", "read_fleet", "read_pairs"]
@@ -53,6 +54,8 @@ def _reserved(plans: Iterable[MigrationPlan]) -> dict[str, Reservation]:
         disk = Counter(before.disk_bytes)
         for copy in plan.files:
             disk[posixpath.dirname(copy.dest_path)] += copy.allocated_bytes
+        for image in plan.disks:
+            disk[posixpath.dirname(image.dest_path)] += image.allocated_bytes
         found[plan.dest] = Reservation(
             memory_kib=before.memory_kib + plan.reserved_kib,
             vcpus=before.vcpus + plan.reserved_vcpus,
@@ -71,6 +74,7 @@ def _read_host(world: World, entry: Host) -> HostFacts | Unreachable:
             facts = world.hypervisor(entry.name).read_host()
             system = reading.result()
         facts = facts.model_copy(update={"vms": _with_chains(tools, facts)})
+        facts = with_images(tools, entry, facts)
         free = tools.free_bytes(_storage_paths(entry, facts))
     except VmferryError as error:
         return Unreachable(host=entry.name, reason=str(error))

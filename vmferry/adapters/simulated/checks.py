@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from vmferry.adapters.simulated.ground import Ground
+from vmferry.adapters.simulated.mirror import check_mirror
 from vmferry.adapters.simulated.state import SimHost
 from vmferry.adapters.simulated.texts import DomainText, read_text
 from vmferry.errors import HostBusy, NotFound, OutcomeUnknown, PermanentError
@@ -67,7 +68,11 @@ def _check_nics(plan: MigrationPlan, dest: SimHost, text: DomainText) -> None:
 def _check_disks(ground: Ground, plan: MigrationPlan, source: SimHost, dest: SimHost, text: DomainText) -> None:
     """Find every disk on the destination; block devices are never questioned, whatever is on them."""
     guest = source.domains[plan.uuid]
+    mirrored = {disk.source_path: disk for disk in plan.disks}
     for path, before in zip(text.disks, read_text(guest.xml()).disks, strict=True):
+        if before in mirrored:
+            check_mirror(plan, mirrored[before], source, dest, ground.watch)
+            continue
         there, here = dest.file(path), source.file(before)
         if text.disks[path] is False and not dest.locate(path)[0].is_shared:
             raise _refused(plan, f"migration without shared storage is unsafe: {path} (ERR 81)")

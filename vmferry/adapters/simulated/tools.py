@@ -5,15 +5,19 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Callable, Sequence
 from typing import TypeVar
+from uuid import UUID
 
 from vmferry.adapters.simulated.files import SimFile, copy_of
+from vmferry.adapters.simulated.locks import find_locks, hold_locks
+from vmferry.adapters.simulated.mirror import make_image, read_images
 from vmferry.adapters.simulated.port import CALL_S, SimulatedPort
+from vmferry.adapters.simulated.processes import has_ended, qemu_of
 from vmferry.adapters.simulated.probes import probe_all
 from vmferry.adapters.simulated.state import SimHost
 from vmferry.adapters.simulated.system import read_system
 from vmferry.errors import CopyFailed, HostUnreachable, NotFound, PermanentError, TransientError
 from vmferry.model.disks import CopyDone, CopyMethod, CopyOptions, LiveDisk
-from vmferry.model.facts import FileFacts, ImageFile, Peer, PeerReach, StoredFile, SystemFacts
+from vmferry.model.facts import FileFacts, ImageFacts, ImageFile, Peer, PeerReach, StoredFile, SystemFacts
 from vmferry.model.host import Host
 from vmferry.model.sighting import ListedDomain
 from vmferry.ports import PLAIN_COPY, OnCopy
@@ -75,6 +79,11 @@ class SimulatedTools(SimulatedPort):
             return {image.path: _chain(host, image.path) for image in images if host.file(image.path) is not None}
 
         return self._ask("backing_chains", ",".join(image.path for image in images), chains, is_write=False)
+
+    def read_images(self, images: Sequence[ImageFile]) -> dict[str, ImageFacts]:
+        """Return what the images are."""
+        asked = ",".join(image.path for image in images)
+        return self._ask("read_images", asked, lambda host: read_images(host, images), is_write=False)
 
     def list_files(self, directories: Sequence[str]) -> tuple[StoredFile, ...]:
         """Return the regular files below each directory that exists; markers are not files to speak of."""
@@ -152,7 +161,7 @@ class SimulatedTools(SimulatedPort):
 
     def make_image(self, disk: LiveDisk) -> int:
         """Make an empty image; return its inode."""
-        raise NotImplementedError
+        return self._ask("make_image", disk.dest_path, lambda host: make_image(host, disk), is_write=True)
 
     def rebase(self, path: str, backing: str, format: str) -> None:
         """Change what a qcow2 image says it builds on."""
@@ -160,11 +169,27 @@ class SimulatedTools(SimulatedPort):
 
     def hold_image_locks(self, directories: Sequence[str], name: str, seconds: int) -> None:
         """Hold QEMU's image lock on a marker in each directory."""
-        raise NotImplementedError
 
-    def find_image_locks(self, directories: Sequence[str], name: str) -> tuple[str, ...]:
-        """Return the directories whose marker is locked."""
-        raise NotImplementedError
+        def hold(host: SimHost) -> None:
+            hold_locks(host, directories, name, self._ground.seconds + seconds)
+
+        self._ask("hold_image_locks", _within(directories, name), hold, is_write=True)
+
+    def find_image_locks(self, markers: Sequence[str]) -> tuple[str, ...]:
+        """Return those of the marker files that another QEMU holds."""
+
+        def find(host: SimHost) -> tuple[str, ...]:
+            return find_locks(host, markers, self._ground.seconds)
+
+        return self._ask("find_image_locks", ",".join(markers), find, is_write=False)
+
+    def find_qemu(self, name: str, uuid: UUID) -> str:
+        """Return what tells this domain's QEMU from every other; empty where none is found."""
+        return self._ask("find_qemu", name, lambda host: qemu_of(host, uuid), is_write=False)
+
+    def await_end(self, process: str, seconds: int) -> bool:
+        """Wait for the end of a process; False when it lives on after so many seconds."""
+        return self._ask("await_end", process, lambda host: has_ended(host, process), is_write=False)
 
     def measure_link(self, dest: Host, seconds: float) -> float:
         """Return how many MiB/s one ssh stream carries."""
