@@ -8,9 +8,11 @@ from prefect import flow
 from pydantic import Field
 
 from tasks import _wiring
+from tasks.events import telling
 from tasks.judge import judge_move
+from tasks.live import progress_artifacts
 from tasks.one_vm import move_one_vm
-from tasks.report import label_run, progress_artifacts, publish_outcome
+from tasks.report import label_run, publish_outcome
 from tasks.window import in_thread
 from vmferry.errors import Held, LeftBehind
 from vmferry.model.convergence import PolicyName
@@ -67,7 +69,7 @@ def migrate_vm(
         policy=policy,
         lift=tuple(lift or ()),
     )
-    with _wiring.wired(inventory):
+    with _wiring.wired(inventory), telling():
         judged = judge_move(request)
         here = judged.source
         label_run(f"vm:{vm}", f"host:{here}", f"host:{dest}", name=f"migrate {vm}: {here} → {dest}")

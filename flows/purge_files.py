@@ -9,6 +9,7 @@ from pydantic import Field
 
 from tasks import _wiring
 from tasks._inputs import unsearched
+from tasks.events import telling
 from tasks.purge import judge_left, must_be_whole, publish_purge, remove_all
 from tasks.report import label_run
 from vmferry.model.purge import PurgeReport
@@ -31,7 +32,7 @@ def purge_files(
         dry_run: Judge only; nothing is removed. Switch it off to remove.
         inventory: Path of the inventory file; VMFERRY_INVENTORY when empty.
     """
-    with _wiring.wired(inventory):
+    with _wiring.wired(inventory), telling():
         label_run(*(f"host:{host}" for host in hosts or ()))
         report = judge_left(tuple(hosts or ()), older_than_days)
         if not dry_run:

@@ -6,11 +6,13 @@ from prefect import flow
 from prefect.logging import get_run_logger
 
 from tasks import _wiring
+from tasks.events import telling
+from tasks.live import progress_artifacts
 from tasks.report import publish_outcome
 from tasks.rollback import settle_run
 from vmferry.errors import Held
 from vmferry.model.migration import MigrationOutcome, OutcomeKind
-from vmferry.progress import RunLeftAlone, publish
+from vmferry.progress import RunLeftAlone, RunTakenOver, publish
 
 
 @flow(name="recover-runs", flow_run_name="recover runs", validate_parameters=True)
@@ -21,12 +23,13 @@ def recover_runs(inventory: str | None = None) -> list[MigrationOutcome]:
         inventory: Path of the inventory file; VMFERRY_INVENTORY when empty.
     """
     outcomes: list[MigrationOutcome] = []
-    with _wiring.wired(inventory) as world:
+    with _wiring.wired(inventory) as world, telling(), progress_artifacts("recover"):
         for record in world.journal.unsettled():
             if not world.journal.take_over(record.run):
                 get_run_logger().info("run %s of %s: %s works on it", record.run, record.plan.vm, record.owner)
                 publish(RunLeftAlone(run=record.run, vm=record.plan.vm, owner=record.owner))
                 continue
+            publish(RunTakenOver(plan=record.plan))
             outcomes.append(settle_run(record.run, record.plan.vm, ""))
             publish_outcome(outcomes[-1])
     held = [outcome for outcome in outcomes if outcome.kind is OutcomeKind.HELD]

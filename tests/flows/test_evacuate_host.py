@@ -175,7 +175,7 @@ def test_plan_progress_and_report_are_artifacts(yard: Yard, prefect: PrefectServ
     assert "| wanderer1 | kvm1 → kvm2 | live | moved |" in report
     assert "| stuck | kvm2 |" in report
     assert "![timeline](data:image/svg+xml;base64," in report
-    assert artifacts["wanderer1: kvm1 → kvm2 (live)"].data == 100.0
+    assert artifacts["wanderer1: kvm1 → kvm2 (live): moved"].data == 100.0
     assert artifacts["evacuate kvm1: VMs moved"].data == 100.0
 
 

@@ -15,6 +15,7 @@ from vmferry.reporting.words import (
     next_commands,
     outcome_cells,
     plan_headline,
+    policy_words,
     report_headline,
 )
 
@@ -91,7 +92,7 @@ def _outcomes(outcomes: Iterable[MigrationOutcome]) -> str:
 
 
 def _moves(plan: EvacuationPlan) -> str:
-    head = ("#", "VM", "from → to", "mode", "memory", "to copy", "why this mode", "why this host")
+    head = ("#", "VM", "from → to", "mode", "policy", "memory", "to copy", "why this mode", "why this host")
     return table(
         head,
         (
@@ -100,6 +101,7 @@ def _moves(plan: EvacuationPlan) -> str:
                 move.vm,
                 f"{move.source} → {move.dest}",
                 move.mode,
+                policy_words(plan, move),
                 format_kib(move.memory_kib),
                 format_bytes(move.copy_bytes),
                 move.mode_reason,

@@ -94,6 +94,26 @@ class Meter:
         return percent
 
 
+class Meters:
+    """The meter of every run that is under way; one listener's own."""
+
+    def __init__(self) -> None:
+        self._meters: dict[str, Meter] = {}
+
+    def start(self, plan: MigrationPlan) -> None:
+        """Begin with a run."""
+        self._meters[plan.run] = Meter(plan)
+
+    def read(self, run: str, stats: JobStats | CopyStats) -> Figures:
+        """Return the run's figures after a sample; a run that began before we listened has a meter too."""
+        meter = self._meters.setdefault(run, Meter())
+        return meter.copied(stats) if isinstance(stats, CopyStats) else meter.moved(stats)
+
+    def end(self, run: str) -> None:
+        """Forget a run."""
+        self._meters.pop(run, None)
+
+
 class _Rate:
     """The mean rate of the last seconds; begins anew with every file and with the job."""
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 
-from vmferry.model.evacuation import EvacuationPlan, EvacuationReport
+from vmferry.model.convergence import DEFAULT_POLICY
+from vmferry.model.evacuation import EvacuationPlan, EvacuationReport, Move
 from vmferry.model.findings import Finding
-from vmferry.model.migration import MigrationOutcome, OutcomeKind
+from vmferry.model.migration import MigrationMode, MigrationOutcome, OutcomeKind
 from vmferry.reporting.units import format_bytes, format_ms, format_seconds
 
 
@@ -24,6 +25,14 @@ def plan_headline(plan: EvacuationPlan) -> str:
         names = ", ".join(stranded.vm for stranded in plan.stranded)
         parts.append(f"{len(plan.stranded)} stranded ({names})")
     return f"{plan.host}: {', '.join(parts)}"
+
+
+def policy_words(plan: EvacuationPlan, move: Move) -> str:
+    """Return the policy that the move will have; `-` for an offline move, which has nothing to converge."""
+    if move.mode is MigrationMode.OFFLINE:
+        return "-"
+    source = plan.snapshot.inventory.find(move.source)
+    return str(move.policy or (source.convergence if source else DEFAULT_POLICY))
 
 
 def report_headline(report: EvacuationReport) -> str:

@@ -40,7 +40,7 @@ from vmferry.progress import (
     listening,
 )
 from vmferry.reporting import outcome_line, plan_headline
-from vmferry.reporting.meter import Figures, Meter
+from vmferry.reporting.meter import Meters
 from vmferry.terminal.screen import Screen, clean
 
 _NARROW, _WIDE = 60, 120  # columns
@@ -87,26 +87,6 @@ class View(Protocol):
         ...
 
 
-class Meters:
-    """The meter of every run that is under way; one listener's own."""
-
-    def __init__(self) -> None:
-        self._meters: dict[str, Meter] = {}
-
-    def start(self, plan: MigrationPlan) -> None:
-        """Begin with a run."""
-        self._meters[plan.run] = Meter(plan)
-
-    def read(self, event: MoveProgress | CopyProgress) -> Figures:
-        """Return the run's figures after a sample; a run that began before we listened has a meter too."""
-        meter = self._meters.setdefault(event.run, Meter())
-        return meter.copied(event.stats) if isinstance(event, CopyProgress) else meter.moved(event.stats)
-
-    def end(self, run: str) -> None:
-        """Forget a run."""
-        self._meters.pop(run, None)
-
-
 class PlainView:
     """One line per event; progress of a VM at most every few seconds."""
 
@@ -149,7 +129,7 @@ class PlainView:
 
     def progress(self, event: MoveProgress | CopyProgress) -> str:
         """Return a progress line, or nothing when the last one of this VM is young."""
-        figures, now_s = self.meters.read(event), time.monotonic()
+        figures, now_s = self.meters.read(event.run, event.stats), time.monotonic()
         if now_s - self.last_s.get(event.vm, -_PLAIN_INTERVAL_S) < _PLAIN_INTERVAL_S:
             return ""
         self.last_s[event.vm] = now_s
@@ -184,7 +164,7 @@ class BarView:
             case StepStarted():
                 self._update(event.run, event.step, "", None)
             case MoveProgress() | CopyProgress():
-                figures = self.meters.read(event)
+                figures = self.meters.read(event.run, event.stats)
                 self._update(event.run, figures.words, figures.left, figures.percent)
             case MoveHelped():
                 self.progress.console.print(Text(clean(f"{event.vm}: {event.order.words()}"), style="yellow"))

@@ -11,7 +11,7 @@ from vmferry.model.host import FleetSnapshot, HostFacts
 from vmferry.model.journal import RunRecord
 from vmferry.model.migration import MigrationOutcome
 from vmferry.reporting import format_kib
-from vmferry.reporting.words import OUTCOME_HEAD, lifted_words, outcome_cells
+from vmferry.reporting.words import OUTCOME_HEAD, lifted_words, outcome_cells, policy_words
 from vmferry.terminal.screen import Screen
 
 Rows = list[list[str]]
@@ -82,11 +82,19 @@ def plan_content(plan: EvacuationPlan | None) -> dict[str, Any] | None:
 def show_plan(screen: Screen, plan: EvacuationPlan) -> None:
     """Moves in the order of starting, then stranded VMs with the reason per host."""
     rows: Rows = [
-        [str(move.order + 1), move.vm, move.dest, move.mode, format_kib(move.memory_kib), move.mode_reason]
+        [
+            str(move.order + 1),
+            move.vm,
+            move.dest,
+            move.mode,
+            policy_words(plan, move),
+            format_kib(move.memory_kib),
+            move.mode_reason,
+        ]
         for move in sorted(plan.moves, key=lambda move: move.order)
     ]
     if rows:
-        screen.table(("#", "VM", "to", "mode", "memory", "why"), rows, title=f"Plan for {plan.host}")
+        screen.table(("#", "VM", "to", "mode", "policy", "memory", "why"), rows, title=f"Plan for {plan.host}")
     for move in plan.moves:
         for finding in move.warnings:
             rule = f"{finding.rule}{lifted_words(finding)}"
