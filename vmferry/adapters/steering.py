@@ -88,7 +88,7 @@ class Steering:
         """Let the job use what the other moves leave of its links; one that stands still uses all it can get."""
         mib_s = share_of(self._plan.run)
         has_begun = sample.data_processed_bytes > 0  # before that, QEMU is still to be told what it begins with
-        if mib_s is None or mib_s == self._cap_mib_s or not has_begun or self.is_suspended or sample.is_postcopy:
+        if mib_s is None or mib_s == self._cap_mib_s or not has_begun or self.is_suspended or self.is_postcopy:
             return
         self._cap_mib_s = mib_s
         try:

@@ -50,6 +50,7 @@ class Meter:
         self._rate = _Rate()
         self._at: tuple[str, int] = ("", 0)  # what the percent belongs to: the phase and its round
         self._most = 0.0
+        self._predicted: tuple[float | None, float] = (None, 0.0)  # seconds left, and when that was said
 
     def copied(self, stats: CopyStats) -> Figures:
         """Take a sample of a file that vmferry copies."""
@@ -83,8 +84,21 @@ class Meter:
             total_bytes=total,
             rate_bytes_s=rate,
             round=stats.iteration,
-            seconds_left=_seconds_left(stats, rate),
+            seconds_left=self._seconds_left(stats, rate),
         )
+
+    def _seconds_left(self, stats: JobStats, rate: float | None) -> float | None:
+        """Return the engine's prediction; in the first round, and in post-copy, what remains is all there is to send.
+
+        The engine predicts when an iteration begins: from then on the clock runs.
+        """
+        elapsed_s = stats.elapsed_ms / 1000
+        if stats.seconds_left is not None:
+            if stats.seconds_left != self._predicted[0]:
+                self._predicted = (stats.seconds_left, elapsed_s)
+            return max(0.0, stats.seconds_left - (elapsed_s - self._predicted[1]))
+        is_bounded = stats.iteration <= 1 or stats.is_postcopy
+        return stats.data_remaining_bytes / rate if rate and is_bounded else None
 
     def _percent(self, phase: str, round_: int, done: int, total: int) -> float:
         percent = 100.0 * min(1.0, done / total) if total > 0 else 0.0
@@ -169,11 +183,3 @@ def _guest_words(stats: JobStats) -> list[str]:
     if stats.iteration > 1:
         words.append(f"round {stats.iteration}")
     return words
-
-
-def _seconds_left(stats: JobStats, rate: float | None) -> float | None:
-    """Return the engine's prediction; in the first round, and in post-copy, what remains is all there is to send."""
-    if stats.seconds_left is not None:
-        return stats.seconds_left
-    is_bounded = stats.iteration <= 1 or stats.is_postcopy
-    return stats.data_remaining_bytes / rate if rate and is_bounded else None

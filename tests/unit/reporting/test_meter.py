@@ -92,6 +92,15 @@ def test_the_first_round_ends_when_all_is_sent_a_later_one_when_the_engine_says(
     assert meter.moved(job(500, at_s=12, sent_mib=1200, iteration=2)).seconds_left is None
 
 
+def test_between_two_predictions_the_clock_runs() -> None:
+    meter = Meter(plan())
+    left = [
+        meter.moved(job(9, at_s=at_s, iteration=2, seconds_left=seconds)).seconds_left
+        for at_s, seconds in ((10, 5.0), (12, 5.0), (17, 5.0), (18, 3.0))
+    ]
+    assert left == [5.0, 3.0, 0.0, 3.0]
+
+
 def test_a_sample_without_a_total_tells_what_was_sent() -> None:
     assert Meter().moved(JobStats(data_processed_bytes=5 * MIB)).line == "5.0 MiB sent"
 

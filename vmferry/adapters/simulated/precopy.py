@@ -71,6 +71,10 @@ class Precopy:
         """Use all of the link."""
         self.rate_bytes_s = self.link_bytes_s
 
+    def set_cap(self, mib_s: int) -> None:
+        """Use so much of the link from now on."""
+        self.rate_bytes_s = min(self.link_bytes_s, mib_s * MIB)
+
     def stop(self) -> None:
         """Stop the VM's CPUs: nothing is dirtied any more."""
         self.is_stopped = True
