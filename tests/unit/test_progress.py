@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import contextvars
 import threading
+from contextlib import ExitStack
 
 import pytest
 
-from vmferry.progress import Event, StepStarted, listening, publish
+from tests.unit.steps.voyage import SCENARIOS, Voyage
+from vmferry.adapters.simulated import Blow, Fault, SimulatedCrash
+from vmferry.model.migration import JobStats
+from vmferry.progress import Event, MoveEnded, MoveProgress, StepStarted, listening, publish
+from vmferry.steps.recover import recover
+from vmferry.steps.switch import progress_of
 
 WAIT_S = 10
+LIVE = SCENARIOS["live"]
 
 
 def step(number: int) -> StepStarted:
@@ -108,3 +115,45 @@ def test_a_listener_sees_the_context_of_who_registered_it() -> None:
     finally:
         variable.reset(token)
     assert seen == ["registered"]
+
+
+@pytest.mark.parametrize("listeners", [1, 5])
+def test_what_is_asked_of_a_host_does_not_grow_with_the_listeners(listeners: int) -> None:
+    """One sampler per move tells everybody."""
+    alone, watched = Voyage(LIVE), Voyage(LIVE)
+    heard: list[list[Event]] = [[] for _ in range(listeners)]
+    asked_alone = samples_of(alone)
+    with ExitStack() as all_of_them:
+        for one in heard:
+            all_of_them.enter_context(listening(one.append))
+        asked = samples_of(watched)
+    assert len(asked) == len(asked_alone) > 2
+    for one in heard:
+        assert [event.stats for event in one if isinstance(event, MoveProgress)] == asked
+    assert len(watched.fleet.operations()) == len(alone.fleet.operations())
+
+
+def samples_of(voyage: Voyage) -> list[JobStats]:
+    """Move the VM; return every sample that was taken of its job."""
+    asked: list[JobStats] = []
+    tell = progress_of(voyage.plan)
+
+    def on_progress(sample: JobStats) -> None:
+        asked.append(sample)
+        tell(sample)
+
+    voyage.world.hypervisor("kvm1").migrate(voyage.plan, on_progress)
+    return asked
+
+
+def test_a_job_that_recovery_found_running_is_told_too() -> None:
+    """Its process died: whoever takes it over publishes its samples."""
+    voyage = Voyage(LIVE)
+    voyage.fleet.inject(Fault(does=Blow.CRASH_BEFORE, op="migrate", phase="memory"))
+    with pytest.raises(SimulatedCrash):
+        voyage.sail()
+    heard: list[Event] = []
+    with listening(heard.append):
+        recover(voyage.run, voyage.process())
+    assert any(isinstance(event, MoveProgress) for event in heard)
+    assert isinstance(heard[-1], MoveEnded)
