@@ -73,6 +73,7 @@ class Facts(Model):
 
 _DEAD_REASONS = {"crashed", "destroyed", "shutdown", "failed", "daemon"}
 _PAUSE_OF_A_MOVE = {"migrating"}
+_ON_CPU = (DomainState.RUNNING, DomainState.BLOCKED)
 _MAY_HAVE_NEVER_RUN = {"user", "migrating"}
 _POSTCOPY = {"post-copy": Seen.POSTCOPY, "post-copy failed": Seen.BROKEN}
 
@@ -104,6 +105,8 @@ def settle(source: Sighting, dest: Sighting, facts: Facts) -> Verdict:
     if Seen.UNKNOWN in pair:
         return Verdict.HOLD  # never act on one side alone
     if Seen.POSTCOPY in pair or Seen.BROKEN in pair:
+        if source.state in _ON_CPU:
+            return Verdict.HOLD  # no source of a post-copy runs
         return _settle_postcopy(pair, has_job=source.has_job or dest.has_job, facts=facts)
     if source.has_job or dest.has_job:
         return Verdict.WATCH

@@ -21,8 +21,10 @@ from vmferry.reporting.words import lifted_note
 from vmferry.steps import postcopy
 from vmferry.steps.forward import is_done, run_step
 from vmferry.steps.look import Pair, look_once, look_until_stable
+from vmferry.steps.measured import with_forecast
 from vmferry.steps.names import RESUME_INTENT, StepName
 from vmferry.steps.postcopy import commands_after_loss, has_lost_memory, is_split, lost_memory, try_to_resume
+from vmferry.steps.sentinel import watchful
 from vmferry.steps.steer import help_notes, orders_of, was_postcopy_ordered, was_suspended
 from vmferry.steps.storage import aside_path
 from vmferry.steps.switch import progress_of, resume_at_dest, switch_notes
@@ -115,7 +117,7 @@ def _watch(plan: MigrationPlan, world: World) -> str:
     if was_suspended(world.journal.rows(plan.run)):  # it stands still: no longer than its policy allows
         timeout_s = min(timeout_s, POLICIES[plan.policy].max_pause_s)
     on_order = orders_of(plan, StepName.MOVE, world)
-    if source.adopt(plan, progress_of(plan), on_order, timeout_s=timeout_s):
+    if source.adopt(plan, watchful(plan, world, progress_of(plan)), on_order, timeout_s=timeout_s):
         return ""
     if is_split(look_once(plan, world)):
         return try_to_resume(plan, world, progress_of(plan))
@@ -206,7 +208,7 @@ def _outcome(record: RunRecord, world: World, kind: OutcomeKind, reason: str) ->
     plan, rows = record.plan, world.journal.rows(record.run)
     effects = [row.effect for row in rows]
     moved = next((e for e in effects if isinstance(e, DomainMoved)), None)
-    return MigrationOutcome(
+    outcome = MigrationOutcome(
         run=plan.run,
         vm=plan.vm,
         source=plan.source,
@@ -219,9 +221,9 @@ def _outcome(record: RunRecord, world: World, kind: OutcomeKind, reason: str) ->
         bytes_sent=moved.bytes_sent if moved else 0,
         downtime_ms=moved.downtime_ms if moved else None,
         move_seconds=moved.seconds if moved else None,
-        forecast=plan.forecast,
         notes=(*switch_notes(plan), *_notes(plan, kind), *help_notes(plan, rows, kind)),
     )
+    return with_forecast(outcome, plan, rows)
 
 
 def _notes(plan: MigrationPlan, kind: OutcomeKind) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from uuid import UUID
 
 import pytest
 from hypothesis import given, settings
@@ -17,19 +18,31 @@ from vmferry.model.convergence import (
     Order,
     Policy,
     PolicyName,
+    PostCopy,
     SetDowntime,
     Suspend,
     Throttled,
 )
-from vmferry.model.migration import JobStats
-from vmferry.planning.convergence import Course, Terms, observe, predict
+from vmferry.model.migration import JobStats, MigrationMode, MigrationPlan
+from vmferry.model.transport import Encryption
+from vmferry.model.vm import DomainState
+from vmferry.planning.convergence import Course, Terms, observe, predict, start_course
 
 CAP = 20.0
 FIRST = 256.0  # MiB of the first pass
 
 
 def course_of(name: PolicyName, *, deadline_s: float = 157.5, is_capped: bool = True, may_help: bool = True) -> Course:
-    return Course(terms=Terms(policy=POLICIES[name], deadline_s=deadline_s, is_capped=is_capped, may_help=may_help))
+    policy = POLICIES[name]
+    return Course(
+        terms=Terms(
+            policy=policy,
+            deadline_s=deadline_s,
+            is_capped=is_capped,
+            may_help=may_help,
+            may_postcopy=policy.may_postcopy,
+        )
+    )
 
 
 def sample(iteration: int, remaining_mib: float, sent_mib: float) -> JobStats:
@@ -159,6 +172,104 @@ def test_a_refused_suspend_is_not_tried_again_and_the_deadline_still_holds() -> 
     assert course.is_over
 
 
+@pytest.mark.parametrize("rate", NEVER)
+def test_a_measured_series_that_never_converges_is_switched_to_post_copy_once(rate: float) -> None:
+    orders = orders_on(course_of(PolicyName.POST_COPY), series((*NEVER[rate], *NEVER[rate][-1:] * 80)))
+    acts = [order.action for order in orders]
+    assert acts[:3] == [SetDowntime(limit_ms=400), SetDowntime(limit_ms=500), PostCopy()]
+    assert [order.iteration for order in orders[:3]] == [4, 5, 6]
+    # This job goes on in pre-copy: an order without effect does not stop the deadline.
+    assert acts[3:] == [Abort()]
+
+
+def in_postcopy(remaining_mib: float, sent_mib: float) -> JobStats:
+    return sample(7, remaining_mib, sent_mib).model_copy(update={"is_postcopy": True})
+
+
+def test_in_post_copy_nothing_is_ordered_any_more_whatever_the_deadline() -> None:
+    course = course_after(course_of(PolicyName.POST_COPY), series(NEVER[39.1]))
+    for at in (60.0, 200.0, 1e6):
+        course, orders = observe(course, in_postcopy(40, 1500), at)
+        assert orders == ()
+    assert predict(course).seconds_left == pytest.approx(40 / CAP, rel=0.05)
+
+
+def test_a_job_that_is_found_in_post_copy_is_never_aborted() -> None:
+    course, orders = observe(course_of(PolicyName.MINIMAL_DOWNTIME), in_postcopy(40, 1500), 1e6)
+    assert orders == () and not course.is_over
+
+
+def test_the_deadline_switches_to_post_copy_in_time_for_the_rest() -> None:
+    """12 s of rest at a time: the last iteration that ends before the deadline begins 24 s before it."""
+    course = course_of(PolicyName.POST_COPY, deadline_s=60).model_copy(update={"rungs_used": 3})
+    samples = series((240, 238, 236))
+    orders = orders_on(course, samples)
+    assert [order.action for order in orders] == [PostCopy()]
+    assert "the deadline of 60 s is near" in orders[0].reason
+
+
+def test_at_the_deadline_a_move_in_its_first_pass_is_aborted_and_one_beyond_it_switched() -> None:
+    course = course_of(PolicyName.POST_COPY, deadline_s=60)
+    first = observe(course, sample(1, 200, 50), 61)[1]
+    assert [order.action for order in first] == [Abort()] and "first pass was not over" in first[0].reason
+    second = observe(course, sample(2, 200, 260), 61)[1]
+    assert [order.action for order in second] == [PostCopy()]
+
+
+def test_a_disk_that_is_still_mirrored_keeps_a_move_from_post_copy() -> None:
+    mirroring = sample(2, 200, 260).model_copy(update={"disk_remaining_bytes": 1})
+    orders = observe(course_of(PolicyName.POST_COPY, deadline_s=60), mirroring, 61)[1]
+    assert [order.action for order in orders] == [Abort()]
+
+
+def test_a_job_that_was_not_begun_for_post_copy_is_not_switched() -> None:
+    course = course_of(PolicyName.POST_COPY)
+    course = course.model_copy(update={"terms": course.terms.model_copy(update={"may_postcopy": False})})
+    assert [order.action for order in orders_on(course, series((126,) * 30))][2:] == [Abort()]
+
+
+def test_a_refused_post_copy_is_not_tried_again_and_the_abort_says_so() -> None:
+    course, acts = course_of(PolicyName.POST_COPY), []
+    for stats, at in series((126,) * 30):
+        course, orders = observe(course, stats, at)
+        acts += [order.action for order in orders]
+        course = course.refused(orders[-1]) if orders and isinstance(orders[-1].action, PostCopy) else course
+        reason = orders[-1].reason if orders else ""
+        if course.is_over:
+            break
+    assert acts[2:] == [PostCopy(), Abort()] and "post-copy was refused" in reason
+
+
+def test_a_job_that_is_found_late_has_half_of_its_deadline_left_and_a_suspended_one_its_longest_pause() -> None:
+    plan = MigrationPlan(
+        run="late",
+        vm="web1",
+        uuid=UUID(int=1),
+        source="kvm1",
+        dest="kvm2",
+        mode=MigrationMode.LIVE,
+        mode_reason="it runs",
+        state_before=DomainState.RUNNING,
+        is_persistent=True,
+        is_autostart=False,
+        memory_kib=1 << 20,
+        reserved_kib=0,
+        encryption=Encryption.NONE,
+        peer_uri="qemu+ssh://kvm2/system",
+        migration_uri="tcp://kvm2",
+        policy=PolicyName.SUSPEND_IF_NEEDED,
+        deadline_s=200.0,
+    )
+    late = start_course(plan, may_help=True, found_at_s=5000.0)
+    assert late.terms.deadline_s == 5100.0
+    assert Abort() not in [order.action for order in observe(late, sample(2, 100, 300), 5099)[1]]
+    assert [order.action for order in observe(late, sample(2, 100, 300), 5101)[1]] == [Abort()]
+    assert start_course(plan, may_help=True, found_at_s=50.0).terms.deadline_s == 200.0
+    still = start_course(plan, may_help=True, found_at_s=50.0, was_suspended=True)
+    assert observe(still, sample(3, 100, 300), 109)[1] == ()
+    assert [order.action for order in observe(still, sample(3, 100, 300), 111)[1]] == [Abort()]
+
+
 def test_without_leave_to_help_only_the_deadline_acts() -> None:
     course = course_of(PolicyName.SUSPEND_IF_NEEDED, may_help=False)
     assert [order.action for order in orders_on(course, series((126,) * 30))] == [Abort()]
@@ -196,11 +307,16 @@ class Run:
     samples: list[tuple[JobStats, float]] = field(default_factory=list)
     moved_at_s: float | None = None
     aborted_at_s: float | None = None
+    switched_at_s: float | None = None
 
     def start(self) -> Course:
         return Course(
             terms=Terms(
-                policy=self.policy, deadline_s=self.deadline_s, is_capped=self.is_capped, may_help=self.may_help
+                policy=self.policy,
+                deadline_s=self.deadline_s,
+                is_capped=self.is_capped,
+                may_help=self.may_help,
+                may_postcopy=self.policy.may_postcopy,
             )
         )
 
@@ -225,6 +341,9 @@ class Run:
             self.orders += orders
             for order in orders:
                 self._apply(order, at)
+            if self.switched_at_s is not None:
+                rest = precopy.left_bytes + precopy.dirtied_bytes
+                self.moved_at_s = self.switched_at_s + rest / precopy.link_bytes_s
 
     def _apply(self, order: Order, at: float) -> None:
         match order.action:
@@ -236,6 +355,8 @@ class Run:
                 self.precopy.stop()
             case Throttled():
                 pass
+            case PostCopy():
+                self.switched_at_s = at
             case Abort():
                 self.aborted_at_s = at
 
@@ -268,6 +389,8 @@ def test_every_move_ends_by_its_deadline(run: Run) -> None:
     ended = run.moved_at_s if run.moved_at_s is not None else run.aborted_at_s
     assert ended is not None
     last_pass_s = run.precopy.last_pass_s() if run.moved_at_s is not None else 0.0
+    if run.switched_at_s is not None and run.moved_at_s is not None:
+        last_pass_s = run.moved_at_s - run.switched_at_s  # at the deadline at the latest, and then it ends
     assert ended <= run.deadline_s + INTERVAL_S + last_pass_s
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from functools import cache
 from itertools import product
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
 from vmferry.model.migration import MigrationMode
 from vmferry.model.sighting import Sighting
+from vmferry.model.transport import Switch
 from vmferry.model.vm import DomainState
 from vmferry.planning.settlement import Facts, Verdict, settle
 
@@ -46,8 +47,15 @@ def see(words: str, *, has_job: bool = False, host: str = "kvm1") -> Sighting:
     return Sighting(host=host, state=DomainState(state), reason=reason.rstrip(")"), has_job=has_job)
 
 
-def facts_of(mode: MigrationMode = MigrationMode.LIVE, **given: bool) -> Facts:
+def facts_of(mode: MigrationMode = MigrationMode.LIVE, **given: Any) -> Facts:
     return Facts(mode=mode, **{"must_run": mode is not MigrationMode.OFFLINE, **given})
+
+
+# What the journal adds to a move that libvirt itself switches over, from the begin of its move step on.
+OWN: dict[str, Any] = {"switch": Switch.LIBVIRT, "may_dest_have_run": True}
+TRANSIENT: dict[str, Any] = {**OWN, "is_persistent": False}
+POSTCOPY: dict[str, Any] = {"switch": Switch.POSTCOPY, "may_dest_have_run": True}
+ORDERED: dict[str, Any] = {**POSTCOPY, "was_postcopy_ordered": True}
 
 
 # Each row: source, job there, destination, job there, what the journal adds, verdict.
@@ -69,7 +77,52 @@ ROWS = [
     ("paused (migrating)", False, "absent", False, {}, Verdict.RESUME_SOURCE),
     ("paused (migrating)", False, "running (migrated)", False, {}, Verdict.DESTROY_SOURCE),
     ("paused (migrating)", False, "running (unpaused)", False, {"may_dest_have_run": True}, Verdict.DESTROY_SOURCE),
-    ("paused (post-copy)", True, "running (post-copy)", False, {}, Verdict.WATCH),
+    ("paused (post-copy)", True, "running (post-copy)", True, {}, Verdict.HOLD),  # somebody else's
+    # Post-copy, as seen in the lab from its begin to its end.
+    ("paused (post-copy)", True, "paused (migrating)", True, ORDERED, Verdict.WATCH),
+    ("paused (post-copy)", True, "running (post-copy)", True, ORDERED, Verdict.WATCH),
+    ("paused (post-copy)", True, "running (migrated)", False, ORDERED, Verdict.WATCH),
+    ("shut off (migrated)", False, "running (post-copy)", True, ORDERED, Verdict.WATCH),
+    ("shut off (migrated)", False, "running (migrated)", False, ORDERED, Verdict.FORWARD),
+    # It broke off; both sides keep their job then (libvirt), so jobs tell nothing.
+    ("paused (post-copy failed)", True, "running (post-copy failed)", True, ORDERED, Verdict.RESUME_POSTCOPY),
+    ("paused (post-copy failed)", True, "running (post-copy)", True, ORDERED, Verdict.RESUME_POSTCOPY),
+    ("paused (post-copy failed)", False, "paused (post-copy failed)", False, ORDERED, Verdict.RESUME_POSTCOPY),
+    ("paused (post-copy)", False, "running (post-copy)", False, ORDERED, Verdict.RESUME_POSTCOPY),
+    ("paused (post-copy)", True, "running (post-copy failed)", True, ORDERED, Verdict.WATCH),
+    # One QEMU is gone, and a part of the memory with it.
+    ("shut off (crashed)", False, "running (post-copy failed)", True, ORDERED, Verdict.HOLD),
+    ("absent", False, "running (post-copy failed)", True, ORDERED, Verdict.HOLD),
+    ("paused (post-copy failed)", True, "shut off (crashed)", False, ORDERED, Verdict.HOLD),
+    ("paused (post-copy failed)", True, "absent", False, ORDERED, Verdict.HOLD),
+    ("paused (post-copy failed)", True, "running (migrated)", False, ORDERED, Verdict.WATCH),  # it heals by itself
+    ("paused (post-copy failed)", False, "running (migrated)", False, ORDERED, Verdict.HOLD),
+    ("running", False, "running (post-copy failed)", True, ORDERED, Verdict.HOLD),
+    # Ordered, and the states tell of pre-copy: whatever became of it, the source may hold what the destination lacks.
+    ("paused (migrating)", False, "running (migrated)", False, ORDERED, Verdict.HOLD),
+    ("paused (migrating)", False, "absent", False, ORDERED, Verdict.HOLD),
+    ("paused (migrating)", False, "paused (migrating)", False, ORDERED, Verdict.HOLD),
+    ("running (migration canceled)", False, "absent", False, ORDERED, Verdict.ROLL_BACK),
+    ("running (migration canceled)", False, "paused (migrating)", False, ORDERED, Verdict.DESTROY_DEST),
+    # libvirt's own switch-over.
+    ("absent", False, "running (migrated)", False, OWN, Verdict.FORWARD),
+    ("shut off (migrated)", False, "running (migrated)", False, OWN, Verdict.FORWARD),
+    ("running", False, "absent", False, OWN, Verdict.ROLL_BACK),
+    ("running (migration canceled)", False, "shut off (failed)", False, OWN, Verdict.ROLL_BACK),
+    ("running", False, "paused (migrating)", False, OWN, Verdict.DESTROY_DEST),  # incoming: never ran
+    ("running", False, "paused (user)", False, OWN, Verdict.HOLD),  # it ran, and somebody paused it
+    ("running (migration canceled)", False, "running (migrated)", False, OWN, Verdict.HOLD),
+    ("paused (migrating)", False, "running (migrated)", False, OWN, Verdict.DESTROY_SOURCE),
+    ("paused (migrating)", False, "paused (migrating)", False, OWN, Verdict.DESTROY_DEST_RESUME_SOURCE),
+    ("paused (migrating)", False, "paused (user)", False, OWN, Verdict.HOLD),
+    ("paused (migrating)", False, "absent", False, OWN, Verdict.RESUME_SOURCE),  # not even defined there
+    ("paused (migrating)", False, "absent", False, TRANSIENT, Verdict.HOLD),  # perhaps it ran there, and ended
+    ("paused (migrating)", False, "shut off", False, OWN, Verdict.HOLD),
+    ("paused (migrating)", False, "shut off (failed)", False, OWN, Verdict.HOLD),
+    ("paused (user)", False, "absent", False, {**OWN, "was_suspended": True}, Verdict.RESUME_SOURCE),
+    ("shut off (migrated)", False, "paused (user)", False, OWN, Verdict.HOLD),  # not paused by us
+    ("absent", False, "paused (migrating)", False, OWN, Verdict.HOLD),
+    ("shut off (crashed)", False, "absent", False, OWN, Verdict.HOLD),
     ("paused (post-copy failed)", False, "running (post-copy failed)", False, {}, Verdict.HOLD),
     ("paused (post-copy failed)", False, "paused (post-copy failed)", False, {}, Verdict.HOLD),
     ("absent", False, "running", False, {}, Verdict.FORWARD),
@@ -98,7 +151,7 @@ ROWS = [
 @pytest.mark.parametrize(("source", "out", "dest", "incoming", "given", "verdict"), ROWS)
 @pytest.mark.parametrize("mode", [MigrationMode.LIVE, MigrationMode.NON_LIVE])
 def test_each_row_of_the_outcome_table_has_its_verdict(
-    source: str, out: bool, dest: str, incoming: bool, given: dict[str, bool], verdict: Verdict, mode: MigrationMode
+    source: str, out: bool, dest: str, incoming: bool, given: dict[str, Any], verdict: Verdict, mode: MigrationMode
 ) -> None:
     seen = settle(see(source, has_job=out), see(dest, has_job=incoming, host="kvm2"), facts_of(mode, **given))
     assert seen is verdict
@@ -160,6 +213,12 @@ def space() -> tuple[Case, ...]:
         for mode in MigrationMode
         for values in product((False, True), repeat=3)
     ]
+    unguarded = ("must_run", "is_persistent", "may_dest_have_run", "was_postcopy_ordered")
+    facts += [
+        Facts(mode=MigrationMode.LIVE, switch=switch, **dict(zip(unguarded, values, strict=True)))
+        for switch in (Switch.LIBVIRT, Switch.POSTCOPY)
+        for values in product((False, True), repeat=4)
+    ]
     pairs = product(sightings("kvm1"), sightings("kvm2"))
     return tuple(Case(source, dest, fact, settle(source, dest, fact)) for source, dest in pairs for fact in facts)
 
@@ -196,13 +255,40 @@ def test_nothing_is_done_while_one_side_is_unknown() -> None:
 
 def test_nothing_but_watching_is_done_while_a_job_runs() -> None:
     busy = [c for c in space() if c.source.has_job or c.dest.has_job]
-    assert none_of([c for c in busy if c.verdict not in ONLY_LOOKING])
+    assert none_of([c for c in busy if c.verdict not in {*ONLY_LOOKING, Verdict.RESUME_POSTCOPY}])
     assert none_of([c for c in with_verdict(Verdict.WATCH) if not (c.source.has_job or c.dest.has_job)])
 
 
 def test_split_memory_is_never_touched() -> None:
     split = [c for c in space() if is_postcopy(c.source) or is_postcopy(c.dest)]
-    assert none_of([c for c in split if c.verdict not in ONLY_LOOKING])
+    assert none_of([c for c in split if c.verdict not in {*ONLY_LOOKING, Verdict.RESUME_POSTCOPY}])
+
+
+def test_a_post_copy_is_resumed_only_by_the_run_that_may_have_begun_it_and_only_where_both_sides_are_in_it() -> None:
+    resumed = with_verdict(Verdict.RESUME_POSTCOPY)
+    assert none_of([c for c in resumed if not (is_postcopy(c.source) and is_postcopy(c.dest))])
+    assert none_of([c for c in resumed if c.facts.switch is not Switch.POSTCOPY])
+
+
+def test_nothing_is_destroyed_or_resumed_that_may_be_older_than_the_other_copy_or_hold_what_it_lacks() -> None:
+    """Where libvirt lets the VM run, the source is older from then on; in post-copy each side has a part."""
+    own = [c for c in space() if c.facts.switch is not Switch.GUARDED and c.facts.may_dest_have_run]
+    resumed = [c for c in own if c.verdict in (Verdict.RESUME_SOURCE, Verdict.DESTROY_DEST_RESUME_SOURCE)]
+    assert resumed
+    assert none_of([c for c in resumed if not never_ran(c)])
+    assert none_of([c for c in own if c.verdict is Verdict.DESTROY_DEST and c.dest.reason != "migrating"])
+    ordered = [c for c in own if c.facts.was_postcopy_ordered]
+    allowed = {*ONLY_LOOKING, Verdict.RESUME_POSTCOPY, Verdict.FORWARD, Verdict.ROLL_BACK}
+    assert none_of([c for c in ordered if not is_on_cpu(c.source) and c.verdict not in allowed])
+
+
+def never_ran(case: Case) -> bool:
+    """Whether the two hosts prove that the destination's copy never ran (qemuMigrationDstFinishFresh)."""
+    if case.facts.was_postcopy_ordered:
+        return False
+    if case.dest.state is DomainState.ABSENT:
+        return case.facts.is_persistent
+    return (case.dest.state, case.dest.reason) == (DomainState.PAUSED, "migrating")
 
 
 def test_two_running_copies_are_left_to_a_human() -> None:
@@ -212,7 +298,7 @@ def test_two_running_copies_are_left_to_a_human() -> None:
 
 
 def test_the_source_is_never_resumed_or_called_the_place_of_the_vm_while_the_destination_runs() -> None:
-    allowed = {*ONLY_LOOKING, Verdict.FORWARD, Verdict.DESTROY_SOURCE}
+    allowed = {*ONLY_LOOKING, Verdict.FORWARD, Verdict.DESTROY_SOURCE, Verdict.RESUME_POSTCOPY}
     assert none_of([c for c in space() if is_on_cpu(c.dest) and c.verdict not in allowed])
 
 
@@ -223,7 +309,9 @@ def test_nothing_is_rolled_back_while_a_qemu_lives_at_the_destination() -> None:
 
 def test_a_copy_that_may_have_run_is_never_destroyed() -> None:
     destroyed = with_verdict(Verdict.DESTROY_DEST, Verdict.DESTROY_DEST_RESUME_SOURCE)
-    assert none_of([c for c in destroyed if c.facts.may_dest_have_run or c.dest.state is not DomainState.PAUSED])
+    assert none_of([c for c in destroyed if c.dest.state is not DomainState.PAUSED])
+    guarded = [c for c in destroyed if c.facts.switch is Switch.GUARDED]
+    assert none_of([c for c in guarded if c.facts.may_dest_have_run])
 
 
 def test_a_copy_whose_pause_tells_that_it_ran_is_neither_destroyed_nor_resumed() -> None:
@@ -254,7 +342,7 @@ def test_the_source_is_resumed_only_where_the_move_had_stopped_it() -> None:
 
 
 def test_a_source_whose_memory_may_be_older_is_never_resumed() -> None:
-    older = [c for c in space() if c.facts.may_dest_have_run]
+    older = [c for c in space() if c.facts.may_dest_have_run and c.facts.switch is Switch.GUARDED]
     assert none_of([c for c in older if c.verdict in (Verdict.RESUME_SOURCE, Verdict.DESTROY_DEST_RESUME_SOURCE)])
 
 

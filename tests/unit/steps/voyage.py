@@ -233,7 +233,9 @@ def _held(voyage: Voyage, fault: Fault) -> Iterator[str]:
     """Only a fault that ends a QEMU needs a human."""
     if fault.does not in (Blow.POWER_CUT, Blow.QEMU_KILLED):
         yield f"held after {fault.does}: {voyage.outcome and voyage.outcome.reason}"
-    if voyage.fleet.running_on(voyage.uuid):
+    domain = voyage.fleet.domain(DEST, voyage.uuid)
+    has_lost_memory = domain is not None and domain.reason == "post-copy failed"  # its guest stands still
+    if voyage.fleet.running_on(voyage.uuid) and not has_lost_memory:
         yield f"held, but runs on {voyage.fleet.running_on(voyage.uuid)}"
 
 
