@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -40,6 +40,9 @@ class Settings(BaseSettings):
     # libvirt ends a move over a dead link within 30 s (keepalive); what is still there later does not end by itself.
     move_stall_s: float = Field(default=120.0, gt=0, le=3600, description="a move that sends nothing is aborted, s")
     copy_timeout_s: float | None = Field(default=None, gt=0, description="copy of one disk, s; none: no limit")
+    copy_streams: int = Field(default=4, ge=1, le=16, description="ssh connections of one disk's copy at most")
+    copy_patience_s: float = Field(default=60.0, ge=0, le=86400, description="broken link: tried again for so long, s")
+    copy_digest: Literal["crc32", "sha256"] = Field(default="crc32", description="proof of what a copy wrote to disk")
     settle_patience_s: float = Field(default=45.0, ge=0, le=3600, description="waiting for a silent host to answer, s")
     progress_interval_s: float = Field(default=0.5, ge=0.05, le=60, description="between samples of a move, s")
     keepalive_interval_s: int = Field(default=2, ge=1, le=300, description="between keep-alive messages, s")

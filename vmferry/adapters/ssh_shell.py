@@ -13,7 +13,7 @@ from pathlib import Path
 
 from fabric import Config, Connection
 from invoke.exceptions import CommandTimedOut
-from paramiko import HostKeys, MissingHostKeyPolicy, PKey, RejectPolicy, SSHClient
+from paramiko import Channel, HostKeys, MissingHostKeyPolicy, PKey, RejectPolicy, SSHClient
 from paramiko.ssh_exception import AuthenticationException, BadHostKeyException, SSHException
 
 from vmferry.errors import HostUnreachable, OutcomeUnknown, VmferryError
@@ -114,6 +114,21 @@ class SshShell:
         """Run a script with `argv` as its $1, $2 …; raises as `run` does."""
         command = ["bash", "-c", script.text, script.name, *argv]
         return self.run(command, timeout_s=timeout_s, is_write=script.is_write, name=script.name)
+
+    def stream(self, command: str) -> Channel:
+        """Start `command`, which must be quoted, with its standard input open; the caller closes the channel.
+
+        For what lasts long: use a shell of its own, for the connection is shared with all that `run` does.
+        Raises HostUnreachable.
+        """
+        connection = self._open()
+        try:
+            channel: Channel = connection.transport.open_session(timeout=self._connect_timeout_s)
+            channel.exec_command(f"env LC_ALL=C.UTF-8 {command}")
+        except (SSHException, OSError, EOFError) as error:
+            self.close()
+            raise HostUnreachable(f"host {self.host}: ssh: {error or type(error).__name__}", host=self.host) from error
+        return channel
 
     def _lost(self, name: str, detail: str, is_write: bool) -> VmferryError:
         kind: type[VmferryError] = OutcomeUnknown if is_write else HostUnreachable

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-import posixpath
-import shlex
 from collections.abc import Sequence
 from uuid import UUID
 
+from vmferry.adapters.ssh_copy import Copier
 from vmferry.adapters.ssh_files import (
     BACKING,
     LIST,
@@ -38,7 +37,7 @@ from vmferry.adapters.ssh_shell import Completed, Script, SshShell
 from vmferry.adapters.ssh_system import SYSTEM, parse_system
 from vmferry.adapters.virsh import parse_virsh_list
 from vmferry.errors import CopyFailed, HostUnreachable, PermanentError
-from vmferry.model.disks import CopyDone, CopyMethod, CopyOptions, LiveDisk
+from vmferry.model.disks import CopyDone, CopyOptions, LiveDisk
 from vmferry.model.facts import FileFacts, ImageFacts, ImageFile, Peer, PeerReach, StoredFile, SystemFacts
 from vmferry.model.host import Host
 from vmferry.model.sighting import ListedDomain
@@ -47,11 +46,6 @@ from vmferry.settings import Settings
 
 # qemu-img takes some 15 ms per image.
 _IMAGES_PER_COMMAND = 200
-# Both programs see the data as arguments, never as shell text. `pipefail`: a reader that dies is a failure too.
-# tar -S reads only the allocated extents (SEEK_DATA) and leaves holes at the destination; scp does neither.
-_COPY = """set -eu -o pipefail
-tar --create --sparse --hole-detection=seek --directory "$1" --file - -- "$2" | ssh "${@:4}" "$3"
-"""
 _PUBLISH = """set -eu
 sync -- "$1"
 ln -T -- "$1" "$2"
@@ -79,6 +73,7 @@ class SshTools:
         self.host = host.name
         self._settings = settings
         self._shell = SshShell(host, ssh_config=ssh_config, connect_timeout_s=settings.connect_timeout_s)
+        self._copier = Copier(host, settings, ssh_config)
 
     def close(self) -> None:
         """Close the connection."""
@@ -177,24 +172,8 @@ class SshTools:
     def copy_file(
         self, path: str, dest: Host, staging: str, options: CopyOptions = PLAIN_COPY, on_copy: OnCopy | None = None
     ) -> CopyDone:
-        """Stream a file straight to `dest` through ssh, sparse, into the directory of `staging`."""
-        directory, name = posixpath.split(path)
-        into, staged_name = posixpath.split(staging)
-        if staged_name != name:
-            raise PermanentError(f"file {path}: a staged copy keeps its name, not {staged_name}")
-        unpack = (
-            f"mkdir -p -m 700 -- {shlex.quote(into)} && tar --extract --sparse --directory {shlex.quote(into)} --file -"
-        )
-        target = ["-p", str(dest.ssh.port), "--", f"{dest.ssh.user}@{dest.ssh.address}"]
-        argv = ["bash", "-c", _COPY, "copy", directory, name, unpack, *_SSH_OPTIONS, *target]
-        done = self._write(argv, timeout_s=self._copy_timeout_s())
-        if not done.is_ok:
-            raise CopyFailed(
-                f"file {path}: copy from {self.host} to {dest.name}:{staging} failed: {done.complaint}; "
-                f"the source is unchanged",
-                host=dest.name,
-            )
-        return CopyDone(method=CopyMethod.TAR, reason="the only one")
+        """Copy a file to `dest`, verified, by the fastest way that both hosts can do."""
+        return self._copier.copy(path, dest, staging, options, on_copy)
 
     def make_image(self, disk: LiveDisk) -> int:
         """Make an empty image; return its inode."""
@@ -227,8 +206,8 @@ class SshTools:
         return done.is_ok and done.stdout.strip() == "ended"
 
     def measure_link(self, dest: Host, seconds: float) -> float:
-        """Return how many MiB/s one ssh stream carries."""
-        raise NotImplementedError
+        """Return how many MiB/s one ssh stream carries, from zeros sent for `seconds`."""
+        return self._copier.measure(dest, seconds)
 
     def publish(self, staging: str, path: str) -> None:
         """Give a staged file its name with a hard link, which never replaces an existing file."""
@@ -282,13 +261,3 @@ class SshTools:
         if done.exit_code > 1 or (trouble and not done.is_ok):
             raise PermanentError(f"host {self.host}: {trouble or done.complaint}", host=self.host)
         return done.stdout
-
-
-_SSH_OPTIONS = (
-    "-o", "BatchMode=yes",
-    "-o", "StrictHostKeyChecking=yes",
-    # Fastest of the ciphers that every OpenSSH since 6.2 has (libvirt-facts, "Disks").
-    "-o", "Ciphers=^aes128-gcm@openssh.com",
-    "-o", "ServerAliveInterval=5",
-    "-o", "ServerAliveCountMax=3",
-)  # fmt: skip
