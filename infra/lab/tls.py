@@ -38,7 +38,18 @@ def make_authority(where: Path, name: str = "vmferry-lab") -> None:
     where.mkdir(parents=True, exist_ok=True)
     config = _config(where / "ca.conf", name)
     made = where / "ca-cert.new"
-    argv: list[str | Path] = ["openssl", "req", "-x509", "-config", config, "-extensions", "ca", "-days", "3650", *_NEW_KEY]
+    argv: list[str | Path] = [
+        "openssl",
+        "req",
+        "-x509",
+        "-config",
+        config,
+        "-extensions",
+        "ca",
+        "-days",
+        "3650",
+        *_NEW_KEY,
+    ]
     run([*argv, "-keyout", where / "ca-key.pem", "-out", made])
     made.rename(where / "ca-cert.pem")
 

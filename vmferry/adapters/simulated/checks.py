@@ -6,6 +6,7 @@ from vmferry.adapters.simulated.ground import Ground
 from vmferry.adapters.simulated.mirror import check_mirror
 from vmferry.adapters.simulated.state import SimHost
 from vmferry.adapters.simulated.texts import DomainText, read_text
+from vmferry.adapters.simulated.wire import check_wire
 from vmferry.errors import HostBusy, NotFound, OutcomeUnknown, PermanentError
 from vmferry.model.migration import MigrationMode, MigrationPlan
 
@@ -40,6 +41,7 @@ def check_move(ground: Ground, plan: MigrationPlan, source: SimHost, dest: SimHo
     _check_names(plan, dest, guest.name)
     _check_nics(plan, dest, text)
     _check_disks(ground, plan, source, dest, text)
+    check_wire(ground, plan, source, dest)
 
 
 def _check_abi(plan: MigrationPlan, wanted: DomainText, present: DomainText) -> None:

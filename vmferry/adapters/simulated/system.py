@@ -6,6 +6,7 @@ from ipaddress import ip_address
 from typing import Any
 
 from vmferry.adapters.simulated.state import SimHost
+from vmferry.model.certificates import TlsFacts
 from vmferry.model.facts import ClockReading, Link, Mount, OsRelease, Service, SshdLimits, SystemFacts
 
 # The guests' network and the one that moves take; each host has one address in both.
@@ -26,6 +27,7 @@ def default_system(number: int, migration_address: str = "") -> SystemFacts:
         ),
         sshd=SshdLimits(start=10, rate=30, full=100),
         clock=ClockReading(offset_ms=0.0, error_ms=CLOCK_ERROR_MS),
+        tls=TlsFacts(),  # no certificates: memory is tunnelled
         links=(
             _link(GUESTS, 0, number, master="br0", speed_mbit_s=10_000, used_mbit_s=0.0),
             _link("br0", 0, number, kind="bridge", addresses=(_address("10.0", number), f"fe80::1:{number:x}/64")),
