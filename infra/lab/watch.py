@@ -121,6 +121,11 @@ class Watch:
         seen.beat_s = now
 
     @property
+    def started_s(self) -> float:
+        """Give when the watch began, by time.monotonic(); the times of spells count from then."""
+        return self._started
+
+    @property
     def longest_gap_s(self) -> float:
         """Give the longest time in which no host's copy beat."""
         end = self._now() if self._ended_s is None else self._ended_s

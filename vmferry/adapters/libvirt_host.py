@@ -14,7 +14,7 @@ from vmferry.adapters.libvirt_calls import bounded, open_connection, text_of, tr
 from vmferry.adapters.libvirt_cpus import compare_cpus
 from vmferry.adapters.libvirt_dirty import measure_dirty_rates
 from vmferry.adapters.libvirt_domains import has_job
-from vmferry.adapters.libvirt_events import when_stopped
+from vmferry.adapters.libvirt_events import StopEvents
 from vmferry.adapters.libvirt_facts import read_facts
 from vmferry.adapters.libvirt_migrate import Migration
 from vmferry.adapters.libvirt_postcopy import adopt_job, resume_postcopy
@@ -49,6 +49,7 @@ class LibvirtHypervisor:
         self._lock = threading.Lock()
         self._connection: libvirt.virConnect | None = None
         self._idle: list[libvirt.virConnect] = []
+        self._stops = StopEvents()
 
     def read_host(self) -> HostFacts:
         """Read the host and all of its domains."""
@@ -147,7 +148,7 @@ class LibvirtHypervisor:
 
     def when_stopped(self, uuid: UUID, act: Callable[[], None]) -> Callable[[], None] | None:
         """Call `act` when the VM's CPUs are stopped here for a switch-over; return what ends that."""
-        return when_stopped(self._open(), uuid, act)
+        return self._stops.when_stopped(self._open(), uuid, act)
 
     def watch_job(self, uuid: UUID, on_progress: OnProgress, *, timeout_s: float) -> bool:
         """Wait for a migration job that somebody else started; False when it still runs after `timeout_s`."""

@@ -61,6 +61,7 @@ class DomainMoved(Model):
     uuid: UUID
     bytes_sent: int = 0
     downtime_ms: int | None = None
+    seconds: float | None = None  # from the start of the migrate call to the VM running here
 
 
 class Nothing(Model):

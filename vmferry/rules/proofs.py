@@ -57,6 +57,16 @@ def is_below_marker(case: Case, path: str, dest_path: str) -> bool:
     )
 
 
+def has_proved_locks(case: Case, path: str, dest_path: str) -> bool:
+    """Whether an image lock held on the source was respected on the destination, in the directory of this very file.
+
+    Of the nearest directory with a marker: what is proved further up says nothing of another mount below it.
+    """
+    if case.pair is None or not is_below_marker(case, path, dest_path):
+        return False
+    return _marked(case.pair, path) in case.pair.locked_storage
+
+
 def _marked(pair: PairFacts, path: str) -> str | None:
     above = [d for d in pair.same_storage if path == d or path.startswith(d.rstrip("/") + "/")]
     return max(above, key=len, default=None)

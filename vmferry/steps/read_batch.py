@@ -28,6 +28,7 @@ class Heard:
     files: dict[str, Looked] = field(default_factory=dict)
     probes: dict[str, dict[str, PeerReach]] = field(default_factory=dict)
     cpus: dict[str, dict[str, CpuVerdict]] = field(default_factory=dict)
+    locks: dict[str, frozenset[str]] = field(default_factory=dict)  # markers that were found held by another QEMU
     errors: dict[tuple[str, str], str] = field(default_factory=dict)
 
 
@@ -62,6 +63,11 @@ class Batch:
         """By pair: (directory on the source, the same on the destination)."""
         return {(s, d.name): self.questions[s].directories(d) for s, dests in self.dests.items() for d in dests}
 
+    @cached_property
+    def _lockable(self) -> Mapping[tuple[str, str], tuple[tuple[str, str], ...]]:
+        """As `_directories`, where image locks are to be proved."""
+        return {(s, d.name): self.questions[s].lockable(d) for s, dests in self.dests.items() for d in dests}
+
     def peers(self, source: str) -> list[Peer]:
         """Return what a source is to try, beginning behind itself, so that not all sources begin with one host."""
         place = {name: number for number, name in enumerate(self.names)}
@@ -87,6 +93,21 @@ class Batch:
         """Return the directories of a pair in which the source has made its marker."""
         made = frozenset(heard.made.get(source, ()))
         return [(d, there) for d, there in self._directories[source, dest] if d in made]
+
+    def held(self, source: str, heard: Heard) -> tuple[str, ...]:
+        """Return the directories in which a source is to hold its marker as QEMU holds an image; each once."""
+        made = frozenset(heard.made.get(source, ()))
+        wanted = (here for dest in self.dests[source] for here, _ in self._lockable[source, dest.name])
+        return tuple(dict.fromkeys(here for here in wanted if here in made))
+
+    def held_markers(self, host: str, heard: Heard) -> list[str]:
+        """Return the markers, held by the sources, that a host is to try to open."""
+        found: dict[str, None] = {}
+        for source, dest in self._sources.get(host, ()):
+            made = frozenset(heard.made.get(source, ()))
+            pairs = self._lockable[source, dest.name]
+            found |= dict.fromkeys(self._marker(source, there) for here, there in pairs if here in made)
+        return list(found)
 
     def cpus(self, dest: str) -> tuple[GuestCpu, ...]:
         """Return the different CPUs of the VMs that may come; equal guests are compared once."""
@@ -118,6 +139,7 @@ class Batch:
             networks=reach.networks,
             cpus={key: verdicts[key] for key in asked.cpus if key in verdicts},
             same_storage=self._same_storage(source, dest, heard),
+            locked_storage=self._locked_storage(source, dest, heard),
             source_files=_chosen(asked.paths, heard.files[source]),
             dest_files=_chosen(asked.dest_paths(end), heard.files[dest], is_wary=True),
         )
@@ -130,6 +152,13 @@ class Batch:
         proofs, found = self._proofs(source, dest, heard), heard.files[dest].found
         unseen = {d for d, there in proofs if self._marker(source, there) not in found}
         return tuple(sorted({d for d, _ in proofs} - unseen))
+
+    def _locked_storage(self, source: str, dest: str, heard: Heard) -> tuple[str, ...]:
+        """Return those of them in which the destination's QEMU respected the lock of the source's."""
+        shared, found = frozenset(self._same_storage(source, dest, heard)), heard.locks.get(dest, frozenset())
+        asked = self._lockable[source, dest]
+        free = {here for here, there in asked if self._marker(source, there) not in found}
+        return tuple(sorted({here for here, _ in asked} & shared - free))
 
 
 def _chosen(paths: Sequence[str], looked: Looked, *, is_wary: bool = False) -> dict[str, FileFacts]:

@@ -21,6 +21,8 @@ logger = logging.getLogger("vmferry.steps")
 T = TypeVar("T")
 
 _MARKER = ".vmferry-marker-"
+# A destination that opens so many markers one after the other is done by then; nothing holds a marker for longer.
+_HOLD_S = 20
 # Each host answers up to three questions at a time; threads that wait for hosts cost little.
 _MOST_THREADS = 150
 
@@ -128,12 +130,32 @@ def _look_for_markers(world: World, batch: Batch, pool: ThreadPoolExecutor, hear
     making = {source: pool.submit(make, source) for source in marked}
     try:
         heard.made = _answers("markers", making, heard)
-        heard.files = _answers("files", {host: pool.submit(look, host) for host in batch.hosts}, heard)
+        looking = {host: pool.submit(look, host) for host in batch.hosts}
+        _look_for_locks(world, batch, pool, heard)
+        heard.files = _answers("files", looking, heard)
     finally:
         wait(making.values())  # an error of ours may have come in between: none is made after this
         # Where the answer was lost the markers may have been made all the same.
         left = {source: heard.made.get(source, directories) for source, directories in marked.items()}
         list(pool.map(lambda source: _remove(world, source, left[source], batch.markers[source]), left))
+
+
+def _look_for_locks(world: World, batch: Batch, pool: ThreadPoolExecutor, heard: Heard) -> None:
+    """Let each source hold its markers as QEMU holds an image, then let each destination try to open them.
+
+    What is not answered leaves locks unproved, and spoils nothing else. The holders end with their markers.
+    """
+
+    def hold(source: str) -> None:
+        world.tools(source).hold_image_locks(held[source], batch.markers[source], _HOLD_S)
+
+    def find(host: str) -> frozenset[str]:
+        return frozenset(world.tools(host).find_image_locks(wanted[host]))
+
+    held = {source: directories for source in batch.dests if (directories := batch.held(source, heard))}
+    wanted = {host: markers for host in batch.hosts if (markers := batch.held_markers(host, heard))}
+    _answers("hold locks", {source: pool.submit(hold, source) for source in held}, heard)
+    heard.locks = _answers("find locks", {host: pool.submit(find, host) for host in wanted}, heard)
 
 
 def _answers(question: str, asked: Mapping[str, Future[T]], heard: Heard) -> dict[str, T]:

@@ -9,12 +9,18 @@ from vmferry.errors import CopyFailed, OutcomeUnknown
 from vmferry.model.effects import DomainDefined, DomainMoved, Effect
 from vmferry.model.journal import Mark
 from vmferry.model.migration import JobStats, MigrationMode, MigrationPlan
+from vmferry.model.transport import Switch
 from vmferry.model.vm import DomainState
 from vmferry.ports import OnProgress, World
 from vmferry.progress import MoveProgress, publish
-from vmferry.steps.look import look_once
+from vmferry.steps.handover import Handover
+from vmferry.steps.images import telling_of_space
+from vmferry.steps.look import Pair, look_once
 from vmferry.steps.names import RESUME_INTENT, StepName, made
+from vmferry.steps.sentinel import watchful
 from vmferry.steps.steer import orders_of
+
+_RUNNING = (DomainState.RUNNING, DomainState.BLOCKED)
 
 
 def pass_pivot(plan: MigrationPlan, world: World) -> Effect:
@@ -23,17 +29,36 @@ def pass_pivot(plan: MigrationPlan, world: World) -> Effect:
         return _move_definition(plan, world)
     if plan.is_persistent:
         made(plan, world, StepName.MOVE, DomainDefined(host=plan.dest, uuid=plan.uuid))
-    on_order = orders_of(plan, StepName.MOVE, world)
-    stats = world.hypervisor(plan.source).migrate(_with_xml(plan, world), progress_of(plan), on_order)
+    on_order, began = orders_of(plan, StepName.MOVE, world), world.clock.now()
+    with telling_of_space(plan, world), Handover(plan, world, resume_at_dest) as handover:
+        on_progress = watchful(plan, world, progress_of(plan))
+        stats = world.hypervisor(plan.source).migrate(_with_xml(plan, world), on_progress, on_order)
     pair = look_once(plan, world)
+    _check_arrival(plan, pair, has_resumed=handover.resumed_at_s is not None)
+    running_at_s = handover.resumed_at_s
+    if running_at_s is None:
+        if plan.switch is Switch.GUARDED and plan.must_run_after:
+            resume_at_dest(plan, world)
+        running_at_s = time.monotonic()
+    return DomainMoved(
+        host=plan.dest,
+        uuid=plan.uuid,
+        bytes_sent=stats.data_processed_bytes,
+        downtime_ms=_downtime_ms(plan, stats, running_at_s),
+        seconds=(world.clock.now() - began).total_seconds() - (time.monotonic() - running_at_s),
+    )
+
+
+def _check_arrival(plan: MigrationPlan, pair: Pair, *, has_resumed: bool) -> None:
+    """Believe both hosts, not libvirt's word: the source has let go of the VM, and the destination shows what it must.
+
+    Paused where it is ours to let it run, or where it was paused before; running where libvirt or the hand-over did.
+    """
     is_handed_over = pair.is_known and not pair.source.state.is_active
-    if not is_handed_over or pair.dest.state is not DomainState.PAUSED or pair.dest.has_job:
+    runs = plan.must_run_after and (has_resumed or plan.switch is not Switch.GUARDED)
+    is_as_expected = pair.dest.state in _RUNNING if runs else pair.dest.state is DomainState.PAUSED
+    if not is_handed_over or not is_as_expected or pair.dest.has_job:
         raise OutcomeUnknown(f"vm {plan.vm}: libvirt reports success, but {pair.words()}", vm=plan.vm)
-    downtime_ms = stats.downtime_ms
-    if plan.must_run_after:
-        resume_at_dest(plan, world)
-        downtime_ms = _downtime_ms(stats, time.monotonic())
-    return DomainMoved(host=plan.dest, uuid=plan.uuid, bytes_sent=stats.data_processed_bytes, downtime_ms=downtime_ms)
 
 
 def resume_at_dest(plan: MigrationPlan, world: World) -> None:
@@ -42,9 +67,21 @@ def resume_at_dest(plan: MigrationPlan, world: World) -> None:
     world.hypervisor(plan.dest).resume(plan.uuid)
 
 
-def _downtime_ms(stats: JobStats, resumed_at_s: float) -> int | None:
-    """Return the pause as seen from here: from the event that stopped the source to the resume's answer."""
-    if stats.stopped_at_s is None:
+def switch_notes(plan: MigrationPlan) -> tuple[str, ...]:
+    """Return the report's line on who let the VM run at the destination, and why; none where no memory moved."""
+    if plan.mode is MigrationMode.OFFLINE or not plan.switch_reason:
+        return ()
+    whose = f"{plan.switch}" if plan.switch is not Switch.LIBVIRT else "libvirt's own"
+    return (f"switch-over: {whose}, because {plan.switch_reason}",)
+
+
+def _downtime_ms(plan: MigrationPlan, stats: JobStats, resumed_at_s: float) -> int | None:
+    """Return the pause: as QEMU reports it, or as seen from here where the VM was let run by us.
+
+    From here: from the event that stopped the source to the answer to our resume.
+    """
+    is_ours = plan.switch is Switch.GUARDED and plan.must_run_after
+    if not is_ours or stats.stopped_at_s is None:
         return stats.downtime_ms
     return round((resumed_at_s - stats.stopped_at_s) * 1000)
 
@@ -55,7 +92,7 @@ def _with_xml(plan: MigrationPlan, world: World) -> MigrationPlan:
         return plan
     live = plan.given_xml or world.hypervisor(plan.source).read_xml(plan.uuid, is_inactive=False)
     persistent = persistent_xml(plan, world) if plan.is_persistent else None
-    return plan.model_copy(update={"dest_xml": rewrite(live, plan.changes), "destpersistent_xml": persistent})
+    return plan.model_copy(update={"dest_xml": rewrite(live, plan.changes), "dest_persistent_xml": persistent})
 
 
 def progress_of(plan: MigrationPlan) -> OnProgress:

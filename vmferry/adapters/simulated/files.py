@@ -30,6 +30,8 @@ class SimFile:
     is_copy: bool = False  # made by copy_file
     device_id: str = ""
     backing: str = ""  # what its header names
+    held_by: str = ""  # the host that holds QEMU's image lock on it
+    held_until_s: float = 0.0
     mtime_ns: int = _MADE_NS
     inode: int = field(default_factory=lambda: next(_inodes))
 
