@@ -74,7 +74,7 @@ def migrate_vm(
         here = judged.source
         label_run(f"vm:{vm}", f"host:{here}", f"host:{dest}", name=f"migrate {vm}: {here} → {dest}")
         if dry_run:
-            return judged.decision.report
+            return judged.report()
         plan = judged.plan()
         with progress_artifacts(f"migrate {vm}"):
             outcome = in_thread(move_one_vm, plan)

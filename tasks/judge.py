@@ -9,6 +9,7 @@ from tasks._wiring import settings
 from tasks.preflight import read_fleet, read_ways
 from vmferry.domxml.rewrite import check_same_vm
 from vmferry.errors import InvalidInput, PreflightBlocked
+from vmferry.model.findings import PreflightReport
 from vmferry.model.host import FleetSnapshot
 from vmferry.model.migration import MigrationPlan, MigrationRequest
 from vmferry.model.vm import Vm
@@ -28,6 +29,11 @@ class Judged:
     def source(self) -> str:
         """The host where the VM is."""
         return self.decision.case.source.name
+
+    def report(self) -> PreflightReport:
+        """Return the findings, with the forecast where nothing forbids the move."""
+        report = self.decision.report
+        return report if report.blockers else report.model_copy(update={"forecast": self.plan().forecast})
 
     def plan(self) -> MigrationPlan:
         """Return the plan of the run; raises PreflightBlocked with all blockers."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 from vmferry.model.base import Model
+from vmferry.model.forecast import Forecast
 
 
 class Severity(StrEnum):
@@ -33,6 +34,7 @@ class PreflightReport(Model):
     dest: str
     mode: str
     findings: tuple[Finding, ...] = ()
+    forecast: Forecast | None = None  # of a dry run that nothing forbids
 
     @property
     def blockers(self) -> tuple[Finding, ...]:

@@ -6,7 +6,7 @@ from vmferry.model.migration import MigrationPlan
 from vmferry.model.transport import Encryption, Switch
 
 # From the call to the first byte, and from the last one until the VM is known to run: handshakes of two libvirts.
-_SETUP_S = {Encryption.NONE: 0.7, Encryption.TLS: 0.8, Encryption.TUNNELLED: 1.0}
+_SETUP_S = {Encryption.NONE: 0.8, Encryption.TLS: 0.9, Encryption.TUNNELLED: 1.2}
 _FINISH_S = {Switch.GUARDED: 0.3, Switch.LIBVIRT: 0.15, Switch.POSTCOPY: 0.3}
 # How long the VM stands still besides, while the rest of its memory is sent.
 _PAUSE_MS = {Switch.GUARDED: 250, Switch.LIBVIRT: 60, Switch.POSTCOPY: 250}

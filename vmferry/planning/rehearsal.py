@@ -37,6 +37,7 @@ class Load(Model):
     """What a move has to carry, and over what; bytes and bytes per second."""
 
     memory_bytes: float  # that is not zero: what the first pass sends
+    all_bytes: float  # pages of zeros included: what QEMU counts as remaining
     rate_bytes_s: float  # under the plan's cap
     link_bytes_s: float  # without it
     dirty_bytes_s: float
@@ -111,10 +112,19 @@ class _Run:
     def _enough(self) -> float:
         return self.rate * self.limit_ms / 1000
 
+    def _kept(self) -> float:
+        """Return what of a pass waits for the next one: QEMU looks again when it could be sent within the limit.
+
+        In the first pass pages of zeros are part of it, and cost nothing.
+        """
+        if self.stopped_at_s is not None:
+            return 0.0
+        share = min(1.0, self.load.memory_bytes / self.load.all_bytes) if self.iteration == 1 else 1.0
+        return max(0.0, self._enough() - self.rate * _SLICE_S / 2) * share
+
     def _pass(self) -> bool:
         """Send until QEMU reads its bitmap again; False when the engine ends the move before."""
-        kept = 0.0 if self.stopped_at_s is not None else max(0.0, self._enough() - self.rate * _SLICE_S / 2)
-        sending = max(self.left - kept, min(self.left, self.rate * _SLICE_S))
+        sending = max(self.left - self._kept(), min(self.left, self.rate * _SLICE_S))
         ends_s = self.now_s + sending / self.rate
         if not self._wait(ends_s, sending):
             return False

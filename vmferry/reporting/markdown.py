@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from vmferry.model.evacuation import EvacuationPlan, EvacuationReport, Stranded
 from vmferry.model.migration import MigrationOutcome
+from vmferry.reporting.foretold import forecast_words
 from vmferry.reporting.timeline import timeline_text
 from vmferry.reporting.units import format_bytes, format_kib
 from vmferry.reporting.words import (
@@ -92,7 +93,7 @@ def _outcomes(outcomes: Iterable[MigrationOutcome]) -> str:
 
 
 def _moves(plan: EvacuationPlan) -> str:
-    head = ("#", "VM", "from → to", "mode", "policy", "memory", "to copy", "why this mode", "why this host")
+    head = ("#", "VM", "from → to", "mode", "policy", "memory", "to copy", "forecast", "why this mode", "why this host")
     return table(
         head,
         (
@@ -104,6 +105,7 @@ def _moves(plan: EvacuationPlan) -> str:
                 policy_words(plan, move),
                 format_kib(move.memory_kib),
                 format_bytes(move.copy_bytes),
+                forecast_words(move.forecast),
                 move.mode_reason,
                 move.dest_reason,
             )

@@ -24,6 +24,8 @@ def plan_headline(plan: EvacuationPlan) -> str:
     if plan.stranded:
         names = ", ".join(stranded.vm for stranded in plan.stranded)
         parts.append(f"{len(plan.stranded)} stranded ({names})")
+    if plan.seconds is not None and plan.moves:
+        parts.append(f"expected to take {format_seconds(plan.seconds)}")
     return f"{plan.host}: {', '.join(parts)}"
 
 

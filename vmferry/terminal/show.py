@@ -11,6 +11,7 @@ from vmferry.model.host import FleetSnapshot, HostFacts
 from vmferry.model.journal import RunRecord
 from vmferry.model.migration import MigrationOutcome
 from vmferry.reporting import format_kib
+from vmferry.reporting.foretold import forecast_line, forecast_words
 from vmferry.reporting.words import OUTCOME_HEAD, lifted_words, outcome_cells, policy_words
 from vmferry.terminal.screen import Screen
 
@@ -89,12 +90,14 @@ def show_plan(screen: Screen, plan: EvacuationPlan) -> None:
             move.mode,
             policy_words(plan, move),
             format_kib(move.memory_kib),
+            forecast_words(move.forecast),
             move.mode_reason,
         ]
         for move in sorted(plan.moves, key=lambda move: move.order)
     ]
     if rows:
-        screen.table(("#", "VM", "to", "mode", "policy", "memory", "why"), rows, title=f"Plan for {plan.host}")
+        head = ("#", "VM", "to", "mode", "policy", "memory", "forecast", "why")
+        screen.table(head, rows, title=f"Plan for {plan.host}")
     for move in plan.moves:
         for finding in move.warnings:
             rule = f"{finding.rule}{lifted_words(finding)}"
@@ -121,5 +124,7 @@ def show_preflight(screen: Screen, report: PreflightReport) -> None:
     warned = f", {len(report.warnings)} warnings" if report.warnings else ""
     route = f"{report.vm}: {report.source} → {report.dest} {report.mode}"
     screen.say(f"{route}: {verdict}{warned}; nothing was touched")
+    if report.forecast is not None:
+        screen.say(forecast_line(report.forecast))
     for finding in report.warnings:
         screen.say(finding_line(finding), style="yellow")
