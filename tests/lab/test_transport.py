@@ -107,7 +107,14 @@ def other_authority(lab: Lab, pki: Path) -> None:
     tls.issue(stranger, pki, ["kvm2", lab.hosts["kvm2"].address])
 
 
+def other_key(lab: Lab, pki: Path) -> None:
+    certificate = (pki / "server-cert.pem").read_bytes()
+    expired(lab, pki)
+    (pki / "server-cert.pem").write_bytes(certificate)
+
+
 SPOILT = [
+    (other_key, r"server-cert\.pem of kvm2 does not belong to /etc/libvirt/pki/server-key\.pem"),
     (expired, r"server-cert\.pem of kvm2 \(CN=kvm2\) ended on"),
     (other_name, r"server-cert\.pem of kvm2 is for kvm9, 10\.1\.2\.3, not for"),
     (no_key, r"kvm2 has no /etc/libvirt/pki/server-key\.pem; copy it there: `scp server-key\.pem root@kvm2:"),

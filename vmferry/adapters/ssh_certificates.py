@@ -11,13 +11,25 @@ from collections.abc import Mapping, Sequence
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from vmferry.model.certificates import CA, CLIENT, FILES, SERVER, Access, Certificate, TlsFacts
+from vmferry.model.certificates import (
+    CA,
+    CLIENT,
+    CLIENT_KEY,
+    FILES,
+    SERVER,
+    SERVER_KEY,
+    Access,
+    Certificate,
+    TlsFacts,
+)
 
 # A part of the script of `ssh_system`, which gives `say` and `try`. Of a file with certificates only those are
-# printed: some keep the key in the same file. runuser asks as the user that QEMU runs as, who has to read them.
+# printed: some keep the key in the same file. Of a key openssl prints the public part, where it is there and the key
+# needs no password. runuser asks as the user that QEMU runs as, who has to read them.
 READ_CERTIFICATES = r"""
 setting() {
   sed -n "s/^[[:space:]]*$1[[:space:]]*=[[:space:]]*[\"']\{0,1\}\([^\"'#]*\).*/\1/p" \
@@ -48,6 +60,9 @@ if [ -d "$pki" ]; then
     say "pki/$f" "$(sed -n '/^-----BEGIN \(X509 \)\{0,1\}CERTIFICATE/,/^-----END/p' "$pki/$f" 2>/dev/null |
       head -c 262144)"
   done
+  for f in server-key.pem client-key.pem; do
+    say "pki/$f" "$([ ! -e "$pki/$f" ] || try openssl pkey -in "$pki/$f" -pubout -passin pass: </dev/null)"
+  done
 fi
 """
 _PURPOSES = {ExtendedKeyUsageOID.SERVER_AUTH: "server", ExtendedKeyUsageOID.CLIENT_AUTH: "client"}
@@ -73,8 +88,8 @@ def parse_tls(said: Mapping[str, str]) -> TlsFacts | None:
         is_forced=said.get("pki-force", "").strip() == "1",
         access=_access(said),
         authorities=tuple(_read(one, (), ()) for one in authorities),
-        server=_leaf(loaded.get(SERVER, ()), authorities),
-        client=_leaf(loaded.get(CLIENT, ()), authorities),
+        server=_leaf(loaded.get(SERVER, ()), authorities, said.get(f"pki/{SERVER_KEY}", "")),
+        client=_leaf(loaded.get(CLIENT, ()), authorities, said.get(f"pki/{CLIENT_KEY}", "")),
         unreadable=unreadable,
     )
 
@@ -92,9 +107,28 @@ def _load(text: str) -> tuple[x509.Certificate, ...]:
     return tuple(x509.load_pem_x509_certificates(text.encode())) if text.strip() else ()
 
 
-def _leaf(chain: Sequence[x509.Certificate], authorities: Sequence[x509.Certificate]) -> Certificate | None:
+def _leaf(
+    chain: Sequence[x509.Certificate], authorities: Sequence[x509.Certificate], public_key: str
+) -> Certificate | None:
     """Return the first certificate of a file, the host's own; the others of it are of those between it and the CA."""
-    return _read(chain[0], chain[1:], authorities) if chain else None
+    if not chain:
+        return None
+    return _read(chain[0], chain[1:], authorities).model_copy(update={"has_key": _has_key(chain[0], public_key)})
+
+
+def _has_key(one: x509.Certificate, public_key: str) -> bool | None:
+    """Whether this is the public part of the certificate's key; None where the host could not tell it."""
+    if not public_key.strip():
+        return None
+    try:
+        beside = load_pem_public_key(public_key.encode())
+    except (ValueError, UnsupportedAlgorithm):
+        return None
+    return _der(beside) == _der(one.public_key())
+
+
+def _der(key: PublicKeyTypes) -> bytes:
+    return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
 
 def _read(
@@ -116,8 +150,7 @@ def _read(
 
 
 def _key(one: x509.Certificate) -> str:
-    public = one.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    return hashlib.sha256(one.subject.public_bytes() + public).hexdigest()
+    return hashlib.sha256(one.subject.public_bytes() + _der(one.public_key())).hexdigest()
 
 
 def _signers(

@@ -41,6 +41,7 @@ class Certificate(Model):
     addresses: tuple[str, ...] = ()  # IP addresses it is for
     is_authority: bool = False
     purposes: tuple[str, ...] | None = None  # server, client; None: any
+    has_key: bool | None = None  # the private key beside it is its own; None: not known
 
 
 class TlsFacts(Model):

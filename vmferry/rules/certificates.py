@@ -124,6 +124,11 @@ def _times(side: Side, tls: TlsFacts, file: str, one: Certificate) -> Iterator[s
 
 def _certificate(side: Side, tls: TlsFacts, file: str, one: Certificate, purpose: str) -> Iterator[str]:
     yield from _times(side, tls, file, one)
+    if one.has_key is False:
+        yield (
+            f"{tls.path(file)} of {side.name} does not belong to {tls.path(f'{purpose}-key.pem')} beside it; copy both "
+            "there again"
+        )
     if one.is_authority:
         yield f"{tls.path(file)} of {side.name} is the certificate of an authority; give the host one of its own"
     if one.purposes is not None and purpose not in one.purposes:

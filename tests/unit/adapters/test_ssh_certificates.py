@@ -97,6 +97,23 @@ def test_a_key_in_the_same_file_is_not_sent(host: FakeHost, authority: Path) -> 
     assert host.read().server is not None  # said() looks for keys
 
 
+def test_a_key_of_another_certificate_is_told(host: FakeHost, authority: Path, tmp_path: Path) -> None:
+    lab_tls.issue(authority, host.pki, ["kvm1"])
+    facts = host.read()
+    assert facts.server is not None and facts.server.has_key is True
+    lab_tls.issue(authority, tmp_path / "other", ["kvm1"])
+    (host.pki / SERVER_KEY).write_bytes((tmp_path / "other/server-key.pem").read_bytes())
+    (host.pki / CLIENT_KEY).unlink()
+    facts = host.read()
+    assert facts.server is not None and facts.server.has_key is False
+    assert facts.client is not None and facts.client.has_key is None
+    key = tmp_path / "other/server-key.pem"
+    encrypt = ["openssl", "pkey", "-in", key, "-aes256", "-passout", "pass:x", "-out", host.pki / SERVER_KEY]
+    subprocess.run(encrypt, check=True)
+    facts = host.read()
+    assert facts.server is not None and facts.server.has_key is None
+
+
 def test_what_is_no_certificate_is_told(host: FakeHost, authority: Path) -> None:
     lab_tls.issue(authority, host.pki, ["kvm1"])
     (host.pki / SERVER).write_text("-----BEGIN CERTIFICATE-----\nbm90aGluZw==\n-----END CERTIFICATE-----\n")

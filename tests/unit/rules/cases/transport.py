@@ -70,6 +70,7 @@ BROKEN: tuple[dict[str, TlsFacts], ...] = (
     {"there": tls(B, server=certificate(B, not_before=NOW + DAY))},
     {"there": tls(B, authorities=(authority(not_after=NOW - DAY),))},
     {"there": tls(B, server=certificate(B, is_authority=True))},
+    {"there": tls(B, server=certificate(B, has_key=False))},
     {"there": tls(B, server=certificate(B, purposes=("client",)))},
     {"there": tls(B, server=certificate(B, signer="nobody"))},
     {"there": tls(B, server=certificate(B, signer="other"), authorities=(authority(), authority("other")))},
