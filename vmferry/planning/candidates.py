@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from vmferry.model.convergence import PolicyName
 from vmferry.model.findings import PreflightReport
 from vmferry.model.migration import MigrationMode
 from vmferry.model.vm import Vm
@@ -83,13 +84,20 @@ class Candidate:
         return (len(self.demands), -most.all_memory_kib, -most.vcpus, -most.copy_bytes, self.vm.name, self.key)
 
 
-def judge(rules: Judge, vm: Vm, source: str, dests: Sequence[str], asked: MigrationMode | None) -> Candidate:
+def judge(
+    rules: Judge,
+    vm: Vm,
+    source: str,
+    dests: Sequence[str],
+    asked: MigrationMode | None,
+    policy: PolicyName | None = None,
+) -> Candidate:
     """Judge all destinations for one VM."""
     mode, reason = choose_mode(vm, asked)
     reports: dict[str, PreflightReport] = {}
     demands: dict[str, Demand] = {}
     for dest in dests:
-        case = rules.case(vm, source, dest, mode)
+        case = rules.case(vm, source, dest, mode, policy)
         reports[dest] = rules.check(case)
         if not reports[dest].blockers:
             demands[dest] = demand_of(case)

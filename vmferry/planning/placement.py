@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from vmferry.errors import InvalidInput
+from vmferry.model.convergence import PolicyName
 from vmferry.model.evacuation import EvacuationPlan, EvacuationRequest, Move, Stranded
 from vmferry.model.findings import Finding, Severity
 from vmferry.model.host import FleetSnapshot
+from vmferry.model.vm import Vm
 from vmferry.planning.board import Board
 from vmferry.planning.candidates import Candidate, judge
 from vmferry.planning.order import order_moves
@@ -99,7 +101,15 @@ def _judge_all(rules: Judge, request: EvacuationRequest) -> list[Candidate]:
     dests = _dests(rules.fleet, request)
     vms = sorted(rules.fleet.side(request.host).facts.vms, key=lambda vm: (vm.name, str(vm.uuid)))
     modes = request.modes
-    return [judge(rules, vm, request.host, dests, modes.get(vm.name) or modes.get(str(vm.uuid))) for vm in vms]
+    return [
+        judge(rules, vm, request.host, dests, modes.get(vm.name) or modes.get(str(vm.uuid)), _policy(request, vm))
+        for vm in vms
+    ]
+
+
+def _policy(request: EvacuationRequest, vm: Vm) -> PolicyName | None:
+    policies = request.policies
+    return policies.get(vm.name) or policies.get(str(vm.uuid)) or request.policy
 
 
 def place_together(
@@ -153,7 +163,7 @@ def _place_best(fleet: Fleet, board: Board, candidate: Candidate, source: str) -
 
 
 def _move(candidate: Candidate, request: EvacuationRequest, dest: str, reason: str, order: int) -> Move:
-    demand, policies = candidate.demands[dest], request.policies
+    demand = candidate.demands[dest]
     return Move(
         vm=candidate.vm.name,
         uuid=candidate.key,
@@ -161,7 +171,7 @@ def _move(candidate: Candidate, request: EvacuationRequest, dest: str, reason: s
         dest=dest,
         mode=candidate.mode,
         mode_reason=candidate.mode_reason,
-        policy=policies.get(candidate.vm.name) or policies.get(str(candidate.vm.uuid)) or request.policy,
+        policy=_policy(request, candidate.vm),
         dest_reason=reason,
         order=order,
         memory_kib=demand.all_memory_kib,

@@ -135,7 +135,8 @@ def _check_rules(plan: EvacuationPlan) -> Iterator[str]:
         vm = vms.get(move.uuid)
         if vm is None or move.source not in fleet.sides or move.dest not in fleet.sides:
             continue
-        for finding in check_move(fleet.case(vm, move.source, move.dest, move.mode), policy).blockers:
+        case = fleet.case(vm, move.source, move.dest, move.mode, policy=move.policy)
+        for finding in check_move(case, policy).blockers:
             yield f"vm {move.vm} to {move.dest}: rule {finding.rule} blocks: {finding.message}"
 
 

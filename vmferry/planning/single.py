@@ -52,7 +52,8 @@ def plan_vm(snapshot: FleetSnapshot, request: MigrationRequest, arriving: Vm | N
         raise InvalidInput(f"vm {request.vm}: " + "; ".join(problems), problems=tuple(problems), vm=request.vm)
     vm = found[source]
     mode, reason = choose_mode(vm, request.mode)
-    case = fleet.case(vm, source, request.dest, mode, arriving or apply_changes(vm, request.changes))
+    arriving = arriving or apply_changes(vm, request.changes)
+    case = fleet.case(vm, source, request.dest, mode, arriving, request.policy)
     return VmDecision(case, mode, reason, Judge(fleet, request.lift).check(case))
 
 

@@ -10,6 +10,7 @@ from typing import Concatenate, ParamSpec, TypeVar, cast
 from uuid import UUID
 
 from vmferry.errors import NotFound
+from vmferry.model.convergence import PolicyName
 from vmferry.model.facts import Link, Mount
 from vmferry.model.host import Cordon, FleetSnapshot, Host, HostFacts, PairFacts, Profile, Reservation
 from vmferry.model.migration import DomainChanges, MigrationMode
@@ -194,6 +195,7 @@ class Case:
     open_run: str | None
     copies: tuple[str, ...]
     defined_on: tuple[str, ...] = ()
+    policy: PolicyName | None = None  # what was asked for; None: what the inventory says of the source
     # Answers of functions that are `once_per_case`; a case made from this one by `replace` has its own.
     worked_out: dict[tuple[object, ...], object] = field(default_factory=dict, init=False, compare=False, repr=False)
 
@@ -202,6 +204,11 @@ class Case:
         """The stricter profile of the two hosts."""
         profiles = (self.source.host.profile, self.dest.host.profile)
         return Profile.RHEL8 if Profile.RHEL8 in profiles else Profile.UPSTREAM
+
+    @property
+    def convergence(self) -> PolicyName:
+        """What may be done to the VM when its move does not converge."""
+        return self.policy or self.source.host.convergence
 
     @property
     def is_offline(self) -> bool:
@@ -255,7 +262,15 @@ class Fleet:
             raise NotFound(f"host {name} was not read; see `vmferry hosts`", host=name)
         return self.sides[name]
 
-    def case(self, vm: Vm, source: str, dest: str, mode: MigrationMode, arriving: Vm | None = None) -> Case:
+    def case(
+        self,
+        vm: Vm,
+        source: str,
+        dest: str,
+        mode: MigrationMode,
+        arriving: Vm | None = None,
+        policy: PolicyName | None = None,
+    ) -> Case:
         """Return the case of one move; `arriving` None means that nothing is changed; raises NotFound."""
         runs, active, shut_off = self.snapshot.open_runs, self._active_on, self._shut_off_on
         return Case(
@@ -270,4 +285,5 @@ class Fleet:
             open_run=runs.get(str(vm.uuid)) if runs else None,
             copies=tuple(name for name in active.get(vm.uuid, ()) if name not in (source, dest)),
             defined_on=tuple(name for name in shut_off.get(vm.uuid, ()) if name not in (source, dest)),
+            policy=policy,
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from vmferry.errors import InvalidInput
+from vmferry.model.convergence import PolicyName
 from vmferry.model.findings import PreflightReport
 from vmferry.model.migration import MigrationMode
 from vmferry.model.vm import Vm
@@ -30,7 +31,7 @@ class Judge:
         self._source = ""
         self._cases: dict[tuple[int, str, MigrationMode], Case] = {}
 
-    def case(self, vm: Vm, source: str, dest: str, mode: MigrationMode) -> Case:
+    def case(self, vm: Vm, source: str, dest: str, mode: MigrationMode, policy: PolicyName | None = None) -> Case:
         """Return the case of one move of a VM of the fleet; raises NotFound.
 
         Those of the last source are kept, with what was worked out about them: the loss of a host asks again.
@@ -39,8 +40,8 @@ class Judge:
             self._source, self._cases = source, {}
         key = (id(vm), dest, mode)  # the case holds the VM: no other one can have its id meanwhile
         case = self._cases.get(key)
-        if case is None or case.source.name != source:
-            case = self._cases[key] = self.fleet.case(vm, source, dest, mode)
+        if case is None or case.source.name != source or case.policy is not policy:
+            case = self._cases[key] = self.fleet.case(vm, source, dest, mode, policy=policy)
         return case
 
     def check(self, case: Case) -> PreflightReport:
