@@ -12,6 +12,7 @@ from vmferry.model.disks import FileCopy
 from vmferry.model.effects import Effect, FileMade, FileSetAside
 from vmferry.model.facts import StoredFile
 from vmferry.model.purge import KnownRun, PurgeEvidence
+from vmferry.planning.mirroring import mirrored_copies
 from vmferry.planning.orphans import left_by_run
 from vmferry.planning.places import Key, Places
 
@@ -49,7 +50,8 @@ class Left:
         """The copy that was made of it."""
         if self.known is None or self.former is None:
             return None
-        return next((c for c in self.known.record.plan.files if c.source_path == self.former), None)
+        plan = self.known.record.plan
+        return next((c for c in (*plan.files, *mirrored_copies(plan)) if c.source_path == self.former), None)
 
 
 def found_files(evidence: PurgeEvidence, places: Places) -> list[Left]:

@@ -112,3 +112,21 @@ def whole_job(sample: JobStats, plan: MigrationPlan) -> JobStats:
             "disk_remaining_bytes": disks - sample.disk_processed_bytes,
         }
     )
+
+
+def mirrored_copies(plan: MigrationPlan) -> tuple[FileCopy, ...]:
+    """Return the mirrored disks as the copies that they are once a move is over.
+
+    A qcow2 copy may be a smaller file than its original: only a raw one must have the size that the guest sees.
+    """
+    return tuple(
+        FileCopy(
+            source_path=disk.source_path,
+            dest_path=disk.dest_path,
+            size_bytes=disk.size_bytes if disk.format == "raw" else 0,
+            allocated_bytes=disk.allocated_bytes,
+            target=disk.target,
+            format=disk.format,
+        )
+        for disk in plan.disks
+    )

@@ -132,6 +132,8 @@ def _finish(plan: MigrationPlan, world: World) -> Effect:
         world.hypervisor(plan.dest).set_autostart(plan.uuid, plan.is_autostart)
     world.hypervisor(plan.source).undefine(plan.uuid)
     for copy in plan.files:
+        if copy.is_kept:  # other VMs of the source build on it
+            continue
         aside = aside_path(plan, copy)
         made(plan, world, StepName.FINISH, FileSetAside(host=plan.source, path=copy.source_path, aside=aside))
         world.tools(plan.source).set_aside(copy.source_path, aside)

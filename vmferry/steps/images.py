@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from vmferry.errors import CopyFailed, OutcomeUnknown, VmferryError
-from vmferry.model.disks import LiveDisk
+from vmferry.model.disks import FileCopy, LiveDisk
 from vmferry.model.effects import FileMade, FileSetAside
 from vmferry.model.migration import MigrationPlan
+from vmferry.planning.mirroring import mirrored_copies
 from vmferry.ports import World
 from vmferry.steps.names import StepName, made
 
@@ -70,6 +71,11 @@ def set_images_aside(plan: MigrationPlan, world: World) -> None:
         aside = f"{disk.source_path}.vmferry-moved-{plan.run}"
         made(plan, world, StepName.FINISH, FileSetAside(host=plan.source, path=disk.source_path, aside=aside))
         world.tools(plan.source).set_aside(disk.source_path, aside)
+
+
+def kept_aside(plan: MigrationPlan) -> tuple[FileCopy, ...]:
+    """Return whatever of the source's files a finished move has renamed."""
+    return (*(copy for copy in plan.files if not copy.is_kept), *mirrored_copies(plan))
 
 
 _FULL_BYTES = 16 * 2**20

@@ -20,6 +20,7 @@ from vmferry.progress import MoveEnded, publish
 from vmferry.reporting.words import lifted_note
 from vmferry.steps import postcopy
 from vmferry.steps.forward import is_done, run_step
+from vmferry.steps.images import kept_aside
 from vmferry.steps.look import Pair, look_once, look_until_stable
 from vmferry.steps.measured import with_forecast
 from vmferry.steps.names import RESUME_INTENT, StepName
@@ -233,7 +234,7 @@ def _notes(plan: MigrationPlan, kind: OutcomeKind) -> tuple[str, ...]:
     always = (*((way,) if way else ()), *lifted)
     if kind is not OutcomeKind.MOVED:
         return always
-    kept = (f"source image kept as {plan.source}:{aside_path(plan, copy)}" for copy in plan.files)
+    kept = (f"source image kept as {plan.source}:{aside_path(plan, copy)}" for copy in kept_aside(plan))
     return (*always, *kept)
 
 

@@ -13,10 +13,10 @@ from vmferry.adapters.journal import SqlJournal
 from vmferry.adapters.simulated import LOCAL, Blow, Fault, Operation, SimulatedCrash, SimulatedFleet
 from vmferry.errors import NotFound, VmferryError
 from vmferry.model.convergence import DEFAULT_POLICY, POLICIES, PolicyName
-from vmferry.model.disks import FileCopy
+from vmferry.model.disks import FileCopy, LiveDisk
 from vmferry.model.journal import RunRecord, RunState
 from vmferry.model.migration import DomainChanges, MigrationMode, MigrationOutcome, MigrationPlan, OutcomeKind
-from vmferry.model.transport import Switch
+from vmferry.model.transport import Encryption, Switch
 from vmferry.model.vm import DomainState
 from vmferry.ports import World
 from vmferry.steps.forward import run_step
@@ -37,6 +37,7 @@ class Scenario:
     is_persistent: bool = True
     is_autostart: bool = False
     files: int = 0
+    disks: int = 0
     title: str | None = None
     policy: PolicyName = DEFAULT_POLICY
     dirty_mib_s: float = 0.0
@@ -54,6 +55,7 @@ SCENARIOS = {
     "paused": Scenario(MigrationMode.LIVE, state=DomainState.PAUSED),
     "suspended on the way": Scenario(MigrationMode.LIVE, policy=PolicyName.SUSPEND_IF_NEEDED, dirty_mib_s=400),
     "post-copy": Scenario(MigrationMode.LIVE, policy=PolicyName.POST_COPY, dirty_mib_s=400, is_autostart=True),
+    "with local disks": Scenario(MigrationMode.LIVE, disks=2, is_autostart=True),
     "transient": Scenario(MigrationMode.LIVE, is_persistent=False),
     "offline": Scenario(MigrationMode.OFFLINE, state=DomainState.SHUTOFF, is_autostart=True, files=2),
     "offline on shared storage": Scenario(MigrationMode.OFFLINE, state=DomainState.SHUTOFF),
@@ -73,28 +75,33 @@ class Voyage:
         self.vm, self.run = f"web{number}", f"20250101-000000-{number:08x}"
         self.fleet = SimulatedFleet.of(SOURCE, DEST)
         local = [f"{LOCAL}/{self.vm}-{n}.qcow2" for n in range(scenario.files)]
+        mirrored = [f"{LOCAL}/{self.vm}-{n}.raw" for n in range(scenario.disks)]
         self.uuid: UUID = self.fleet.add_vm(
             SOURCE,
             self.vm,
-            disks=local or None,
+            disks=(local + mirrored) or None,
             state=scenario.state,
             is_persistent=scenario.is_persistent,
             is_autostart=scenario.is_autostart,
             dirty_mib_s=scenario.dirty_mib_s,
             working_set_mib=512,
         )
-        self.plan = self.make_plan(files=tuple(local))
+        self.plan = self.make_plan(files=tuple(local), mirrored=tuple(mirrored))
         self.before = self.files(DEST)
         self.outcome: MigrationOutcome | None = None
         self._journal = journal or memory_journal()
         self.world = self.process()
 
-    def make_plan(self, files: tuple[str, ...] = (), **given: Any) -> MigrationPlan:
+    def make_plan(self, files: tuple[str, ...] = (), mirrored: tuple[str, ...] = (), **given: Any) -> MigrationPlan:
         """Plan the move without preflight."""
         entry = self.fleet.inventory.find(DEST)
         assert entry is not None
         copies = tuple(
             FileCopy(source_path=path, dest_path=path, size_bytes=10 << 30, allocated_bytes=1 << 30) for path in files
+        )
+        disks = tuple(
+            LiveDisk(target=f"vd{n}", source_path=path, dest_path=path, size_bytes=10 << 30, allocated_bytes=1 << 30)
+            for n, path in enumerate(mirrored)
         )
         fields: dict[str, Any] = {
             "run": self.run,
@@ -111,7 +118,8 @@ class Voyage:
             "reserved_kib": 0,
             "changes": DomainChanges(title=self.scenario.title),
             "files": copies,
-            "encryption": entry.encryption,
+            "disks": disks,
+            "encryption": Encryption.NONE if disks else entry.encryption,
             "peer_uri": entry.peer_uri,
             "migration_uri": f"tcp://{entry.migration_address}",
             "policy": self.scenario.policy,
@@ -251,10 +259,11 @@ def _moved(voyage: Voyage) -> Iterator[str]:
         yield f"moved, but defined on {fleet.defined_on(voyage.uuid)}"
     if voyage.autostart_on(DEST) is not scenario.is_autostart:
         yield f"moved, but autostart is {voyage.autostart_on(DEST)}"
-    images = {copy.dest_path for copy in voyage.plan.files}
+    brought = (*voyage.plan.files, *voyage.plan.disks)
+    images = {copy.dest_path for copy in brought}
     if voyage.files(DEST) != voyage.before | images:
         yield f"moved, but the destination's files are {sorted(voyage.files(DEST))}"
-    aside = {f"{copy.source_path}.vmferry-moved-{voyage.run}" for copy in voyage.plan.files}
+    aside = {f"{copy.source_path}.vmferry-moved-{voyage.run}" for copy in brought}
     if not aside <= voyage.files(SOURCE) or images & voyage.files(SOURCE):
         yield f"moved, but the source's files are {sorted(voyage.files(SOURCE))}"
 
