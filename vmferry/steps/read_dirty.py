@@ -27,7 +27,7 @@ from vmferry.steps.read_pairs import read_pairs
 logger = logging.getLogger("vmferry.steps")
 
 _RUNNING = (DomainState.RUNNING, DomainState.BLOCKED)
-_PROBE_S = 0.5
+_PROBE_S = 1.0
 # Probes of one source go one after the other, as each fills the link; a large fleet's other ways stay unmeasured.
 _MOST_PROBES = 4
 # Links and ciphers change rarely; what a move reached last week still holds.
@@ -45,7 +45,7 @@ def read_ways(
 ) -> FleetSnapshot:
     """Return the snapshot with the pairs of `read_pairs`, and with what forecasts of moves of `vms` need.
 
-    Changes: as `read_pairs` does; and at most half a second of traffic per way, where no fresh move tells its rate.
+    Changes: as `read_pairs` does; and a second of traffic per way, where no fresh move tells its rate.
     """
     with ThreadPoolExecutor(max_workers=2, thread_name_prefix="forecast") as pool:
         rates = pool.submit(measure_rates, world, source, vms)
