@@ -11,6 +11,7 @@ from tasks.live import progress_artifacts
 from tasks.report import publish_outcome
 from tasks.rollback import settle_run
 from vmferry.errors import Held
+from vmferry.model.journal import RunState
 from vmferry.model.migration import MigrationOutcome, OutcomeKind
 from vmferry.progress import RunLeftAlone, RunTakenOver, publish
 
@@ -29,7 +30,7 @@ def recover_runs(inventory: str | None = None) -> list[MigrationOutcome]:
                 get_run_logger().info("run %s of %s: %s works on it", record.run, record.plan.vm, record.owner)
                 publish(RunLeftAlone(run=record.run, vm=record.plan.vm, owner=record.owner))
                 continue
-            publish(RunTakenOver(plan=record.plan))
+            publish(RunTakenOver(plan=record.plan, was_held=record.state is RunState.HELD))
             outcomes.append(settle_run(record.run, record.plan.vm, ""))
             publish_outcome(outcomes[-1])
     held = [outcome for outcome in outcomes if outcome.kind is OutcomeKind.HELD]

@@ -14,7 +14,7 @@ from pydantic import Field
 from vmferry.model.base import Model
 from vmferry.model.convergence import LiftCap, Order, SetDowntime, Suspend, Throttled
 from vmferry.model.evacuation import EvacuationPlan, EvacuationReport
-from vmferry.model.migration import MigrationOutcome, MigrationPlan
+from vmferry.model.migration import MigrationOutcome, MigrationPlan, OutcomeKind
 from vmferry.model.purge import Fate, PurgeReport
 from vmferry.progress import (
     EvacuationEnded,
@@ -53,6 +53,7 @@ class Teller:
 
     def __init__(self) -> None:
         self._plans: dict[str, MigrationPlan] = {}
+        self._held: set[str] = set()  # runs that were held before: who was paged once knows
         self._begun: dict[tuple[str, str], datetime] = {}
 
     def tell(self, event: Event) -> Told | None:
@@ -76,7 +77,9 @@ class Teller:
                 return self._of_vm("move.started", plan.run, plan.vm, _plan_payload(plan))
             case RunTakenOver(plan=plan):
                 self._plans[plan.run] = plan
-                return self._of_vm("run.taken-over", plan.run, plan.vm, _plan_payload(plan))
+                self._held |= {plan.run} if event.was_held else set()
+                payload = _plan_payload(plan) | {"was_held": event.was_held}
+                return self._of_vm("run.taken-over", plan.run, plan.vm, payload)
             case RunLeftAlone():
                 return self._of_vm("run.left-alone", event.run, event.vm, {"owner": event.owner})
             case StepStarted() | StepEnded():
@@ -84,8 +87,9 @@ class Teller:
             case MoveHelped(order=order):
                 return self._of_vm(f"help.{_help_name(order)}", event.run, event.vm, _order_payload(order))
             case MoveEnded(outcome=outcome):
-                name = f"move.{outcome.kind.replace(' ', '-')}"
-                told = self._of_vm(name, outcome.run, outcome.vm, _outcome_payload(outcome))
+                is_still_held = outcome.kind is OutcomeKind.HELD and outcome.run in self._held
+                name = "still-held" if is_still_held else outcome.kind.replace(" ", "-")
+                told = self._of_vm(f"move.{name}", outcome.run, outcome.vm, _outcome_payload(outcome))
                 self._plans.pop(outcome.run, None)
                 return told
         return None

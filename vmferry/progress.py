@@ -59,6 +59,7 @@ class RunTakenOver(Model):
     """Recovery begins with a run that its process has left, or that is held."""
 
     plan: MigrationPlan
+    was_held: bool = False
 
 
 class MoveProgress(Model):

@@ -128,7 +128,7 @@ def test_a_held_run_is_told_with_what_to_type_and_its_recovery_too(yard: Yard, e
     assert "vmferry recover" in held["payload"]["next_commands"]
     with yard.process("vmferry-2"):
         assert recover_runs(return_state=True).is_failed()
-    assert names(lines(events_file))[-2:] == ["run.taken-over", "move.held"]
+    assert names(lines(events_file))[-2:] == ["run.taken-over", "move.still-held"]
 
 
 def test_recovery_tells_the_end_of_a_run_whose_process_died(yard: Yard, events_file: Path) -> None:
