@@ -146,13 +146,10 @@ def test_certificates_that_do_not_work_are_told_and_ssh_carries_the_memory(
     assert [finding.rule for finding in plan.warnings if finding.rule == "tls-unused"]
 
 
-def test_a_certificate_for_another_name_of_the_host_will_do(fleet: Lab, world: RealWorld, pki: Path) -> None:
+def test_parallel_connections_lose_no_page_and_another_name_in_the_certificate_will_do(
+    fleet: Lab, world: RealWorld, pki: Path
+) -> None:
     tls.issue(authority(fleet), pki, ["kvm2"])  # the migration address is not in it
-    outcome, capture = move(fleet, "by-name")
-    assert told(outcome).startswith("transport: TLS") and not capture.found
-
-
-def test_parallel_connections_lose_no_page(fleet: Lab, world: RealWorld) -> None:
     say(world, transport=TransportWish(connections=3))
     outcome, capture = move(fleet, "parallel")
     assert told(outcome).startswith("transport: TLS, 3 connections — because")

@@ -228,7 +228,7 @@ def _outcome(record: RunRecord, world: World, kind: OutcomeKind, reason: str) ->
 
 
 def _notes(plan: MigrationPlan, kind: OutcomeKind) -> tuple[str, ...]:
-    """Say how memory travelled and what was lifted, whatever the run's end, and which images an operator may remove one day."""
+    """Say how memory travelled and what was lifted, whatever the end, and which images may be removed one day."""
     way = plan.transport.sentence() if plan.mode is not MigrationMode.OFFLINE else ""
     lifted = (lifted_note(finding) for finding in plan.warnings if finding.is_lifted)
     always = (*((way,) if way else ()), *lifted)
@@ -247,6 +247,8 @@ def _held_reason(plan: MigrationPlan, pair: Pair) -> str:
         return f"{pair.words()}: nothing is done while one side is unknown"
     if has_lost_memory(pair):
         return lost_memory(plan, pair)
+    if is_split(pair):
+        return f"the VM's memory is on both hosts: {pair.words()}; destroy neither"
     if pair.source.state.is_active and pair.dest.state.is_active:
         return f"TWO ACTIVE COPIES: {pair.words()}"
     if not pair.source.state.is_active and not pair.dest.state.is_active and plan.mode is not MigrationMode.OFFLINE:
