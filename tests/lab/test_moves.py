@@ -11,7 +11,7 @@ from flows.evacuate_host import evacuate_host
 from flows.migrate_vm import migrate_vm
 from infra.lab import DiskFormat, DiskKind, GuestSpec, GuestState, Lab
 from vmferry.adapters.world import RealWorld
-from vmferry.errors import LeftBehind, PreflightBlocked
+from vmferry.errors import LeftBehind
 from vmferry.model.journal import RunState
 from vmferry.model.migration import DomainChanges, MigrationMode, MigrationOutcome, OutcomeKind
 from vmferry.model.transport import Encryption
@@ -138,13 +138,6 @@ def test_the_stream_can_go_through_ssh(fleet: Lab, world: RealWorld) -> None:
     with fleet.watch("tunnel1") as watch:
         move("tunnel1", "kvm2")
     assert fleet.where("tunnel1") == {"kvm2": "running"} and watch.overlap_s == 0 and watch.errors == 0
-
-
-def test_a_local_disk_keeps_a_running_vm_where_it_is(fleet: Lab, world: RealWorld) -> None:
-    fleet.add_guest(GuestSpec(name="local1", disk=DiskKind.LOCAL))
-    with fleet.watch("local1") as watch, pytest.raises(PreflightBlocked, match="shut the VM down"):
-        migrate_vm(vm="local1", dest="kvm2")
-    assert fleet.where("local1") == {"kvm1": "running"} and watch.alive_on("kvm1")
 
 
 def test_an_evacuation_empties_the_host_and_tells_who_could_not_leave(fleet: Lab, world: RealWorld) -> None:

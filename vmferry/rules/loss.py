@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from vmferry.model.findings import Severity
 from vmferry.rules import concerns
 from vmferry.rules.case import Case
+from vmferry.rules.mirroring import mirrored
 from vmferry.rules.rule import Rule
 from vmferry.rules.sharing import is_shared
 from vmferry.rules.sources import FACTS
@@ -42,6 +43,15 @@ def tpm_lost(case: Case) -> Iterator[str]:
             )
 
 
+def disk_lost(case: Case) -> Iterator[str]:
+    """No disk lies on the lost host alone: what a live move would have mirrored is gone with it."""
+    for mirror in mirrored(case):
+        yield (
+            f"vm {case.vm.name}: disk {mirror.disk.target} ({mirror.path}) is on {case.source.name} only and would be "
+            f"lost with it; keep backups, or put it on storage that {case.dest.name} sees too"
+        )
+
+
 def storage_believed(case: Case) -> Iterator[str]:
     """That the other host sees the disks was proved, not only declared."""
     if case.pair is None and any(disk.is_local_path for disk in case.vm.disks):
@@ -68,5 +78,6 @@ RULES: tuple[Rule, ...] = (
         after_loss=Severity.BLOCK,
         concerns=concerns.devices("tpm"),
     ),
+    Rule("disk-lost", disk_lost, {}, "failure mode 14: storage of one host", after_loss=Severity.BLOCK),
     Rule("storage-believed", storage_believed, {}, "failure mode 14", after_loss=Severity.WARN),
 )

@@ -23,7 +23,7 @@ from tests.unit.builders import (
 )
 from tests.unit.planning.fleets import fleets
 from vmferry.model.audit import HostLoss
-from vmferry.model.facts import Reach
+from vmferry.model.facts import ImageFacts, Reach
 from vmferry.model.findings import Severity
 from vmferry.model.host import FleetSnapshot
 from vmferry.model.vm import Device, DomainState, Nic, Vm
@@ -122,6 +122,14 @@ def test_storage_must_be_proved_not_only_declared() -> None:
     snapshot = build_fleet([build_vm("a")], 1)
     pair = build_pair(SOURCE, "dest-1", snapshot.hosts[0].vms, same_storage=())
     assert "storage-not-shared" in why(lose(snapshot.model_copy(update={"pairs": (pair,)})))
+
+
+def test_what_a_live_move_would_mirror_is_lost_with_its_host() -> None:
+    path = f"{LOCAL}/a.qcow2"
+    images = {path: ImageFacts(path=path, format="qcow2", virtual_bytes=1 << 30)}
+    facts = build_facts(SOURCE, [build_vm("a", disks=(build_disk(path),))], images=images)
+    snapshot = build_snapshot([(build_host(SOURCE), facts), (build_host("dest-1"), build_facts("dest-1"))])
+    assert why(lose(snapshot)) == ["disk-lost"]
 
 
 def test_what_the_inventory_only_declares_can_be_made_to_strand() -> None:
