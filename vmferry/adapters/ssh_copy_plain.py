@@ -18,15 +18,14 @@ from vmferry.errors import CopyFailed, TransientError
 from vmferry.model.disks import CopyDone, CopyMethod, CopyStats
 
 # Ends what it started when vmferry's connection, its standard input, is gone; in a process group of its own.
-_WATCHED = """set -m
-exec 3<&0
-"$@" </dev/null &
+_WATCHED = """exec 3<&0
+setsid "$@" </dev/null &
 job=$!
-{ cat <&3 >/dev/null; kill -TERM -- -"$job" 2>/dev/null; } >/dev/null 2>&1 &
+setsid sh -c 'cat >/dev/null; kill -TERM -- "-$0"' "$job" <&3 >/dev/null 2>&1 &
 watch=$!
 wait "$job"
 code=$?
-kill -TERM -- -"$watch" 2>/dev/null
+kill -TERM -- "-$watch" 2>/dev/null
 exit "$code"
 """
 # `pipefail`: a reader that dies is a failure too. tar -S reads only the allocated extents (SEEK_DATA) and leaves holes
@@ -95,13 +94,26 @@ def copy_by_scp(job: Job, here: SshShell, there: SshShell, reason: str) -> CopyD
     """Run scp on the source, as the reference does; every byte travels. Raises as `copy_by_tar`."""
     version = here.run(["ssh", "-V"], timeout_s=job.settings.call_timeout_s)
     found = re.search(r"OpenSSH_(\d+)", version.stderr + version.stdout)
-    # Until release 9 the remote shell took the path apart.
-    remote = job.staging if found and int(found[1]) >= 9 else shlex.quote(job.staging)
+    is_sftp = bool(found and int(found[1]) >= 9)
+
+    def send() -> Completed:
+        done = run_watched(job, here, _scp(job, is_sftp=is_sftp, is_forced=False))
+        if is_sftp and done.exit_code == 255 and "Connection closed" in done.stderr:  # no sftp on that host
+            return run_watched(job, here, _scp(job, is_sftp=False, is_forced=True))
+        return done
+
+    return copy_plainly(job, here, there, CopyMethod.SCP, reason, send)
+
+
+def _scp(job: Job, *, is_sftp: bool, is_forced: bool) -> list[str]:
+    """Return the command; without sftp (until release 9, or `scp -O`) the remote shell takes the path apart."""
+    remote = job.staging if is_sftp else shlex.quote(job.staging)
     address = f"[{job.dest.ssh.address}]" if ":" in job.dest.ssh.address else job.dest.ssh.address
-    cap = ["-l", str(job.options.bandwidth_mib_s * 8 * 1024)] if job.options.bandwidth_mib_s else []
+    more = ["-O"] if is_forced else []
+    if job.options.bandwidth_mib_s:
+        more += ["-l", str(job.options.bandwidth_mib_s * 8 * 1024)]
     port = ["-P", str(job.dest.ssh.port)]
-    argv = ["scp", "-q", *cap, *SSH_OPTIONS, *port, "--", job.path, f"{job.dest.ssh.user}@{address}:{remote}"]
-    return copy_plainly(job, here, there, CopyMethod.SCP, reason, partial(run_watched, job, here, argv))
+    return ["scp", "-q", *more, *SSH_OPTIONS, *port, "--", job.path, f"{job.dest.ssh.user}@{address}:{remote}"]
 
 
 def copy_plainly(

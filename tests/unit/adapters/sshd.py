@@ -86,7 +86,7 @@ class Sshd:
             f"Port {self.port}\nListenAddress 127.0.0.1\nHostKey {self.directory}/host_key\n"
             f"AuthorizedKeysFile {self.client_key}.pub\nStrictModes no\nPidFile none\nUsePAM no\n"
             f"PermitRootLogin prohibit-password\nPasswordAuthentication no\nKbdInteractiveAuthentication no\n"
-            f'PermitUserRC no\nPrintMotd no\nSetEnv "PATH={self.path}"\n'
+            f'PermitUserRC no\nPrintMotd no\nSubsystem sftp internal-sftp\nSetEnv "PATH={self.path}"\n'
         )
         return config
 

@@ -126,11 +126,12 @@ class Link(Ledger):
             while True:
                 kind, offset, length = wire.read_message(self._from, header)
                 self._take(kind, offset, wire.read_bytes(self._from, length))
+        except wire.Silent:
+            self.kill()
         except (wire.Gone, OSError, ValueError):
-            pass
+            pass  # ssh ends by itself, and then its exit code says why
         finally:
             self._board.give_back(self)
-            self.kill()
             with self._answered:
                 self._answered.notify_all()
 

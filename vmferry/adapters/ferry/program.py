@@ -28,8 +28,9 @@ for name, text in told["modules"]:
 module, call = told["call"]
 sys.exit(getattr(sys.modules["{_PACKAGE}." + module], call)(told["order"], told["modules"]))
 """
-# platform-python is what RHEL 8 runs its own tools with; there may be no other.
-_FIND = """for python in python3 /usr/libexec/platform-python; do
+# The system's own first, which no environment of the ssh user's shell replaces by a slow or odd one; platform-python is
+# what RHEL 8 runs its own tools with, and there may be no other.
+_FIND = """for python in /usr/bin/python3 /usr/libexec/platform-python python3; do
   command -v "$python" >/dev/null 2>&1 && exec "$python" -I -S -c "$@"
 done
 echo "there is no python3" >&2

@@ -100,7 +100,8 @@ class Sender:
         self._links[number] = link
         if link.open(payload, order, _CONNECT_S):
             return link
-        link.kill()
+        if not link.is_dead:
+            link.kill()
         code, self._why = link.why()
         if code == 127:
             self.board.fail(Failure("no-python", self._why))

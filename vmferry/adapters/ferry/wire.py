@@ -29,6 +29,10 @@ class Gone(Exception):
     """The other end has closed the connection or is silent."""
 
 
+class Silent(Gone):
+    """Nothing came for SILENCE_S."""
+
+
 def pieces(begin: int, end: int) -> "list[tuple[int, int]]":
     """Return the parts of a range, cut at the grid."""
     cuts = [begin, *range((begin // PIECE + 1) * PIECE, end, PIECE), end]
@@ -72,7 +76,7 @@ def read_into(fd: int, view: memoryview) -> None:
     filled = 0
     while filled < len(view):
         if not waiter.poll(SILENCE_S * 1000):
-            raise Gone(f"silent for {SILENCE_S:.0f} s")
+            raise Silent(f"silent for {SILENCE_S:.0f} s")
         count = os.readv(fd, [view[filled:]])
         if not count:
             raise Gone("connection closed")
