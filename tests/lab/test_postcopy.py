@@ -31,13 +31,13 @@ SLOW_MIB_S = 6
 
 def is_in_postcopy(lab: Lab, guest: str) -> bool:
     """Whether the VM runs at the destination while a part of its memory is at the source."""
-    said = lab.hosts["kvm1"].run(["virsh", "domstate", "--reason", guest], check=False).stdout
-    return "post-copy" in said
+    said = (lab.hosts[h].run(["virsh", "domstate", "--reason", guest], check=False).stdout for h in ("kvm1", "kvm2"))
+    return [words.strip() for words in said] == ["paused (post-copy)", "running (post-copy)"]
 
 
 def add_large_guest(lab: Lab, name: str) -> None:
     """Add a guest whose rest needs several seconds when its post-copy begins."""
-    lab.add_guest(GuestSpec(name=name, memory_mib=64, dirty_mib_s=39, working_set_mib=40, disk=DiskKind.SHARED))
+    lab.add_guest(GuestSpec(name=name, memory_mib=64, dirty_mib_s=39, working_set_mib=24, disk=DiskKind.SHARED))
     wait_until(lambda: has_touched_memory(lab, name), "the guest has touched its memory")
     lab.hosts["kvm1"].cap_link(SLOW_MIB_S)
 

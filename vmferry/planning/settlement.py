@@ -137,7 +137,7 @@ def _settle_postcopy(pair: tuple[Seen, Seen], *, has_job: bool, facts: Facts) ->
     if is_split:
         return Verdict.WATCH if has_job else Verdict.RESUME_POSTCOPY
     # One side is about to see what the other has seen: the begin of post-copy, or its end.
-    is_beginning = source is Seen.POSTCOPY and dest is Seen.PAUSED_MIGRATION
+    is_beginning = source in _SPLIT and dest is Seen.PAUSED_MIGRATION
     is_ending = (source in _SPLIT and dest is Seen.RUNNING) or (source in _GONE and dest is Seen.POSTCOPY)
     return Verdict.WATCH if has_job and (is_beginning or is_ending) else Verdict.HOLD
 

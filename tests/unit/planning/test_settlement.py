@@ -80,6 +80,8 @@ ROWS = [
     ("paused (post-copy)", True, "running (post-copy)", True, {}, Verdict.HOLD),  # somebody else's
     # Post-copy, as seen in the lab from its begin to its end.
     ("paused (post-copy)", True, "paused (migrating)", True, ORDERED, Verdict.WATCH),
+    ("paused (post-copy failed)", True, "paused (migrating)", True, ORDERED, Verdict.WATCH),  # cut as it began
+    ("paused (post-copy failed)", False, "paused (migrating)", False, ORDERED, Verdict.HOLD),
     ("paused (post-copy)", True, "running (post-copy)", True, ORDERED, Verdict.WATCH),
     ("paused (post-copy)", True, "running (migrated)", False, ORDERED, Verdict.WATCH),
     ("shut off (migrated)", False, "running (post-copy)", True, ORDERED, Verdict.WATCH),
