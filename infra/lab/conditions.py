@@ -17,6 +17,17 @@ table inet vmferry_lab {{
     }}
 }}
 """
+# Short answers (keepalive) pass; TCP sends what was dropped again and again, and it is dropped again.
+_SWALLOW = """
+table inet vmferry_lab_swallow
+delete table inet vmferry_lab_swallow
+table inet vmferry_lab_swallow {{
+    chain input {{
+        type filter hook input priority 0
+        ip saddr {address} tcp sport 16509 meta length > 160 drop
+    }}
+}}
+"""
 _KEY = "/etc/ssh/ssh_host_ed25519_key"
 _CPU_MAP = "/usr/share/libvirt/cpu_map"
 _FORGET = """
@@ -34,6 +45,19 @@ def closed_ports(host: LabHost, first: int, last: int) -> Iterator[None]:
         yield
     finally:
         host.run(["nft", "delete", "table", "inet", "vmferry_lab"])
+
+
+@contextmanager
+def swallowed_answers(host: LabHost, peer: LabHost) -> Iterator[None]:
+    """Let the host lose every answer of another one's libvirtd (TCP 16509) that is longer than a keepalive's.
+
+    Begun while memory flows, the first such answer is that to Finish: a peer-to-peer move asks nothing meanwhile.
+    """
+    host.run(["nft", "-f", "-"], input=_SWALLOW.format(address=peer.address))
+    try:
+        yield
+    finally:
+        host.run(["nft", "delete", "table", "inet", "vmferry_lab_swallow"])
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from infra.lab import net, tls
 from infra.lab.proc import run
-from infra.lab.spec import HostSpec
+from infra.lab.spec import HostSpec, LabSpec
 from infra.lab.state import LabDir, LabState
 from infra.lab.storage import local_images
 
@@ -131,7 +131,7 @@ def write_host(directory: LabDir, state: LabState, host: HostSpec) -> None:
     for tree in ("lib/images", "lib/heartbeat", "lib/boot", "lib/qemu", "root/.ssh"):
         (files / tree).mkdir(parents=True, exist_ok=True)
     (files / "lib/boot/vmferry-guest.img").write_bytes(directory.image.read_bytes())
-    (files / "etc-libvirt/qemu.conf").write_text(QEMU_CONF + (tls.QEMU_CONF if state.spec.tls else ""))
+    (files / "etc-libvirt/qemu.conf").write_text(_qemu_conf(state.spec))
     if state.spec.tls:
         _write_certificates(directory, state, host)
     (files / "etc-libvirt/libvirtd.conf").write_text(_libvirtd_conf(state, host))
@@ -153,6 +153,13 @@ def _write_certificates(directory: LabDir, state: LabState, host: HostSpec) -> N
         number = state.spec.hosts.index(host) + 1
         tls.make_authority(directory.path / "tls")
         tls.issue(directory.path / "tls", pki, [host.name, net.address(state.index, number)])
+
+
+def _qemu_conf(spec: LabSpec) -> str:
+    text = QEMU_CONF + (tls.QEMU_CONF if spec.tls else "")
+    if spec.keepalive is not None:
+        text += "keepalive_interval = {}\nkeepalive_count = {}\n".format(*spec.keepalive)
+    return text
 
 
 def _libvirtd_conf(state: LabState, host: HostSpec) -> str:

@@ -112,6 +112,8 @@ class LabSpec(_Spec):
     accel: Accel = Accel.AUTO
     tls: bool = False  # every host has certificates for QEMU's TLS, of the lab's own CA
     listen_tcp: bool = False  # libvirtd also on TCP 16509, without authentication, for fault tests
+    # libvirt's keepalive between the hosts, seconds and unanswered ones; its own default is 5 and 5.
+    keepalive: tuple[int, int] | None = None
 
     @model_validator(mode="after")
     def _check(self) -> Self:
