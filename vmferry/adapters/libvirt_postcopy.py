@@ -20,7 +20,7 @@ from vmferry.adapters.steering import Steering
 from vmferry.errors import OutcomeUnknown
 from vmferry.model.migration import MigrationPlan
 from vmferry.model.vm import DomainState
-from vmferry.planning.convergence import start_course
+from vmferry.planning.course import start_course
 from vmferry.ports import OnOrder, OnProgress
 from vmferry.settings import Settings
 

@@ -8,7 +8,8 @@ from typing import Protocol, assert_never
 from vmferry.errors import OutcomeUnknown, VmferryError
 from vmferry.model.convergence import Abort, LiftCap, Order, PostCopy, SetDowntime, Suspend, Throttled
 from vmferry.model.migration import JobStats, MigrationPlan
-from vmferry.planning.convergence import Course, observe, predict, start_course
+from vmferry.planning.convergence import observe
+from vmferry.planning.course import Course, predict, start_course
 from vmferry.planning.link_register import share_of
 from vmferry.ports import OnOrder
 

@@ -23,7 +23,8 @@ from vmferry.model.convergence import (
     Throttled,
 )
 from vmferry.model.migration import JobStats, MigrationPlan
-from vmferry.planning.convergence import Course, observe, start_course
+from vmferry.planning.convergence import observe
+from vmferry.planning.course import Course, start_course
 
 # QEMU sends for so long before it looks at what is left (migration.c, BUFFER_DELAY).
 _SLICE_S = 0.1

@@ -26,7 +26,8 @@ from vmferry.model.convergence import (
 from vmferry.model.migration import JobStats, MigrationMode, MigrationPlan
 from vmferry.model.transport import Encryption
 from vmferry.model.vm import DomainState
-from vmferry.planning.convergence import Course, Terms, observe, predict, start_course
+from vmferry.planning.convergence import observe
+from vmferry.planning.course import Course, Terms, predict, start_course
 
 CAP = 20.0
 FIRST = 256.0  # MiB of the first pass
@@ -432,7 +433,7 @@ def test_the_same_samples_give_the_same_orders(run: Run) -> None:
 @given(runs())
 def test_help_is_given_only_when_an_iteration_begins(run: Run) -> None:
     run.sail(INTERVAL_S)
-    begins = {}
+    begins: dict[int, float] = {}
     for stats, at in run.samples:
         begins.setdefault(stats.iteration, at)
     again = run.start()

@@ -23,7 +23,7 @@ from vmferry.model.forecast import DirtyRate
 from vmferry.model.migration import JobStats, MigrationMode, MigrationPlan
 from vmferry.model.transport import Switch
 from vmferry.model.vm import DomainState
-from vmferry.planning.convergence import start_course
+from vmferry.planning.course import start_course
 from vmferry.ports import OnOrder, OnProgress
 
 T = TypeVar("T")
