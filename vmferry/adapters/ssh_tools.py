@@ -32,6 +32,7 @@ from vmferry.adapters.ssh_images import (
 )
 from vmferry.adapters.ssh_locks import FIND_LOCKS, HOLD_LOCKS
 from vmferry.adapters.ssh_peers import LANES, PROBE, parse_probe, probe_arguments
+from vmferry.adapters.ssh_probe import measure_link
 from vmferry.adapters.ssh_process import AWAIT_END, FIND_QEMU
 from vmferry.adapters.ssh_shell import Completed, Script, SshShell
 from vmferry.adapters.ssh_system import SYSTEM, parse_system
@@ -206,8 +207,8 @@ class SshTools:
         return done.is_ok and done.stdout.strip() == "ended"
 
     def measure_link(self, dest: Host, seconds: float) -> float:
-        """Return how many MiB/s one ssh stream carries, from zeros sent for `seconds`."""
-        return self._copier.measure(dest, seconds)
+        """Return how many MiB/s one ssh stream carries, from zeros received for `seconds`."""
+        return measure_link(self._shell, self.host, dest, seconds, timeout_s=self._settings.call_timeout_s)
 
     def publish(self, staging: str, path: str) -> None:
         """Give a staged file its name with a hard link, which never replaces an existing file."""
