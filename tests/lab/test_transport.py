@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 from flows.migrate_vm import migrate_vm
-from infra.lab import GuestSpec, Lab, LabSpec, net, take_down, tls
+from infra.lab import DiskKind, GuestSpec, Lab, LabSpec, net, take_down, tls
 from infra.lab.capture import Capture
 from vmferry.adapters.world import RealWorld
 from vmferry.errors import LeftBehind, PreflightBlocked
@@ -53,10 +54,11 @@ def say(world: RealWorld, **fields: Any) -> None:
     world.inventory = world.inventory.model_copy(update={"hosts": hosts})
 
 
-def move(lab: Lab, vm: str) -> tuple[MigrationOutcome, Capture]:
+def move(lab: Lab, vm: str, disk: DiskKind = DiskKind.NONE) -> tuple[MigrationOutcome, Capture]:
     """Move a new guest to kvm2 while somebody listens on the cable; no page is lost."""
-    lab.add_guest(GuestSpec(name=vm, memory_mib=64, dirty_mib_s=20))
-    with Capture(net.link_name(int(lab.subnet.split(".")[2]), 1), patterns(lab)) as capture, lab.watch(vm) as watch:
+    lab.add_guest(GuestSpec(name=vm, memory_mib=64, dirty_mib_s=20, disk=disk, disk_mib=8, disk_data_mib=2))
+    device = net.link_name(int(lab.subnet.split(".")[2]), 1)
+    with Capture(device, patterns(lab, vm)) as capture, lab.watch(vm) as watch:
         outcome = migrate_vm(vm=vm, dest="kvm2")
     assert isinstance(outcome, MigrationOutcome) and outcome.kind is OutcomeKind.MOVED
     assert lab.where(vm) == {"kvm2": "running"}
@@ -69,10 +71,14 @@ def told(outcome: MigrationOutcome) -> str:
     return next(note for note in outcome.notes if note.startswith("transport: "))
 
 
-def patterns(lab: Lab) -> list[bytes]:
-    """What the guest has in its memory for sure: pieces of its own program."""
+def patterns(lab: Lab, vm: str) -> list[bytes]:
+    """What the guest has for sure: pieces of its own program in memory, and of a local disk."""
     program = lab.directory.image.read_bytes()
-    pieces = (program[at : at + _CHUNK] for at in range(0, len(program), _CHUNK))
+    pieces = [program[at : at + _CHUNK] for at in range(0, len(program), _CHUNK)]
+    disk = lab.hosts["kvm1"].outer_path(f"/var/lib/libvirt/images/{vm}.raw")
+    if disk.exists():
+        content = disk.read_bytes()
+        pieces += [content[at : at + _CHUNK] for at in range(0, len(content), len(content) // 64)]
     return [piece for piece in pieces if len(set(piece)) > _CHUNK // 3]
 
 
@@ -146,17 +152,17 @@ def test_certificates_that_do_not_work_are_told_and_ssh_carries_the_memory(
     assert [finding.rule for finding in plan.warnings if finding.rule == "tls-unused"]
 
 
-def test_parallel_connections_lose_no_page_and_another_name_in_the_certificate_will_do(
+def test_parallel_connections_and_mirrored_disks_go_by_tls_by_whatever_name_the_certificate_has(
     fleet: Lab, world: RealWorld, pki: Path
 ) -> None:
     tls.issue(authority(fleet), pki, ["kvm2"])  # the migration address is not in it
     say(world, transport=TransportWish(connections=3))
-    outcome, capture = move(fleet, "parallel")
+    outcome, capture = move(fleet, "parallel", DiskKind.LOCAL)
     assert told(outcome).startswith("transport: TLS, 3 connections — because")
-    # QEMU's own connection and three for pages.
     here, there = (fleet.hosts[name].address for name in ("kvm1", "kvm2"))
-    streams = [ends for ends in capture.streams if (ends[0], ends[2]) == (here, there) and ends[3] in _PORTS]
-    assert len(streams) == 1 + 3 and not capture.found
+    ports = Counter(ends[3] for ends in capture.streams if (ends[0], ends[2]) == (here, there) and ends[3] in _PORTS)
+    # The disk's; QEMU's own for the VM's state, and three for pages.
+    assert sorted(ports.values()) == [1, 1 + 3] and not capture.found
 
 
 def test_what_cannot_be_had_is_refused_by_name(fleet: Lab, world: RealWorld) -> None:
