@@ -6,8 +6,9 @@ import threading
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
+from vmferry.adapters.simulated.endings import End, Phase
 from vmferry.adapters.simulated.faults import Blow, Fault, Gate, Operation
-from vmferry.adapters.simulated.moves import End, Flight, Phase
+from vmferry.adapters.simulated.moves import Flight
 from vmferry.adapters.simulated.state import CLIENT, SimDomain, SimHost
 from vmferry.adapters.simulated.watch import Watch
 from vmferry.errors import HostUnreachable

@@ -6,28 +6,26 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 from uuid import UUID
 
-from vmferry.adapters.simulated.checks import check_move, find_dest
+from vmferry.adapters.simulated.departure import check_departure, depart
 from vmferry.adapters.simulated.dirty import dirty_rates
+from vmferry.adapters.simulated.endings import PHASE_WORDS, End, Phase
 from vmferry.adapters.simulated.faults import Blow
-from vmferry.adapters.simulated.ground import Ground
-from vmferry.adapters.simulated.mirror import mirror_s
-from vmferry.adapters.simulated.moves import PHASE_WORDS, End, Flight, Phase, take_off
+from vmferry.adapters.simulated.moves import Flight
 from vmferry.adapters.simulated.port import CALL_S, SimulatedPort
-from vmferry.adapters.simulated.postcopy import RESUME_S, STILL_S
-from vmferry.adapters.simulated.precopy import MIB, Precopy
+from vmferry.adapters.simulated.postcopy import RESUME_S
+from vmferry.adapters.simulated.precopy import Precopy
 from vmferry.adapters.simulated.state import SimDomain, SimHost
+from vmferry.adapters.simulated.wheel import SimulatedWheel, Stillness
 from vmferry.adapters.steering import Steering
-from vmferry.errors import HostUnreachable, NotFound, OutcomeUnknown, PermanentError, VmferryError
-from vmferry.model.convergence import POLICIES
+from vmferry.errors import HostUnreachable, NotFound, OutcomeUnknown, PermanentError
 from vmferry.model.forecast import DirtyRate
-from vmferry.model.migration import JobStats, MigrationMode, MigrationPlan
+from vmferry.model.migration import JobStats, MigrationPlan
 from vmferry.model.transport import Switch
 from vmferry.model.vm import DomainState
 from vmferry.planning.course import start_course
 from vmferry.ports import OnOrder, OnProgress
 
 T = TypeVar("T")
-STREAM_MIB_S = 256  # memory of a move, where the plan gives no bandwidth
 TICK_S = 0.5
 
 
@@ -44,12 +42,12 @@ class SimulatedMigration(SimulatedPort):
             with ground.lock:
                 ground.advance(CALL_S)
                 source = ground.reach(self.host, libvirt=True)
-                dest = _checked(ground, plan, source)
-                flight = _take_off(plan, source, dest, ground.seconds)
+                dest = check_departure(ground, plan, source)
+                flight = depart(plan, source, dest, ground.seconds)
                 ground.flights.append(flight)
                 ground.watch.look(plan.uuid)
                 ground.watch.memory(dest)
-            return self._follow(flight, on_progress, Steering(plan, _SimulatedWheel(self, flight), on_order))
+            return self._follow(flight, on_progress, Steering(plan, SimulatedWheel(self, flight), on_order))
 
         operation = self._operation("migrate", plan.uuid, is_write=True, peer=plan.dest)
         return self._call(operation, move)
@@ -88,13 +86,13 @@ class SimulatedMigration(SimulatedPort):
             found_at_s, stands_still = ground.seconds - flight.started_s, flight.guest.reason == "migrating"
             course = start_course(plan, may_help=True, found_at_s=found_at_s, was_suspended=stands_still)
             return self._adopt(
-                flight, on_progress, Steering(plan, _SimulatedWheel(self, flight), on_order, found=course), timeout_s
+                flight, on_progress, Steering(plan, SimulatedWheel(self, flight), on_order, found=course), timeout_s
             )
 
         return self._call(self._operation("adopt", plan.uuid, is_write=True, peer=plan.dest), adopt)
 
     def _adopt(self, flight: Flight, on_progress: OnProgress, steering: Steering, timeout_s: float) -> bool:
-        ground, still = self._ground, _Stillness()
+        ground, still = self._ground, Stillness()
         ends_s = ground.seconds + timeout_s
         while True:
             with ground.lock:
@@ -123,7 +121,7 @@ class SimulatedMigration(SimulatedPort):
                 is_up = ground.hosts[plan.dest].is_libvirtd_up and ground.is_linked(self.host, plan.dest)
                 if not is_up or not flight.resume_postcopy(ground.seconds, RESUME_S):
                     raise _unknown(flight, f"no answer from {plan.dest} (ERR 38)")
-            self._follow(flight, on_progress, Steering(plan, _SimulatedWheel(self, flight), None))
+            self._follow(flight, on_progress, Steering(plan, SimulatedWheel(self, flight), None))
 
         self._call(self._operation("resume_postcopy", plan.uuid, is_write=True, peer=plan.dest), resume)
 
@@ -206,7 +204,7 @@ class SimulatedMigration(SimulatedPort):
     def _follow(self, flight: Flight, on_progress: OnProgress, steering: Steering) -> JobStats:
         """Wait for a flight phase by phase, so that faults can strike inside the move."""
         ground = self._ground
-        starts, still = ground.daemon_starts.get(self.host), _Stillness()
+        starts, still = ground.daemon_starts.get(self.host), Stillness()
         for phase in (Phase.MEMORY, Phase.SWITCH, Phase.ARRIVED, Phase.POSTCOPY, Phase.OVER):
             while flight.phase < phase:
                 with ground.lock:
@@ -272,64 +270,6 @@ class SimulatedMigration(SimulatedPort):
         return domain
 
 
-class _SimulatedWheel:
-    """`vmferry.adapters.steering.Wheel` of one flight."""
-
-    def __init__(self, host: SimulatedMigration, flight: Flight) -> None:
-        self._host = host
-        self._flight = flight
-
-    def set_max_downtime(self, limit_ms: int) -> None:
-        self._host.steer("set_max_downtime", self._flight, lambda precopy: precopy.set_limit(limit_ms))
-
-    def lift_cap(self) -> None:
-        self._host.steer("lift_cap", self._flight, Precopy.lift_cap)
-
-    def set_cap(self, mib_s: int) -> None:
-        self._host.steer("set_cap", self._flight, lambda precopy: precopy.set_cap(mib_s))
-
-    def suspend(self) -> None:
-        self._host.suspend(self._flight.plan.uuid)
-
-    def start_postcopy(self) -> None:
-        self._host.start_postcopy(self._flight)
-
-    def abort(self) -> None:
-        self._host.cancel(self._flight)
-
-
-class _Stillness:
-    """How long no byte was sent in post-copy."""
-
-    def __init__(self) -> None:
-        self._sent_bytes = -1
-        self._since_s = 0.0
-
-    def is_too_long(self, stats: JobStats, now: float) -> bool:
-        if stats.data_processed_bytes != self._sent_bytes:
-            self._sent_bytes, self._since_s = stats.data_processed_bytes, now
-        return stats.is_postcopy and now - self._since_s > STILL_S
-
-
-def _take_off(plan: MigrationPlan, source: SimHost, dest: SimHost, now: float) -> Flight:
-    guest = source.domains[plan.uuid]
-    rate = plan.bandwidth_mib_s or STREAM_MIB_S
-    memory_s, disk_s = max(2.0, plan.memory_kib / 1024 / rate), mirror_s(plan, rate)
-    precopy = None
-    if guest.dirty_mib_s > 0 and guest.is_on_cpu and plan.mode is MigrationMode.LIVE:
-        precopy = Precopy(
-            now_s=now + disk_s,
-            left_bytes=plan.memory_kib * 1024,
-            rate_bytes_s=rate * MIB,
-            link_bytes_s=max(rate, STREAM_MIB_S) * MIB,
-            dirty_bytes_s=guest.dirty_mib_s * MIB,
-            working_set_bytes=guest.working_set_mib * MIB,
-            throttle=POLICIES[plan.policy].throttle,
-        )
-        memory_s = precopy.pass_ends_s() - now - disk_s
-    return take_off(plan, source, dest, now, memory_s=memory_s, precopy=precopy, disk_s=disk_s)
-
-
 def _unknown(flight: Flight, detail: str) -> OutcomeUnknown:
     source, dest = flight.source.name, flight.dest.name
     return OutcomeUnknown(
@@ -337,17 +277,3 @@ def _unknown(flight: Flight, detail: str) -> OutcomeUnknown:
         vm=flight.plan.vm,
         host=source,
     )
-
-
-def _checked(ground: Ground, plan: MigrationPlan, source: SimHost) -> SimHost:
-    """Find the destination and check the move.
-
-    libvirt's error codes do not tell a refusal from a failure, so the real adapter calls both OutcomeUnknown:
-    the caller looks at both hosts and finds them as they were.
-    """
-    try:
-        dest = find_dest(ground, plan)
-        check_move(ground, plan, source, dest)
-        return dest
-    except VmferryError as error:
-        raise OutcomeUnknown(str(error), vm=plan.vm, host=source.name) from error

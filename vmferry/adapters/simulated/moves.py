@@ -1,119 +1,19 @@
-"""Moves in flight: a timeline of beats on the simulated clock, and how faults change it.
-
-The rows of ENDINGS are the fault table measured on libvirt 9.0, QEMU 7.2 (`What a move leaves behind when
-something dies`), for peer-to-peer moves with VIR_MIGRATE_PAUSED; reasons are in virsh's words.
-"""
+"""Moves in flight: a timeline of beats on the simulated clock, and how faults change it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import IntEnum, StrEnum
 
+from vmferry.adapters.simulated.endings import ENDINGS, GOES_ON, Beat, End, Phase
 from vmferry.adapters.simulated.faults import Blow
-from vmferry.adapters.simulated.mirror import fill_half, fill_whole, with_disks
+from vmferry.adapters.simulated.mirror import fill_whole, with_disks
 from vmferry.adapters.simulated.postcopy import SWITCH_S, break_off, has_locks, is_whole, split, with_rest
 from vmferry.adapters.simulated.precopy import Precopy
 from vmferry.adapters.simulated.state import SimDomain, SimHost
 from vmferry.model.migration import JobStats, MigrationPlan
 from vmferry.model.transport import Switch
 from vmferry.model.vm import DomainState
-
-
-class Phase(IntEnum):
-    """How far a move is."""
-
-    START = 0
-    MEMORY = 1  # half of the memory is over
-    SWITCH = 2  # both sides paused(migration), Finish not answered
-    ARRIVED = 3  # destination paused(user), source still paused(migration)
-    POSTCOPY = 4  # destination running(post-copy), source paused(post-copy)
-    OVER = 5
-
-
-PHASE_WORDS = {
-    Phase.MEMORY: "memory",
-    Phase.SWITCH: "switch-over",
-    Phase.ARRIVED: "arrived",
-    Phase.POSTCOPY: "post-copy",
-}
-
-
-class Beat(StrEnum):
-    """One change that a move makes to the world."""
-
-    MEMORY = "half of the memory is over"
-    PASS = "all that was dirty is sent: the dirty bitmap is read again"
-    SWITCH = "source stops its CPUs"
-    ARRIVE = "destination is paused(user) and persistent"
-    SPLIT = "the VM runs at the destination, a part of its memory is at the source"
-    FETCHED = "all of its memory is at the destination"
-    BREAK_OFF = "the stream is dead, both sides keep what they have"
-    BREAK = "destination cannot finish and keeps the definition"
-    LEAVE = "source's QEMU ends: migrated"
-    KEEP = "source goes on as before"
-    STRAND = "source's job ends, its CPUs stay stopped"
-    DROP = "destination's incoming QEMU ends"
-
-
-class End(StrEnum):
-    """Which side a fault strikes."""
-
-    SOURCE = "source"
-    DEST = "dest"
-    BOTH = "both"
-
-
-Ending = tuple[str, tuple[tuple[float, Beat], ...]]
-_RPC = "internal error: client socket is closed (ERR 1)"
-_EOF = "Cannot recv data: End of file while reading data (ERR 38)"
-_STREAM = "operation failed: job 'migration out' failed: Unable to write to socket (ERR 9)"
-_DEAD = "operation failed: domain is not running (ERR 9)"
-_LOST = "operation failed: job 'migration out' failed in post-copy phase (ERR 9)"
-_FALL_BACK = ((0.0, Beat.DROP), (0.0, Beat.KEEP))
-
-ENDINGS: dict[tuple[Blow, End, Phase], Ending] = {
-    (Blow.LINK_DOWN, End.BOTH, Phase.MEMORY): (_RPC, ((27.0, Beat.DROP), (27.0, Beat.KEEP))),
-    (Blow.LINK_DOWN, End.BOTH, Phase.SWITCH): (_RPC, ((37.0, Beat.DROP), (37.0, Beat.KEEP))),
-    (Blow.LINK_DOWN, End.BOTH, Phase.ARRIVED): (_RPC, ((34.0, Beat.KEEP),)),
-    (Blow.FINISH_REQUEST_LOST, End.BOTH, Phase.SWITCH): (_RPC, ((37.0, Beat.DROP), (37.0, Beat.KEEP))),
-    (Blow.FINISH_REPLY_LOST, End.BOTH, Phase.SWITCH): (_RPC, ((0.1, Beat.ARRIVE), (34.0, Beat.KEEP))),
-    (Blow.FINISH_FAILED, End.BOTH, Phase.SWITCH): (
-        "internal error: unable to execute QEMU command 'cont' (ERR 1)",
-        ((0.1, Beat.BREAK), (0.2, Beat.KEEP)),
-    ),
-    (Blow.ABORTED, End.BOTH, Phase.MEMORY): (
-        "operation aborted: migration out job: canceled by client (ERR 78)",
-        ((0.3, Beat.DROP), (0.3, Beat.KEEP)),
-    ),
-    (Blow.STALLED, End.BOTH, Phase.MEMORY): ("", ((1e9, Beat.SWITCH), (1e9, Beat.ARRIVE), (1e9, Beat.LEAVE))),
-    (Blow.QEMU_KILLED, End.SOURCE, Phase.MEMORY): (_DEAD, ((0.2, Beat.DROP),)),
-    (Blow.QEMU_KILLED, End.SOURCE, Phase.SWITCH): (_DEAD, ((0.2, Beat.DROP),)),
-    (Blow.QEMU_KILLED, End.SOURCE, Phase.ARRIVED): (_DEAD, ()),
-    (Blow.QEMU_KILLED, End.DEST, Phase.MEMORY): (_STREAM, _FALL_BACK),
-    (Blow.QEMU_KILLED, End.DEST, Phase.SWITCH): (_STREAM, _FALL_BACK),
-    (Blow.QEMU_KILLED, End.DEST, Phase.ARRIVED): ("", ((0.1, Beat.LEAVE),)),
-    (Blow.LIBVIRTD_KILLED, End.SOURCE, Phase.MEMORY): (_EOF, _FALL_BACK),
-    (Blow.LIBVIRTD_KILLED, End.SOURCE, Phase.SWITCH): (_EOF, ((0.0, Beat.DROP), (0.0, Beat.STRAND))),
-    (Blow.LIBVIRTD_KILLED, End.SOURCE, Phase.ARRIVED): (_EOF, ((0.0, Beat.STRAND),)),
-    (Blow.LIBVIRTD_KILLED, End.DEST, Phase.MEMORY): (_RPC, ((0.3, Beat.DROP), (0.3, Beat.KEEP))),
-    (Blow.LIBVIRTD_KILLED, End.DEST, Phase.SWITCH): (_RPC, ((0.3, Beat.DROP), (0.3, Beat.KEEP))),
-    (Blow.LIBVIRTD_KILLED, End.DEST, Phase.ARRIVED): (_RPC, ((0.3, Beat.KEEP),)),
-    (Blow.POWER_CUT, End.SOURCE, Phase.MEMORY): (_EOF, ((0.1, Beat.DROP),)),
-    (Blow.POWER_CUT, End.SOURCE, Phase.SWITCH): (_EOF, ((0.1, Beat.DROP),)),
-    (Blow.POWER_CUT, End.SOURCE, Phase.ARRIVED): (_EOF, ()),
-    (Blow.POWER_CUT, End.DEST, Phase.MEMORY): (_RPC, ((0.0, Beat.DROP), (0.1, Beat.KEEP))),
-    (Blow.POWER_CUT, End.DEST, Phase.SWITCH): (_RPC, ((0.0, Beat.DROP), (0.1, Beat.KEEP))),
-    (Blow.POWER_CUT, End.DEST, Phase.ARRIVED): (_RPC, ((0.1, Beat.KEEP),)),
-    (Blow.LINK_DOWN, End.BOTH, Phase.POSTCOPY): (_RPC, ((25.0, Beat.BREAK_OFF),)),
-    (Blow.STALLED, End.BOTH, Phase.POSTCOPY): ("", ((1e9, Beat.FETCHED), (1e9, Beat.LEAVE))),
-    (Blow.QEMU_KILLED, End.SOURCE, Phase.POSTCOPY): (_DEAD, ((0.1, Beat.BREAK_OFF),)),
-    (Blow.QEMU_KILLED, End.DEST, Phase.POSTCOPY): (_LOST, ((0.1, Beat.BREAK_OFF),)),
-    (Blow.POWER_CUT, End.SOURCE, Phase.POSTCOPY): (_EOF, ((0.1, Beat.BREAK_OFF),)),
-    (Blow.POWER_CUT, End.DEST, Phase.POSTCOPY): (_LOST, ((0.1, Beat.BREAK_OFF),)),
-}
-# In post-copy the QEMUs go on without their libvirtd, to the same end; only the call ends.
-_GOES_ON = {(Blow.LIBVIRTD_KILLED, End.SOURCE): _EOF, (Blow.LIBVIRTD_KILLED, End.DEST): _RPC}
 
 
 @dataclass
@@ -146,8 +46,8 @@ class Flight:
         """Change the rest of the timeline as the table says; False when this phase has no such row."""
         finishing = blow in (Blow.FINISH_REQUEST_LOST, Blow.FINISH_REPLY_LOST, Blow.FINISH_FAILED)
         phase = Phase.SWITCH if finishing and self.phase < Phase.SWITCH else max(self.phase, Phase.MEMORY)
-        if phase is Phase.POSTCOPY and (blow, end) in _GOES_ON:
-            self.error = _GOES_ON[(blow, end)]
+        if phase is Phase.POSTCOPY and (blow, end) in GOES_ON:
+            self.error = GOES_ON[(blow, end)]
             return True
         ending = ENDINGS.get((blow, end, phase))
         if ending is None or self.phase is Phase.OVER:
@@ -174,7 +74,7 @@ class Flight:
                 self._sync(at)
             case Beat.SWITCH:
                 self.phase = Phase.SWITCH
-                _pause_for_move(self.guest)
+                pause_for_move(self.guest)
             case Beat.ARRIVE:
                 self.phase = Phase.ARRIVED
                 self._arrive()
@@ -348,61 +248,7 @@ class Flight:
             self.dest.domains[self.replaced.uuid] = self.replaced
 
 
-def _pause_for_move(guest: SimDomain) -> None:
+def pause_for_move(guest: SimDomain) -> None:
+    """Stop the CPUs of a VM that runs, as a move does."""
     if guest.is_on_cpu:
         guest.state, guest.reason = DomainState.PAUSED, "migrating"
-
-
-def _beats_of(now: float, memory_s: float, precopy: Precopy | None) -> list[tuple[float, Beat]]:
-    end = now + memory_s
-    half = (now + memory_s / 2, Beat.MEMORY)
-    if precopy is not None:
-        return [half, (end, Beat.PASS)]
-    return [half, (end, Beat.SWITCH), (end + 0.1, Beat.ARRIVE), (end + 0.2, Beat.LEAVE)]
-
-
-def take_off(
-    plan: MigrationPlan,
-    source: SimHost,
-    dest: SimHost,
-    now: float,
-    *,
-    memory_s: float,
-    precopy: Precopy | None,
-    disk_s: float = 0.0,
-) -> Flight:
-    """Start a move whose checks have passed: the incoming domain appears, the source gets its job."""
-    guest = source.domains[plan.uuid]
-    was_on_cpu = guest.is_on_cpu
-    incoming = SimDomain(
-        name=guest.name,
-        uuid=guest.uuid,
-        live_xml=plan.dest_xml or guest.live_xml,
-        state=DomainState.PAUSED,
-        reason="migrating",
-        job="migration in",
-        memory_kib=guest.memory_kib,
-        dirty_mib_s=guest.dirty_mib_s,
-        working_set_mib=guest.working_set_mib,
-        id=dest.give_id(),
-    )
-    replaced = dest.domains.get(guest.uuid)
-    dest.domains[guest.uuid] = incoming
-    guest.job = "migration out"
-    fill_half(plan, source, dest)
-    if plan.mode == "non-live":
-        _pause_for_move(guest)
-    return Flight(
-        plan=plan,
-        source=source,
-        dest=dest,
-        guest=guest,
-        incoming=incoming,
-        replaced=replaced,
-        was_on_cpu=was_on_cpu,
-        started_s=now,
-        memory_s=memory_s,
-        beats=_beats_of(now + disk_s, memory_s, precopy),
-        disk_s=disk_s,
-        precopy=precopy,
-    )
