@@ -27,7 +27,7 @@ from vmferry.steps.read_pairs import read_pairs
 logger = logging.getLogger("vmferry.steps")
 
 _RUNNING = (DomainState.RUNNING, DomainState.BLOCKED)
-_PROBE_S = 1.0
+_PROBE_S = 1.2
 # Probes of one source go one after the other, as each fills the link; a large fleet's other ways stay unmeasured.
 _MOST_PROBES = 4
 # Links and ciphers change rarely; what a move reached last week still holds.
