@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from vmferry.adapters.journal import SqlJournal
-from vmferry.adapters.simulated import LOCAL, SHARED, Blow, Fault, SimulatedFleet
+from vmferry.adapters.simulated import LOCAL, SHARED, Blow, Fault, SimulatedFleet, host_entry
 from vmferry.errors import NotFound, PermanentError
 from vmferry.model.facts import FileFacts
-from vmferry.model.host import FleetSnapshot, PairFacts
+from vmferry.model.host import FleetSnapshot, Inventory, PairFacts, Storage
 from vmferry.model.migration import DomainChanges
 from vmferry.model.vm import DomainState, Vm
 from vmferry.ports import HostTools, World
@@ -200,6 +200,61 @@ def test_an_error_of_our_own_waits_for_the_markers_under_way_and_removes_them(
         read_all_pairs(world, snapshot)
     assert "make_markers" in {o.op for o in fleet.log}
     assert markers_left(fleet) == []
+
+
+# image locks
+
+
+@pytest.fixture
+def locking() -> SimulatedFleet:
+    """Two hosts that declare locks on the shared group, and no locks on another one."""
+    storage = (Storage(path=SHARED, shared="lab-shared", locks=True), Storage(path="/srv/b", shared="b"))
+    made = SimulatedFleet(Inventory(hosts=tuple(host_entry(name, storage=storage) for name in ("a", "b"))))
+    made.add_vm("a", "web", disks=[f"{SHARED}/web.qcow2", "/srv/b/data.qcow2"])
+    return made
+
+
+def read_locking(fleet: SimulatedFleet, tmp_path: Path) -> PairFacts:
+    world = fleet.world(journal=SqlJournal(f"sqlite:///{tmp_path}/locks.db"))
+    snapshot = read_fleet(world)
+    (pair,) = read_pairs(world, snapshot, "a", ["b"], snapshot.hosts[0].vms)
+    return pair
+
+
+def test_locks_are_proved_where_the_inventory_says_so_and_running_vms_write(
+    locking: SimulatedFleet, tmp_path: Path
+) -> None:
+    pair = read_locking(locking, tmp_path)
+    assert set(pair.same_storage) == {SHARED, "/srv/b"}
+    assert pair.locked_storage == (SHARED,)
+    assert {(o.host, o.op) for o in locking.log if "lock" in o.op} == {
+        ("a", "hold_image_locks"),
+        ("b", "find_image_locks"),
+    }
+    assert markers_left(locking) == []
+
+
+def test_locks_that_end_at_the_host_are_not_proved(locking: SimulatedFleet, tmp_path: Path) -> None:
+    locking.hosts["a"].locate(f"{SHARED}/web.qcow2")[0].has_locks = False
+    pair = read_locking(locking, tmp_path)
+    assert SHARED in pair.same_storage and pair.locked_storage == ()
+
+
+@pytest.mark.parametrize("op", ["hold_image_locks", "find_image_locks"])
+def test_locks_that_could_not_be_asked_for_are_not_proved_and_spoil_nothing(
+    locking: SimulatedFleet, tmp_path: Path, op: str
+) -> None:
+    locking.inject(Fault(does=Blow.PERMANENT, op=op))
+    pair = read_locking(locking, tmp_path)
+    assert is_usable(pair) and SHARED in pair.same_storage and pair.locked_storage == ()
+    assert markers_left(locking) == []
+
+
+def test_no_lock_is_asked_for_where_no_running_vm_has_a_disk(locking: SimulatedFleet, tmp_path: Path) -> None:
+    for domain in locking.hosts["a"].domains.values():
+        domain.state = DomainState.SHUTOFF
+    assert read_locking(locking, tmp_path).locked_storage == ()
+    assert not [o for o in locking.log if "lock" in o.op]
 
 
 # lost hosts

@@ -7,10 +7,12 @@ from uuid import UUID
 from vmferry.adapters.simulated.state import SimHost
 
 
-def qemu_of(host: SimHost, uuid: UUID) -> str:
+def qemu_of(host: SimHost, uuid: UUID, name: str | None = None) -> str:
     """Return what tells the domain's QEMU from every other, those of its later starts included; empty without one."""
     domain = host.domains.get(uuid)
-    return f"{uuid} {domain.id}" if domain is not None and domain.is_active else ""
+    if domain is None or not domain.is_active or name not in (None, domain.name):
+        return ""
+    return f"{uuid} {domain.id}"
 
 
 def has_ended(host: SimHost, process: str) -> bool:

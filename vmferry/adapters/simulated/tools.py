@@ -185,7 +185,7 @@ class SimulatedTools(SimulatedPort):
 
     def find_qemu(self, name: str, uuid: UUID) -> str:
         """Return what tells this domain's QEMU from every other; empty where none is found."""
-        return self._ask("find_qemu", name, lambda host: qemu_of(host, uuid), is_write=False)
+        return self._ask("find_qemu", name, lambda host: qemu_of(host, uuid, name), is_write=False)
 
     def await_end(self, process: str, seconds: int) -> bool:
         """Wait for the end of a process; False when it lives on after so many seconds."""
