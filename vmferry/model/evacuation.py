@@ -12,6 +12,7 @@ from vmferry.model.findings import Finding
 from vmferry.model.forecast import Forecast
 from vmferry.model.host import FleetSnapshot
 from vmferry.model.migration import MigrationMode, MigrationOutcome
+from vmferry.model.transport import Switch
 
 
 class EvacuationRequest(Model):
@@ -43,6 +44,8 @@ class Move(Model):
     hugepages_kib: int = 0  # what of it are huge pages
     vcpus: int
     copy_bytes: int = 0  # disk bytes allocated that an offline move copies
+    transport: str = ""  # in words; empty: not known, or nothing but files travels
+    switch: Switch | None = None
     forecast: Forecast | None = None  # while other moves of the plan use the same way
     warnings: tuple[Finding, ...] = ()
 

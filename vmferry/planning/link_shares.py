@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from fractions import Fraction
 
 from vmferry.model.base import Model
-from vmferry.model.host import Limits
+from vmferry.model.host import Host, Limits
 
 Link = tuple[str, str]  # ("out" | "in", host)
 
@@ -70,6 +70,12 @@ def first_grant(travel: Travel, limits: Mapping[str, Limits]) -> int | None:
         if total is not None:
             wanted.append(max(1, total // places))
     return min(wanted, default=None)
+
+
+def least_grant(source: Host, dest: Host, cap_mib_s: int | None) -> int | None:
+    """Return the least that a run from `source` to `dest` gets however many travel; None: nothing limits it."""
+    travel = Travel(run="", source=source.name, dest=dest.name, cap_mib_s=cap_mib_s)
+    return first_grant(travel, {source.name: source.limits, dest.name: dest.limits})
 
 
 def _fill(rising: list[Travel], room: dict[Link, Fraction]) -> dict[str, Fraction]:

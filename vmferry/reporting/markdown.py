@@ -18,6 +18,7 @@ from vmferry.reporting.words import (
     plan_headline,
     policy_words,
     report_headline,
+    way_words,
 )
 
 
@@ -93,9 +94,9 @@ def _outcomes(outcomes: Iterable[MigrationOutcome]) -> str:
 
 
 def _moves(plan: EvacuationPlan) -> str:
-    head = ("#", "VM", "from → to", "mode", "policy", "memory", "to copy", "forecast", "why this mode", "why this host")
+    head = ("#", "VM", "from → to", "mode", "policy", "way", "memory", "to copy", "forecast")
     return table(
-        head,
+        (*head, "why this mode", "why this host"),
         (
             (
                 str(move.order + 1),
@@ -103,6 +104,7 @@ def _moves(plan: EvacuationPlan) -> str:
                 f"{move.source} → {move.dest}",
                 move.mode,
                 policy_words(plan, move),
+                way_words(move),
                 format_kib(move.memory_kib),
                 format_bytes(move.copy_bytes),
                 forecast_words(move.forecast),

@@ -37,6 +37,11 @@ def policy_words(plan: EvacuationPlan, move: Move) -> str:
     return str(move.policy or (source.convergence if source else DEFAULT_POLICY))
 
 
+def way_words(move: Move) -> str:
+    """Return how memory travels and who lets the VM run there: `TLS, 4 connections; guarded`; `-` when not known."""
+    return "; ".join(part for part in (move.transport, str(move.switch or "")) if part) or "-"
+
+
 def report_headline(report: EvacuationReport) -> str:
     """One line that tells the truth: empty or not, and what became of every VM."""
     kinds = Counter(outcome.kind for outcome in report.outcomes)

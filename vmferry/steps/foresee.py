@@ -9,7 +9,7 @@ from vmferry.model.evacuation import EvacuationPlan, Move
 from vmferry.model.findings import PreflightReport
 from vmferry.model.forecast import Forecast
 from vmferry.model.host import FleetSnapshot
-from vmferry.model.migration import MigrationRequest
+from vmferry.model.migration import MigrationMode, MigrationRequest
 from vmferry.planning.forecast import forecast_move
 from vmferry.planning.schedule import schedule, sharing
 from vmferry.planning.single import VmDecision
@@ -26,7 +26,7 @@ def with_forecasts(plan: EvacuationPlan, max_parallel: int, *, move_timeout_s: f
     limits, fleet = limits_of(plan.snapshot.inventory), Fleet(plan.snapshot)
     at_once = sharing([move for move in plan.moves if move.memory_kib or move.copy_bytes], limits, max_parallel)
     moves = tuple(
-        move.model_copy(update={"forecast": _foreseen(move, fleet, plan.snapshot, at_once, move_timeout_s)})
+        move.model_copy(update=_foreseen(move, fleet, plan.snapshot, at_once, move_timeout_s))
         for move in plan.moves
     )
     return plan.model_copy(update={"moves": moves, "seconds": schedule(moves, limits, max_parallel)})
@@ -34,7 +34,8 @@ def with_forecasts(plan: EvacuationPlan, max_parallel: int, *, move_timeout_s: f
 
 def _foreseen(
     move: Move, fleet: Fleet, snapshot: FleetSnapshot, at_once: int, move_timeout_s: float | None
-) -> Forecast:
+) -> dict[str, object]:
+    """Return the fields of the move that only its own plan tells."""
     case = fleet.case(fleet.side(move.source).by_uuid[UUID(move.uuid)], move.source, move.dest, move.mode)
     request = MigrationRequest(vm=move.uuid, source=move.source, dest=move.dest, mode=move.mode, policy=move.policy)
     report = PreflightReport(vm=move.vm, source=move.source, dest=move.dest, mode=move.mode, findings=move.warnings)
@@ -42,5 +43,8 @@ def _foreseen(
     try:
         made = make_plan(decision, request, snapshot, move_timeout_s=move_timeout_s)
     except VmferryError as error:
-        return Forecast(basis=str(error))  # the run itself will say so, before it touches anything
-    return forecast_move(case, made, sharing=at_once)
+        return {"forecast": Forecast(basis=str(error))}  # the run itself will say so, before it touches anything
+    told: dict[str, object] = {"forecast": forecast_move(case, made, sharing=at_once)}
+    if made.mode is not MigrationMode.OFFLINE:
+        told |= {"transport": made.transport.words(), "switch": made.switch}
+    return told

@@ -12,6 +12,7 @@ from vmferry.model.migration import MigrationPlan, MigrationRequest
 from vmferry.model.vm import Vm
 from vmferry.planning.copying import file_copies
 from vmferry.planning.forecast import forecast_move
+from vmferry.planning.link_shares import least_grant
 from vmferry.planning.mirroring import backing_copies, check_mirroring, live_disks, mirror_deadline_s
 from vmferry.planning.single import VmDecision
 from vmferry.planning.switching import choose_switch
@@ -39,6 +40,7 @@ def make_plan(
     transport = choose_transport(case, policy)
     switch, switch_reason = choose_switch(case, policy)
     disks, bandwidth = live_disks(case), _bandwidth(request, source, dest)
+    least = least_grant(source, dest, bandwidth)  # disks that are mirrored keep the speed they begin with
     plan = MigrationPlan(
         run=new_run_id(snapshot.taken_at),
         vm=vm.name,
@@ -68,7 +70,7 @@ def make_plan(
         migration_uri=f"tcp://{_bracketed(dest.migration_address)}",
         bandwidth_mib_s=bandwidth,
         policy=policy.name,
-        deadline_s=move_timeout_s or policy.deadline_s(vm.memory_kib) + mirror_deadline_s(disks, policy, bandwidth),
+        deadline_s=move_timeout_s or policy.deadline_s(vm.memory_kib) + mirror_deadline_s(disks, policy, least),
         warnings=decision.report.warnings,
     )
     check_mirroring(plan)

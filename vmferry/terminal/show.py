@@ -12,7 +12,7 @@ from vmferry.model.journal import RunRecord
 from vmferry.model.migration import MigrationOutcome
 from vmferry.reporting import format_kib
 from vmferry.reporting.foretold import forecast_line, forecast_words
-from vmferry.reporting.words import OUTCOME_HEAD, lifted_words, outcome_cells, policy_words
+from vmferry.reporting.words import OUTCOME_HEAD, lifted_words, outcome_cells, policy_words, way_words
 from vmferry.terminal.screen import Screen
 
 Rows = list[list[str]]
@@ -89,6 +89,7 @@ def show_plan(screen: Screen, plan: EvacuationPlan) -> None:
             move.dest,
             move.mode,
             policy_words(plan, move),
+            way_words(move),
             format_kib(move.memory_kib),
             forecast_words(move.forecast),
             move.mode_reason,
@@ -96,7 +97,7 @@ def show_plan(screen: Screen, plan: EvacuationPlan) -> None:
         for move in sorted(plan.moves, key=lambda move: move.order)
     ]
     if rows:
-        head = ("#", "VM", "to", "mode", "policy", "memory", "forecast", "why")
+        head = ("#", "VM", "to", "mode", "policy", "way", "memory", "forecast", "why")
         screen.table(head, rows, title=f"Plan for {plan.host}")
     for move in plan.moves:
         for finding in move.warnings:
