@@ -16,16 +16,11 @@ from vmferry.model.transport import Encryption
 from vmferry.planning.overhead import DEFINITION_S, around_s, pause_ms
 from vmferry.planning.rehearsal import Load, rehearse
 from vmferry.rules.case import Case
-from vmferry.rules.connections import link_mbit_s
+from vmferry.rules.pace import memory_in_use_mib, nominal_mib_s
 
 _MIB = 2**20
-# What a QEMU takes beside its guest's memory: binary, libraries, heap (QEMU 7.2: 42.5 MiB with 8 to 300 MiB in use).
-QEMU_KIB = 42 * 1024
-_LEAST_BYTES = 4 * _MIB  # devices and firmware of the smallest guest
 # Memory in libvirt's RPC goes through two daemons that copy each packet: no link makes it faster (measured).
 _MOST_TUNNELLED_MIB_S = 80.0
-_OF_NOMINAL = 0.94  # Ethernet, IP and TCP headers
-_MIB_PER_MBIT = 1e6 / 8 / _MIB
 
 
 class Way(Model):
@@ -60,7 +55,7 @@ def _of_memory(case: Case, plan: MigrationPlan, link: float, words: str) -> Fore
     """Return what memory, and the disks that QEMU mirrors before it, cost."""
     dirty = case.source.facts.dirty.get(str(plan.uuid), DirtyRate(detail="it was not measured"))
     rate = min(link, plan.bandwidth_mib_s or link)
-    memory_bytes = _memory_bytes(case, dirty)
+    memory_bytes = memory_in_use_mib(case, dirty) * _MIB
     disk_s = sum(disk.allocated_bytes for disk in plan.disks) / _MIB / rate
     besides_s = around_s(plan) + disk_s
     moves = plan.mode is MigrationMode.LIVE and plan.must_run_after
@@ -92,14 +87,6 @@ def _of_memory(case: Case, plan: MigrationPlan, link: float, words: str) -> Fore
     )
 
 
-def _memory_bytes(case: Case, dirty: DirtyRate) -> float:
-    """Return what the first pass sends; pages of zeros cost next to nothing, huge pages are not in a process's RSS."""
-    vm = case.vm
-    if vm.hugepages or dirty.resident_kib <= 0:
-        return vm.memory_kib * 1024
-    return min(vm.memory_kib * 1024, max(_LEAST_BYTES, (dirty.resident_kib - QEMU_KIB) * 1024))
-
-
 def _way(case: Case, plan: MigrationPlan) -> Way | None:
     """Return how fast memory travels: as moves before did, else as a probe shows, else as the devices say."""
     pair = case.pair
@@ -110,9 +97,8 @@ def _way(case: Case, plan: MigrationPlan) -> Way | None:
             return Way(mib_s=past.mib_s, words=f"{past.mib_s:.0f} MiB/s as {earlier}")
     if pair is not None and pair.mib_s:
         return _through_libvirt(plan, Way(mib_s=pair.mib_s, words=f"{pair.mib_s:.0f} MiB/s as measured"))
-    speed = link_mbit_s(case)
-    if speed:
-        rate = speed * _MIB_PER_MBIT * _OF_NOMINAL
+    rate = nominal_mib_s(case)
+    if rate is not None:
         return _through_libvirt(plan, Way(mib_s=rate, words=f"{rate:.0f} MiB/s as the network devices say"))
     if plan.bandwidth_mib_s is not None:
         return Way(mib_s=plan.bandwidth_mib_s, words=f"a cap of {plan.bandwidth_mib_s} MiB/s")

@@ -16,10 +16,11 @@ from vmferry.model.migration import MigrationMode, MigrationPlan
 from vmferry.model.transport import Encryption, Switch
 from vmferry.model.vm import DomainState, Vm
 from vmferry.planning.dirty import is_busy, join_windows
-from vmferry.planning.forecast import QEMU_KIB, forecast_move
+from vmferry.planning.forecast import forecast_move
 from vmferry.planning.past import PastMove, past_rates
 from vmferry.planning.rehearsal import Load, rehearse
 from vmferry.rules.case import Case, Fleet
+from vmferry.rules.pace import QEMU_KIB
 
 MIB = 2**20
 HERE, THERE = "source-example", "dest-example"
