@@ -80,8 +80,12 @@ class Hypervisor(Protocol):
         """End the VM's QEMU at once; no-op when it is not active. Only settlement may call it."""
         ...
 
+    def warm_up(self) -> None:
+        """Begin to open what a move from here will need, in the background; an error is that of the move, if at all."""
+        ...
+
     def migrate(self, plan: MigrationPlan, on_progress: OnProgress, on_order: OnOrder | None = None) -> JobStats:
-        """Move the VM from this host, peer to peer, so that it arrives paused; block until libvirt returns.
+        """Move the VM from this host, peer to peer; block until libvirt returns. It arrives as `plan.switch` says.
 
         The plan's policy helps a job that does not converge, each act told to `on_order` first; without `on_order`
         there is nobody to write it down, and nothing but the deadline's abort is done.
@@ -102,7 +106,10 @@ class Hypervisor(Protocol):
         ...
 
     def adopt(self, plan: MigrationPlan, on_progress: OnProgress, on_order: OnOrder, *, timeout_s: float) -> bool:
-        """As `watch_job` for a job of this plan that another process began: its policy goes on helping it."""
+        """As `watch_job` for a job of this plan that another process began: its policy goes on helping it.
+
+        Over, too, is a post-copy that broke off; False is told, too, of one in which nothing is sent any more.
+        """
         ...
 
     def resume_postcopy(self, plan: MigrationPlan, on_progress: OnProgress) -> None:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
+from functools import partial
 
 import pytest
 
@@ -22,6 +23,7 @@ from tests.prefect_side import PrefectServer
 from vmferry.adapters.world import RealWorld, open_world
 from vmferry.errors import LeftBehind
 from vmferry.inventory import load_inventory
+from vmferry.model.convergence import PolicyName
 from vmferry.model.journal import RunState
 from vmferry.model.migration import MigrationOutcome, OutcomeKind
 from vmferry.model.transport import Encryption, Switch
@@ -122,4 +124,18 @@ def test_where_locks_work_libvirts_own_switch_over_ends_with_one_copy_too(lab: L
     assert isinstance(outcome, MigrationOutcome) and outcome.kind is OutcomeKind.MOVED, outcome
     assert tcp_world.journal.find(outcome.run).plan.switch is Switch.LIBVIRT
     assert lab.where("locked1") == {"kvm2": "running"}
+    assert watch.alive_on("kvm2") and watch.overlap_s == 0 and watch.errors == 0
+
+
+def test_where_libvirt_lets_it_run_without_locks_the_source_is_kept_from_running_again(
+    lab: Lab, tcp_world: RealWorld
+) -> None:
+    """A move that may become post-copy, and ends before that: it cannot be guarded."""
+    add_guest(lab, "split1", DiskKind.NOLOCK)
+    move = partial(migrate_vm, vm="split1", dest="kvm2", policy=PolicyName.POST_COPY)
+    watch, outcome = lose_finish(lab, "split1", move)
+    assert isinstance(outcome, MigrationOutcome) and outcome.kind is OutcomeKind.MOVED, outcome
+    assert tcp_world.journal.find(outcome.run).plan.switch is Switch.POSTCOPY
+    assert any("its paused remains there are ended" in row.note for row in tcp_world.journal.rows(outcome.run))
+    assert lab.where("split1") == {"kvm2": "running"}
     assert watch.alive_on("kvm2") and watch.overlap_s == 0 and watch.errors == 0

@@ -21,8 +21,8 @@ from vmferry.steps.names import StepName
 
 logger = logging.getLogger("vmferry.steps")
 
-_STILL_S = 3.0  # nothing is sent any more: libvirt's own answer takes tenths of a second
-_APART_S = 2.0
+_STILL_S = 1.0  # nothing is sent any more: libvirt's own answer takes tenths of a second
+_APART_S = 0.5
 _RUNNING = (DomainState.RUNNING, DomainState.BLOCKED)
 
 
