@@ -127,6 +127,11 @@ class Side:
         """Whether an NFS file system is mounted."""
         return any(mount.is_nfs for mount in self.facts.system.mounts)
 
+    @cached_property
+    def of_pairs(self) -> dict[int, tuple[Side, object]]:
+        """What was worked out of this source and a destination, by the id of that one, which is kept alive with it."""
+        return {}
+
 
 def _canonical(address: str) -> str:
     """Return an IP address as the kernel writes it; a name as it is."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
+from typing import cast
 from urllib.parse import urlsplit
 
 from vmferry.model.host import Host
@@ -29,7 +30,17 @@ class Way:
 
 
 def choose_way(source: Side, dest: Side) -> Way:
-    """Return how memory travels from `source` to `dest`; never AUTO, and never NONE without a network for it."""
+    """Return how memory travels from `source` to `dest`; never AUTO, and never NONE without a network for it.
+
+    Several rules ask it of every VM: it is worked out once for two hosts.
+    """
+    known = source.of_pairs.get(id(dest))
+    if known is None or not isinstance(known[1], Way):
+        known = source.of_pairs[id(dest)] = (dest, _choose(source, dest))
+    return cast(Way, known[1])
+
+
+def _choose(source: Side, dest: Side) -> Way:
     wanted = {source.host.encryption, dest.host.encryption}
     who = f"{source.name} and {dest.name}"
     if Encryption.TUNNELLED in wanted:
