@@ -49,6 +49,7 @@ class LibvirtHypervisor:
         self._lock = threading.Lock()
         self._connection: libvirt.virConnect | None = None
         self._idle: list[libvirt.virConnect] = []
+        self._is_closed = False
         self._stops = StopEvents()
 
     def read_host(self) -> HostFacts:
@@ -137,6 +138,25 @@ class LibvirtHypervisor:
             self._idle.append(moving)
         return stats
 
+    def warm_up(self) -> None:
+        """Begin to open the next move's connection: over ssh it takes 0.3 s, in which the move could run."""
+        with self._lock:
+            if self._idle:
+                return
+        threading.Thread(target=self._open_idle, name=f"warm-up-{self.host}", daemon=True).start()
+
+    def _open_idle(self) -> None:
+        try:
+            connection = open_connection(self._entry.uri, self.host, self._settings)
+        except VmferryError as error:
+            logger.debug("host %s: no connection beforehand: %s", self.host, error)
+            return
+        with self._lock:
+            if not self._is_closed:
+                self._idle.append(connection)
+                return
+        _close(connection)
+
     def _take_idle(self) -> libvirt.virConnect:
         """Return a connection for one migration: one that an earlier move has left, or a new one (0.3 s)."""
         with self._lock:
@@ -202,7 +222,7 @@ class LibvirtHypervisor:
         """Close all connections to this host."""
         with self._lock:
             connections = [*self._idle, *([self._connection] if self._connection is not None else [])]
-            self._idle, self._connection = [], None
+            self._idle, self._connection, self._is_closed = [], None, True
         for connection in connections:
             _close(connection)
 
@@ -212,6 +232,7 @@ class LibvirtHypervisor:
             if self._connection is not None and self._connection.isAlive():
                 return self._connection
             self._connection = open_connection(self._entry.uri, self.host, self._settings)
+            self._is_closed = False  # it may have been closed after an answer that did not come
             return self._connection
 
     def _on_domain(self, what: str, uuid: UUID, act: Callable[[libvirt.virDomain], T], *, is_write: bool) -> T:

@@ -61,6 +61,8 @@ def _reserve(plan: MigrationPlan, world: World) -> Effect:
         raise PermanentError(
             f"vm {plan.vm}: {plan.dest} was cordoned meanwhile ({cordon.reason}); choose another host", vm=plan.vm
         )
+    if plan.mode is not MigrationMode.OFFLINE:
+        world.hypervisor(plan.source).warm_up()
     pair = look_once(plan, world)
     if not pair.is_known:
         raise TransientError(f"vm {plan.vm}: {pair.words()}; nothing was touched", vm=plan.vm)

@@ -33,12 +33,12 @@ def pass_pivot(plan: MigrationPlan, world: World) -> Effect:
     with telling_of_space(plan, world), Handover(plan, world, resume_at_dest) as handover:
         on_progress = watchful(plan, world, progress_of(plan))
         stats = world.hypervisor(plan.source).migrate(_with_xml(plan, world), on_progress, on_order)
+    returned_s = time.monotonic()
     pair = look_once(plan, world)
     _check_arrival(plan, pair, has_resumed=handover.resumed_at_s is not None)
-    running_at_s = handover.resumed_at_s
-    if running_at_s is None:
-        if plan.switch is Switch.GUARDED and plan.must_run_after:
-            resume_at_dest(plan, world)
+    running_at_s = handover.resumed_at_s or returned_s
+    if handover.resumed_at_s is None and plan.switch is Switch.GUARDED and plan.must_run_after:
+        resume_at_dest(plan, world)
         running_at_s = time.monotonic()
     return DomainMoved(
         host=plan.dest,

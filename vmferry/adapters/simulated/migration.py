@@ -34,6 +34,9 @@ class SimulatedMigration(SimulatedPort):
 
     port = "hypervisor"
 
+    def warm_up(self) -> None:
+        """There is nothing to open."""
+
     def migrate(self, plan: MigrationPlan, on_progress: OnProgress, on_order: OnOrder | None = None) -> JobStats:
         """Move the VM; the move goes on in the world when the caller dies."""
         ground = self._ground
