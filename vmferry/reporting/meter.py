@@ -140,6 +140,8 @@ class _Rate:
         if of != self._of or (self._samples and elapsed_s < self._samples[-1][0]):
             self._of = of
             self._samples.clear()
+        if self._samples and self._samples[-1][1] == done_bytes == 0:
+            self._samples.clear()  # a job's clock runs from before its first byte
         self._samples.append((elapsed_s, done_bytes))
         while len(self._samples) > 2 and elapsed_s - self._samples[0][0] > _WINDOW_S:
             self._samples.popleft()
@@ -166,7 +168,8 @@ def _job_words(stats: JobStats) -> list[str]:
         how = "post-copy: memory" if stats.is_postcopy else "memory"
         words.append(f"{how} {format_share(memory - left, memory)}")
     elif not words:
-        words.append(f"{format_bytes(stats.data_processed_bytes)} sent")
+        sent = stats.data_processed_bytes
+        words.append(f"{format_bytes(sent)} sent" if sent else "connecting")
     return words
 
 

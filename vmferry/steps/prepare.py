@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 from vmferry.domxml.read import parse_vm
-from vmferry.model.convergence import POLICIES
+from vmferry.model.convergence import POLICIES, Policy
+from vmferry.model.disks import LiveDisk
 from vmferry.model.host import FleetSnapshot, Host
 from vmferry.model.migration import MigrationPlan, MigrationRequest
 from vmferry.model.vm import Vm
@@ -17,6 +20,7 @@ from vmferry.planning.mirroring import backing_copies, check_mirroring, live_dis
 from vmferry.planning.single import VmDecision
 from vmferry.planning.switching import choose_switch
 from vmferry.planning.transport import choose_transport
+from vmferry.rules.case import Case
 from vmferry.rules.room import hugepages_needed_kib, memory_needed_kib
 
 
@@ -37,10 +41,8 @@ def make_plan(
     case, vm = decision.case, decision.vm
     source, dest = case.source.host, case.dest.host
     policy = POLICIES[request.policy or source.convergence]
-    transport = choose_transport(case, policy)
-    switch, switch_reason = choose_switch(case, policy)
+    transport, (switch, switch_reason) = choose_transport(case, policy), choose_switch(case, policy)
     disks, bandwidth = live_disks(case), _bandwidth(request, source, dest)
-    least = least_grant(source, dest, bandwidth)  # disks that are mirrored keep the speed they begin with
     plan = MigrationPlan(
         run=new_run_id(snapshot.taken_at),
         vm=vm.name,
@@ -53,9 +55,7 @@ def make_plan(
         is_persistent=vm.is_persistent,
         is_autostart=vm.is_autostart,
         memory_kib=vm.memory_kib,
-        reserved_kib=memory_needed_kib(vm) if vm.is_active else 0,
-        reserved_vcpus=vm.vcpus if vm.is_active else 0,
-        reserved_hugepages_kib=hugepages_needed_kib(vm, case.dest.facts) if vm.is_active else 0,
+        **_reserved(case),
         changes=request.changes,
         given_xml=request.xml,
         given_persistent_xml=request.persistent_xml,
@@ -70,11 +70,29 @@ def make_plan(
         migration_uri=f"tcp://{_bracketed(dest.migration_address)}",
         bandwidth_mib_s=bandwidth,
         policy=policy.name,
-        deadline_s=move_timeout_s or policy.deadline_s(vm.memory_kib) + mirror_deadline_s(disks, policy, least),
+        deadline_s=move_timeout_s or _deadline_s(case, policy, disks, bandwidth),
         warnings=decision.report.warnings,
     )
     check_mirroring(plan)
     return plan.model_copy(update={"forecast": forecast_move(case, plan)})
+
+
+def _reserved(case: Case) -> dict[str, Any]:
+    """Return what the VM takes on the destination from the start of its run: nothing when it is shut off."""
+    vm = case.vm
+    if not vm.is_active:
+        return {"reserved_kib": 0}
+    return {
+        "reserved_kib": memory_needed_kib(vm),
+        "reserved_vcpus": vm.vcpus,
+        "reserved_hugepages_kib": hugepages_needed_kib(vm, case.dest.facts),
+    }
+
+
+def _deadline_s(case: Case, policy: Policy, disks: Sequence[LiveDisk], bandwidth: int | None) -> float:
+    """Return when the move is over, one way or the other; disks that are mirrored keep the speed they begin with."""
+    least = least_grant(case.source.host, case.dest.host, bandwidth)
+    return policy.deadline_s(case.vm.memory_kib) + mirror_deadline_s(disks, policy, least)
 
 
 def _bandwidth(request: MigrationRequest, source: Host, dest: Host) -> int | None:

@@ -92,6 +92,13 @@ def test_the_first_round_ends_when_all_is_sent_a_later_one_when_the_engine_says(
     assert meter.moved(job(500, at_s=12, sent_mib=1200, iteration=2)).seconds_left is None
 
 
+def test_the_time_before_the_first_byte_is_no_part_of_the_rate() -> None:
+    meter = Meter(plan())
+    assert meter.moved(JobStats(elapsed_ms=100)).line == "connecting"
+    meter.moved(job(1024, at_s=3))
+    assert meter.moved(job(924, at_s=4, sent_mib=100)).rate_bytes_s == pytest.approx(100 * MIB)
+
+
 def test_between_two_predictions_the_clock_runs() -> None:
     meter = Meter(plan())
     left = [

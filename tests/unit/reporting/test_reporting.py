@@ -131,7 +131,10 @@ def test_names_cannot_add_markup_or_rows_to_a_report() -> None:
 def test_a_dry_run_shows_the_plan_and_claims_no_result() -> None:
     text = markdown_report(report(is_dry_run=True, stranded=(PINNED,), left=("wanderer1",)), plan())
     assert "dry run, nothing was touched, 1 stranded" in text
-    assert "| 1 | wanderer1 | kvm1 → kvm2 | live | minimal-downtime | - | 2.0 GiB | 0 | - | it runs | most free memory |" in text
+    assert (
+        "| 1 | wanderer1 | kvm1 → kvm2 | live | minimal-downtime | - | 2.0 GiB | 0 | - | it runs | most free memory |"
+        in text
+    )
     assert "NOT empty" not in text
 
 
