@@ -17,6 +17,7 @@ _WRITE_SYNC = 2  # SYNC_FILE_RANGE_WRITE
 # Written pages are made durable, dropped and read back in batches of this size, or when they are so old.
 _BATCH_BYTES = 32 * 1024 * 1024
 _BATCH_AGE_S = 0.5
+_FLUSH_BYTES = 8 * 1024 * 1024
 
 
 class _Kernel:
@@ -89,9 +90,7 @@ class Prover(threading.Thread):
 
     def _take(self) -> "list[tuple[bytes, int, int]]":
         with self._changed:
-            if not self._waiting:
-                self._changed.wait(wire.BEAT_S)
-            if self._waiting and self._bytes < _BATCH_BYTES and not self._is_hurried:
+            if self._bytes < _BATCH_BYTES and not self._is_hurried:
                 self._changed.wait(_BATCH_AGE_S)
             batch, self._waiting, self._bytes, self._is_hurried = self._waiting, [], 0, False
             return batch
@@ -212,7 +211,7 @@ class Receiver:
         if self._unsynced[1] != offset:
             self._unsynced[0] = offset
         self._unsynced[1] = offset + length
-        if self._unsynced[1] - self._unsynced[0] >= 8 * wire.CHUNK:
+        if self._unsynced[1] - self._unsynced[0] >= _FLUSH_BYTES:
             self._kernel.start_writing(self._target.fd, self._unsynced[0], self._unsynced[1] - self._unsynced[0])
             self._unsynced[0] = self._unsynced[1]
 

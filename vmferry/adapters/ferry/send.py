@@ -206,7 +206,7 @@ class Sender:
                 next_s = time.monotonic() + _TICK_S
             if time.monotonic() - self.board.progress_at > max(_STALL_S, self._order["patience_s"]):
                 raise Failure("broken", f"nothing arrived for {_STALL_S:.0f} s")
-            self.board.wait(0.02)
+            next((thread for thread in threads if thread.is_alive()), threads[0]).join(0.05)
         if self.board.failure is not None:
             raise self.board.failure
         if not self.board.is_over:

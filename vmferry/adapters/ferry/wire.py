@@ -70,7 +70,7 @@ def zero_digests(kind: str, begin: int, end: int) -> bytes:
 
 
 def read_into(fd: int, view: memoryview) -> None:
-    """Fill `view`; raises Gone at the end of the stream, or when nothing comes for SILENCE_S."""
+    """Fill `view`; raises Gone at the end of the stream, Silent when nothing comes for SILENCE_S."""
     waiter = select.poll()
     waiter.register(fd, select.POLLIN)
     filled = 0

@@ -1,0 +1,229 @@
+"""Copy the disk of a VM that is off from host to host: vmferry beside scp, rsync, qemu-img, and the limit of ssh.
+
+The image is a qcow2 as virt-install makes them: its metadata preallocated, 4 GiB long, sparse, with 1 GiB of data. The
+limit is that of link and cipher: as many bytes of zeros, through as many connections with the same cipher, read from
+and written to nothing. Every copy is compared with its original afterwards; vmferry's seconds include its own proof.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from rich.table import Table
+
+from infra.lab.lab import Lab, take_down
+from infra.lab.proc import run as run_here
+from infra.lab.spec import HostSpec, LabSpec
+from infra.lab.storage import IMAGES
+from tests.bench.figures import Spread
+from tests.bench.lab_room import SOURCE, lab_name
+from tests.bench.registry import Options, Result, benchmark
+from vmferry.adapters.ssh_program import SSH_OPTIONS
+from vmferry.adapters.world import open_world
+from vmferry.inventory import load_inventory
+from vmferry.settings import Settings
+
+DEST = "kvm2"
+SIZE_MIB, DATA_MIB, RUN_MIB = 4096, 1024, 16
+IMAGE = f"{IMAGES}/bench.qcow2"
+STAGING = f"{IMAGES}/.vmferry-bench/bench.qcow2"
+TIMEOUT_S = 600.0
+_TOOLS = {"python3", "ssh", "sshd", "sshd-session", "scp", "sftp-server", "rsync", "qemu-img", "qemu-nbd", "tar"}
+_ZEROS = """size=$1 streams=$2 dest=$3; shift 3
+for n in $(seq "$streams"); do
+  head -c $(( size / streams )) /dev/zero | ssh "$@" "$dest" 'cat >/dev/null' &
+done
+wait"""
+# QEMU's own ssh driver is a package that few hosts have: NBD through a tunnel is what is left, and the faster one.
+_CONVERT = """set -eu
+socket=/run/vmferry-bench.sock
+ssh "$3" rm -f "$socket"; rm -f "$socket"
+ssh -L "$socket:$socket" "$3" "qemu-img create -q -f qcow2 $2 $4 && exec qemu-nbd -f qcow2 -k $socket $2" &
+until ssh "$3" test -S "$socket"; do sleep 0.1; done
+qemu-img convert -n -f qcow2 -O raw "$1" "nbd+unix:///?socket=$socket"
+wait"""
+
+
+@dataclass
+class Way:
+    """One way to copy, and what its rounds took."""
+
+    title: str
+    run: Callable[[], None]
+    is_image: bool = True  # leaves a file that equals the original, or (False) an image with equal content
+    seconds: list[float] = field(default_factory=list)
+    memory_mib: list[float] = field(default_factory=list)
+    disk_mib: float = 0.0
+
+
+@benchmark("copying", "a 4 GiB sparse qcow2 with 1 GiB of data: vmferry, scp, rsync -S, qemu-img, ssh's limit")
+def run(options: Options, room: Path) -> Result:
+    """Run all ways in turn, round by round, on one lab whose links are not capped."""
+    hosts = (HostSpec(name=SOURCE), HostSpec(name=DEST))
+    streams: list[int] = []
+    try:
+        lab = Lab.up(LabSpec(name=lab_name(), hosts=hosts))
+        _make_image(lab)
+        allocated = lab.hosts[SOURCE].outer_path(IMAGE).stat().st_blocks * 512
+        ways = _ways(lab, room, allocated, streams)
+        problems: list[str] = []
+        for number in range(1, options.rounds + 1):
+            for way in ways:
+                problems += _measure(lab, way, number, options.say)
+    finally:
+        take_down(lab_name())
+    return _result(ways, problems, allocated, streams)
+
+
+def _ways(lab: Lab, room: Path, allocated: int, streams: list[int]) -> list[Way]:
+    """Return vmferry first: it tells how many streams the limit is to be measured with."""
+    host = lab.hosts[SOURCE]
+    inventory = load_inventory(lab.inventory_path)
+    entry = inventory.find(DEST)
+    assert entry is not None
+    dest = f"{entry.ssh.user}@{entry.ssh.address}"
+
+    def vmferry() -> None:
+        world = open_world(inventory, Settings(state_dir=room / "copying"))
+        try:
+            streams.append(world.tools(SOURCE).copy_file(IMAGE, entry, STAGING).streams)
+        finally:
+            world.close()
+
+    def command(*argv: str) -> Callable[[], None]:
+        return lambda: void(host.run(argv, timeout=TIMEOUT_S))
+
+    def limit() -> None:
+        host.run(
+            ["bash", "-c", _ZEROS, "zeros", str(allocated), str(streams[-1]), dest, *SSH_OPTIONS], timeout=TIMEOUT_S
+        )
+
+    convert = ("bash", "-c", _CONVERT, "convert", IMAGE, STAGING, dest, f"{SIZE_MIB}M")
+    return [
+        Way("vmferry", vmferry),
+        Way("limit: zeros through ssh", limit),
+        Way("scp", command("scp", "-q", IMAGE, f"{dest}:{STAGING}")),
+        Way("rsync -S", command("rsync", "-S", "-e", "ssh", IMAGE, f"{dest}:{STAGING}")),
+        Way("qemu-img convert", command(*convert), is_image=False),
+    ]
+
+
+def void(_done: object) -> None:
+    """Forget what a command returned."""
+
+
+def _make_image(lab: Lab) -> None:
+    host = lab.hosts[SOURCE]
+    more = ["-o", "preallocation=metadata"]
+    host.run(["qemu-img", "create", "-q", "-f", "qcow2", *more, IMAGE, f"{SIZE_MIB}M"])
+    pattern = host.outer_path(f"{IMAGES}/pattern")
+    runs = DATA_MIB // RUN_MIB
+    try:
+        for number in range(runs):
+            pattern.write_bytes(os.urandom(RUN_MIB * 2**20))
+            at = number * (SIZE_MIB // runs)
+            host.run(["qemu-io", "-f", "qcow2", "-c", f"write -s {IMAGES}/pattern {at}M {RUN_MIB}M", IMAGE])
+    finally:
+        pattern.unlink(missing_ok=True)
+
+
+def _measure(lab: Lab, way: Way, number: int, say: Callable[[str], None]) -> list[str]:
+    """Run a way into an empty directory; return what is wrong with its copy."""
+    dest = lab.hosts[DEST]
+    dest.run(
+        ["sh", "-c", f"rm -rf {IMAGES}/.vmferry-bench; mkdir -m 700 {IMAGES}/.vmferry-bench; sync"], timeout=TIMEOUT_S
+    )
+    with _memory(lab) as peaks:
+        begun = time.monotonic()
+        way.run()
+        way.seconds.append(time.monotonic() - begun)
+    way.memory_mib.append(sum(peaks.values()) / 1024)
+    say(f"round {number}: {way.title}: {way.seconds[-1]:.1f} s, load {os.getloadavg()[0]:.1f}")
+    copy, image = dest.outer_path(STAGING), lab.hosts[SOURCE].outer_path(IMAGE)
+    if not copy.exists():
+        return [] if way.title.startswith("limit") else [f"{way.title}: no copy"]
+    way.disk_mib = copy.stat().st_blocks * 512 / 2**20
+    compare = ["cmp", str(image), str(copy)] if way.is_image else ["qemu-img", "compare", str(image), str(copy)]
+
+    return (
+        [] if run_here(compare, check=False, timeout=TIMEOUT_S).returncode == 0 else [f"{way.title}: the copy differs"]
+    )
+
+
+@contextmanager
+def _memory(lab: Lab) -> Iterator[dict[int, int]]:
+    """Watch the greatest resident size (VmHWM, KiB) of each process of the tools on both hosts, by pid."""
+    peaks: dict[int, int] = {}
+    spaces = {os.stat(f"/proc/{lab.hosts[name].pid1}/ns/net").st_ino for name in (SOURCE, DEST)}  # noqa: PTH116
+    ended = threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(0.2):
+            for entry in Path("/proc").iterdir():
+                if entry.name.isdigit() and int(entry.name) > 1:
+                    _look(entry, spaces, peaks)
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield peaks
+    finally:
+        ended.set()
+        thread.join()
+
+
+def _look(entry: Path, spaces: set[int], peaks: dict[int, int]) -> None:
+    try:
+        if (entry / "comm").read_text().strip() not in _TOOLS:
+            return
+        if (entry / "ns/net").stat().st_ino not in spaces:
+            return
+        lines = (entry / "status").read_text().splitlines()
+        peak = next((int(line.split()[1]) for line in lines if line.startswith("VmHWM")), 0)
+        peaks[int(entry.name)] = max(peak, peaks.get(int(entry.name), 0))
+    except OSError:
+        return
+
+
+def _result(ways: list[Way], problems: list[str], allocated: int, streams: list[int]) -> Result:
+    mine, limit, scp = ways[0], ways[1], ways[2]
+    mib = allocated / 2**20
+    table = Table(
+        "way", "seconds", "MiB/s of data", "peak memory, MiB", "on disk, MiB", title="median (least–greatest)"
+    )
+    for way in ways:
+        speed = Spread.of(mib / seconds for seconds in way.seconds)
+        disk = f"{way.disk_mib:.0f}" if way.disk_mib else "-"
+        memory = Spread.of(way.memory_mib).show(digits=0)
+        table.add_row(way.title, Spread.of(way.seconds).show(digits=2), speed.show(digits=0), memory, disk)
+    to_limit = Spread.of(a / b for a, b in zip(limit.seconds, mine.seconds, strict=True))
+    to_scp = Spread.of(a / b for a, b in zip(scp.seconds, mine.seconds, strict=True))
+    for way in ways[2:]:
+        if Spread.of(way.seconds).median < Spread.of(mine.seconds).median:
+            problems.append(f"{way.title} is faster than vmferry")
+    if to_scp.median < 3:
+        problems.append(f"vmferry is {to_scp.median:.1f} times as fast as scp, not 3 times")
+    if to_limit.median < 0.8:
+        problems.append(f"vmferry reaches {to_limit.median:.2f} of the limit, not 0.8")
+    return Result(
+        tables=(table,),
+        notes=(
+            f"vmferry against the limit of {streams[-1]} ssh streams, its proof included: {to_limit.show(digits=2)}",
+            f"vmferry against scp: {to_scp.show(digits=1)} times as fast",
+            "memory: the sum of the greatest resident sizes of all processes of the copy on both hosts",
+        ),
+        data={
+            "allocated_mib": mib,
+            "streams": streams[-1],
+            "to_limit": asdict(to_limit),
+            "to_scp": asdict(to_scp),
+            "ways": {w.title: {"s": w.seconds, "memory_mib": w.memory_mib, "disk_mib": w.disk_mib} for w in ways},
+        },
+        problems=tuple(dict.fromkeys(problems)),
+    )
