@@ -54,7 +54,7 @@ def demand_of(case: Case) -> Demand:
 
 
 def _demand_of_files(case: Case) -> Demand:
-    files = copies(case)
+    files = [copy for copy in copies(case) if not copy.is_there]
     disk: dict[str, int] = {}
     for copy in files:
         if copy.filesystem is not None:

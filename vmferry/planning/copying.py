@@ -15,6 +15,10 @@ def file_copies(case: Case) -> tuple[FileCopy, ...]:
             dest_path=copy.dest_path,
             size_bytes=copy.size_bytes or 0,
             allocated_bytes=copy.allocated_bytes or 0,
+            kind=copy.kind,
+            target=copy.target,
+            format=copy.format,
+            is_kept=copy.is_kept,
         )
         for copy in copies(case)
     )

@@ -15,7 +15,7 @@ from vmferry.model.vm import Vm
 from vmferry.rules.case import Fleet
 from vmferry.rules.check import check_move
 from vmferry.rules.policy import Policy
-from vmferry.rules.sharing import is_shared
+from vmferry.rules.sharing import is_shared, tpm_files
 
 _QEMU_KIB, _QEMU_SHARE = 65536, 0.02  # as reasoned in vmferry.rules.room; spelled again on purpose
 
@@ -232,7 +232,12 @@ def _copied(fleet: Fleet, move: Move, vm: Vm) -> Counter[str]:
         return filled
     images = [d for d in vm.disks if d.kind == "file" and d.device in ("disk", "lun")]
     files = {d.source: d.is_readonly for d in images if d.source} | ({vm.nvram: False} if vm.nvram else {})
+    below = {path for d in images for path in d.backing if path.startswith("/")}
+    files |= dict.fromkeys(below, True) | dict.fromkeys(tpm_files(vm), False)
     for path, is_read_only in files.items():
+        here, there = case.pair.source_files.get(path), case.pair.dest_files.get(path)
+        if path in below and here and there and here.size_bytes == there.size_bytes:
+            continue  # a layer that another VM has brought
         if is_shared(case, path, path, is_read_only=is_read_only):
             continue
         under = [d for d in case.dest.facts.storage_free_bytes if path.startswith(d.rstrip("/") + "/")]

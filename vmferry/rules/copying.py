@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 
+from vmferry.model.disks import CopyKind
 from vmferry.model.findings import Severity
 from vmferry.rules.case import Case
 from vmferry.rules.room import disk_free_bytes
 from vmferry.rules.rule import Rule, offline_only
-from vmferry.rules.sharing import copies
+from vmferry.rules.sharing import SWTPM, Copy, copies, writers
 
 _MIB = 1 << 20
 # libvirt makes this directory on every host (nvramDir, src/qemu/qemu_conf.c).
@@ -17,12 +18,12 @@ _NVRAM_DIRECTORY = "/var/lib/libvirt/qemu/nvram"
 
 
 def target_exists(case: Case) -> Iterator[str]:
-    """No file of the destination would be overwritten."""
+    """No file of the destination would be overwritten; a layer of the same size is compared before it is used."""
     if case.pair is None:
         return
     for copy in copies(case):
         there = case.pair.dest_files.get(copy.dest_path)
-        if there is not None:
+        if there is not None and not copy.is_there:
             yield (
                 f"vm {case.vm.name}: {copy.dest_path} exists on {case.dest.name} ({there.size_bytes // _MIB} "
                 "MiB) and vmferry never overwrites an image; look whose it is: `qemu-img info "
@@ -34,7 +35,7 @@ def directory(case: Case) -> Iterator[str]:
     """Every copy goes to a storage directory of the inventory that exists on the destination."""
     for copy in copies(case):
         parent = str(PurePosixPath(copy.dest_path).parent)
-        if copy.storage is not None or (copy.is_nvram and parent == _NVRAM_DIRECTORY):
+        if copy.storage is not None or _is_libvirts(copy, parent):
             continue
         entry = case.dest.host.storage_of(copy.dest_path)
         if entry is None:
@@ -48,6 +49,13 @@ def directory(case: Case) -> Iterator[str]:
                 f"vm {case.vm.name}: storage {entry.path} does not exist on {case.dest.name}; "
                 f"run `ssh {case.dest.host.ssh.address} mkdir -p {entry.path}` or mount it"
             )
+
+
+def _is_libvirts(copy: Copy, parent: str) -> bool:
+    """Whether libvirt itself has the directory on every host."""
+    return (copy.kind is CopyKind.NVRAM and parent == _NVRAM_DIRECTORY) or (
+        copy.kind is CopyKind.TPM and parent.startswith(f"{SWTPM}/")
+    )
 
 
 def source_missing(case: Case) -> Iterator[str]:
@@ -77,7 +85,7 @@ def space(case: Case) -> Iterator[str]:
     """The destination has room for the allocated bytes of all copies beside those of open runs, per directory."""
     needed: dict[str, int] = {}
     for copy in copies(case):
-        if copy.filesystem is not None:
+        if copy.filesystem is not None and not copy.is_there:
             needed[copy.filesystem] = needed.get(copy.filesystem, 0) + (copy.allocated_bytes or 0)
     for storage, size in needed.items():
         free = disk_free_bytes(case.dest, case.reserved, storage)
@@ -92,9 +100,10 @@ def space(case: Case) -> Iterator[str]:
 
 
 def file_in_use(case: Case) -> Iterator[str]:
-    """No other domain of the source uses a file that moves: it is set aside once the copy is over."""
+    """No other domain of the source uses a file that moves: it is set aside after the copy; common layers stay."""
     for copy in copies(case):
-        others = tuple(n for n in case.source.file_users.get(copy.source_path, ()) if n != case.vm.name)
+        users = writers(case.source, copy.source_path) if copy.is_kept else case.source.file_users.get(copy.source_path)
+        others = tuple(name for name in users or () if name != case.vm.name)
         if others:
             yield (
                 f"vm {case.vm.name}: {copy.source_path} is used by {', '.join(others)} on {case.source.name} "

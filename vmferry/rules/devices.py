@@ -140,18 +140,30 @@ def _tpm_backend(device: Device) -> str:
     return next((b for b in ("passthrough", "emulator", "external") if any(b in w for w in words)), "unknown")
 
 
+def _offline_tpm(case: Case, device: Device, state: str) -> Iterator[str]:
+    """Say why the state cannot be copied: it lies elsewhere, is not known to be a file, or is sealed by a secret."""
+    secret, path = device.attributes.get("secret"), device.attributes.get("path")
+    if _tpm_backend(device) == "unknown" or (path and path != state):
+        yield (
+            f"vm {case.vm.name} has a TPM ({device.detail}) whose state is not known to lie in {state}, from where an "
+            "offline move copies it; the guest would lose its keys; start the VM and move it live"
+        )
+    if secret:
+        yield (
+            f"vm {case.vm.name}: the state of its TPM is encrypted with secret {secret}, which vmferry does not carry "
+            f"to {case.dest.name} in an offline move; start the VM and move it live"
+        )
+
+
 def tpm_state(case: Case) -> Iterator[str]:
-    """No emulated TPM's state stays behind (offline) or is locked by both ends (running, state on shared storage)."""
+    """An emulated TPM's state can be copied (offline) or is not locked by both ends (running, state on shared storage)."""
     state = f"{_SWTPM}/{case.vm.uuid}"
     for device in _of_kind(case, "tpm"):
         if _tpm_backend(device) not in ("emulator", "unknown"):
             continue
         mount = None if case.is_offline else case.source.facts.system.mount_of(state)
         if case.is_offline:
-            yield (
-                f"vm {case.vm.name} has an emulated TPM ({device.detail}); an offline move does not carry its state in "
-                f"{state} and the guest would lose its keys; start the VM and move it live"
-            )
+            yield from _offline_tpm(case, device, state)
         elif mount is not None and mount.fstype.startswith(_SHARED_TYPES):
             version = case.source.facts.libvirt_version
             yield (

@@ -5,10 +5,11 @@ from __future__ import annotations
 import posixpath
 from dataclasses import dataclass
 
+from vmferry.model.disks import CopyKind
 from vmferry.model.facts import FileFacts
 from vmferry.model.host import HostFacts
 from vmferry.model.vm import Device, Disk, DiskKind, Vm
-from vmferry.rules.case import Case, once_per_case, vm_paths, volume_path
+from vmferry.rules.case import Case, Side, once_per_case, vm_paths, volume_path
 from vmferry.rules.proofs import contradiction, is_below_marker, is_declared_shared, is_same_file, same_device
 
 _MEDIA = ("cdrom", "floppy")
@@ -47,7 +48,7 @@ def files_to_stat(vm: Vm, facts: HostFacts) -> tuple[str, ...]:
     Disks, backing files, NVRAM (judged by the copy rules), `save_image`, `host_files` and `line_ends`. Remapped
     paths of the destination are the caller's to add. `facts` of the VM's host tell where the volumes of its pools lie.
     """
-    volumes = (path for disk in vm.disks if (path := volume_path(facts, disk)))
+    volumes = (*(path for disk in vm.disks if (path := volume_path(facts, disk))), *tpm_files(vm))
     lines = (place for _, _, place in line_ends(vm))
     return tuple(dict.fromkeys((*vm_paths(vm), *volumes, save_image(vm), *host_files(vm), *lines)))
 
@@ -58,6 +59,20 @@ def save_image(vm: Vm) -> str:
     Starting a domain restores a file at this path whether or not libvirt says that there is one.
     """
     return f"/var/lib/libvirt/qemu/save/{vm.name}.save"
+
+
+SWTPM = "/var/lib/libvirt/swtpm"  # libvirt's swtpmStorageDir (src/qemu/qemu_conf.c)
+# What swtpm keeps below it, per TPM version (swtpm_nvstore.c); its lock file is made anew by every start.
+_TPM_STATE = ("permall", "volatilestate", "savestate")
+_TPM_PREFIXES = ("tpm2/tpm2-00", "tpm1.2/tpm-00")
+
+
+def tpm_files(vm: Vm) -> tuple[str, ...]:
+    """Return where the state of the VM's emulated TPM may lie; those that exist are its state."""
+    kinds = (d.attributes.get("type", "emulator") for d in vm.devices if d.kind == "tpm")
+    if "emulator" not in kinds:
+        return ()
+    return tuple(f"{SWTPM}/{vm.uuid}/{prefix}.{kind}" for prefix in _TPM_PREFIXES for kind in _TPM_STATE)
 
 
 def is_media(disk: Disk) -> bool:
@@ -158,8 +173,12 @@ class Copy:
     allocated_bytes: int | None
     storage: str | None
     filesystem: str | None
-    is_nvram: bool
     is_block: bool
+    kind: CopyKind
+    target: str = ""
+    format: str | None = None
+    is_kept: bool = False  # a layer that other VMs of the source build on
+    is_there: bool = False  # a layer that the destination seems to have; the digest tells at the storage step
 
 
 def _storage(case: Case, path: str) -> str | None:
@@ -176,9 +195,10 @@ def _filesystem(case: Case, storage: str | None) -> str | None:
     return None if storage is None else min(d for d in free if free[d] == free[storage])
 
 
-def _copy(case: Case, path: str, dest_path: str, *, is_nvram: bool) -> Copy:
+def _copy(case: Case, path: str, dest_path: str, kind: CopyKind, disk: Disk | None = None) -> Copy:
     facts = case.pair.source_files.get(path) if case.pair is not None else None
-    storage = _storage(case, dest_path)
+    there = case.pair.dest_files.get(dest_path) if case.pair is not None else None
+    storage, is_layer = _storage(case, dest_path), kind is CopyKind.BACKING
     return Copy(
         source_path=path,
         dest_path=dest_path,
@@ -186,27 +206,65 @@ def _copy(case: Case, path: str, dest_path: str, *, is_nvram: bool) -> Copy:
         allocated_bytes=facts.allocated_bytes if facts else None,
         storage=storage,
         filesystem=_filesystem(case, storage),
-        is_nvram=is_nvram,
         is_block=facts.is_block if facts else False,
+        kind=kind,
+        target=disk.target if disk is not None else "",
+        format=disk.driver if disk is not None and not is_layer else None,
+        is_kept=is_layer and any(name != case.vm.name for name in case.source.file_users.get(path, ())),
+        is_there=is_layer
+        and facts is not None
+        and there is not None
+        and there.size_bytes == facts.size_bytes
+        and not writers(case.dest, dest_path),
+    )
+
+
+def writers(side: Side, path: str) -> tuple[str, ...]:
+    """Return the domains of a host that may write to a file which others build on."""
+    return tuple(
+        vm.name
+        for vm in side.facts.vms
+        if any(not d.is_readonly and path in (d.source, volume_path(side.facts, d)) for d in vm.disks)
     )
 
 
 @once_per_case
 def copies(case: Case) -> tuple[Copy, ...]:
-    """Return the files that an offline move copies: disk images and NVRAM that are not shared; each once.
+    """Return the files that an offline move copies: images with all their layers, NVRAM and TPM state; each once.
 
-    Disks in the order of the XML, then NVRAM; empty for a move with memory, which copies no file.
+    What is proved to be shared is left out. Disks in the order of the XML, the lowest layer of each first, then the
+    rest; empty for a move with memory, which copies none of them.
     """
     if not case.is_offline:
         return ()
     found: dict[tuple[str, str], Copy] = {}
     for disk in case.vm.disks:
         if disk.kind is DiskKind.FILE and disk.source and not is_media(disk):
+            for layer in copied_layers(case, disk):
+                found.setdefault((layer, layer), _copy(case, layer, layer, CopyKind.BACKING, disk))
             dest_path = case.dest_path(disk)
             if not is_shared(case, disk.source, dest_path, is_read_only=disk.is_readonly):
-                found.setdefault((disk.source, dest_path), _copy(case, disk.source, dest_path, is_nvram=False))
+                found.setdefault((disk.source, dest_path), _copy(case, disk.source, dest_path, CopyKind.IMAGE, disk))
     if case.vm.nvram:
         dest_path = case.arriving.nvram or case.vm.nvram
         if not is_shared(case, case.vm.nvram, dest_path):
-            found.setdefault((case.vm.nvram, dest_path), _copy(case, case.vm.nvram, dest_path, is_nvram=True))
+            found.setdefault((case.vm.nvram, dest_path), _copy(case, case.vm.nvram, dest_path, CopyKind.NVRAM))
+    for path in tpm_files(case.vm):
+        if case.pair is not None and path in case.pair.source_files and not is_shared(case, path, path):
+            found.setdefault((path, path), _copy(case, path, path, CopyKind.TPM))
     return tuple(found.values())
+
+
+def copied_layers(case: Case, disk: Disk) -> tuple[str, ...]:
+    """Return the layers below an image that an offline move copies to the same path, the lowest first.
+
+    None where one of them is no file of the source, or where the image goes to another directory: what its header
+    names might be relative to the old one. `backing-chain` blocks those.
+    """
+    if not case.is_offline or disk.kind is not DiskKind.FILE or not disk.source or is_media(disk):
+        return ()
+    if posixpath.dirname(case.dest_path(disk)) != posixpath.dirname(disk.source):
+        return ()
+    if not all(path.startswith("/") and not path.startswith("/dev/") for path in disk.backing):
+        return ()
+    return tuple(path for path in reversed(disk.backing) if not is_shared(case, path, path, is_read_only=True))

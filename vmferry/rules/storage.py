@@ -13,7 +13,7 @@ from vmferry.rules.compat import version_text
 from vmferry.rules.mirroring import is_mirrored, mirrored_paths, why_not_mirrored
 from vmferry.rules.proofs import is_declared_shared
 from vmferry.rules.rule import Rule, Scope, always, offline_only, running
-from vmferry.rules.sharing import is_media, is_shared, places, why_not_same_device, why_not_shared
+from vmferry.rules.sharing import copied_layers, is_media, is_shared, places, why_not_same_device, why_not_shared
 from vmferry.rules.sources import ALLOWED, IMAGES, SAFE
 
 _UNKNOWN_KINDS = (DiskKind.DIR, DiskKind.NVME, DiskKind.VHOSTUSER, DiskKind.VHOSTVDPA, DiskKind.OTHER)
@@ -92,12 +92,12 @@ def block_device(case: Case) -> Iterator[str]:
 
 
 def backing_chain(case: Case) -> Iterator[str]:
-    """Every backing file is there and is the same on both hosts; chains are not copied yet."""
+    """Every backing file is the same on both hosts, or is a file that is copied with its image."""
     for disk in case.vm.disks:
         for path in disk.backing:
             if "://" in path:  # both hosts ask the same server
                 continue
-            if path in mirrored_paths(case):  # copied before the disk is mirrored
+            if path in mirrored_paths(case) or path in copied_layers(case, disk):  # copied before
                 continue
             if path.startswith("/"):
                 why = why_not_shared(case, path, path, is_read_only=True)

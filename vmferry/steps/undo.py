@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import assert_never
 
 from vmferry.errors import UnsafeError, VmferryError
+from vmferry.model.disks import CopyKind
 from vmferry.model.effects import (
     AutostartCleared,
     DomainDefined,
@@ -17,6 +18,8 @@ from vmferry.model.effects import (
 )
 from vmferry.model.journal import Mark
 from vmferry.model.migration import MigrationPlan
+from vmferry.planning.leftovers import backing_path
+from vmferry.planning.places import named_paths
 from vmferry.ports import World
 
 
@@ -64,7 +67,7 @@ def _undo(effect: Effect, plan: MigrationPlan, world: World) -> None:
     match effect:
         case FileMade():
             _prove_not_active(effect.host, plan, world)
-            _remove_ours(effect, world)
+            _remove_ours(effect, plan, world)
         case DomainDefined():
             _prove_not_active(effect.host, plan, world)
             world.hypervisor(effect.host).undefine(effect.uuid)
@@ -78,15 +81,33 @@ def _undo(effect: Effect, plan: MigrationPlan, world: World) -> None:
             assert_never(effect)
 
 
-def _remove_ours(effect: FileMade, world: World) -> None:
-    """Remove a file when it is provably the one that this run made."""
+def _remove_ours(effect: FileMade, plan: MigrationPlan, world: World) -> None:
+    """Remove a file when it is provably the one that this run made, and no other VM has come to build on it."""
     tools = world.tools(effect.host)
     if effect.inode is None:
         tools.remove_file(effect.path)
         return
     found = tools.stat_files([effect.path]).get(effect.path)
-    if found is not None and found.inode == effect.inode:
+    if found is not None and found.inode == effect.inode and not _is_layer_of_others(effect, plan, world):
         tools.remove_file(effect.path)
+
+
+def _is_layer_of_others(effect: FileMade, plan: MigrationPlan, world: World) -> bool:
+    """Whether another run counts on a layer that this one has brought, or a domain there builds on it by now."""
+    if not any(c.dest_path == effect.path and c.kind is CopyKind.BACKING for c in plan.files):
+        return False
+    for record in world.journal.unsettled():
+        other = record.plan
+        if other.run != plan.run and other.dest == effect.host and effect.path in {c.dest_path for c in other.files}:
+            return True
+    facts, tools = world.hypervisor(effect.host).read_host(), world.tools(effect.host)
+    asked, seen = {path for vm in facts.vms for path in named_paths(vm, facts)}, set[str]()
+    while asked:
+        seen |= asked
+        headers = tools.backing_files(sorted(asked))
+        below = {path for image, text in headers.items() if (path := backing_path(image, text)) is not None}
+        asked = below - seen
+    return effect.path in seen
 
 
 def _prove_not_active(host: str, plan: MigrationPlan, world: World) -> None:

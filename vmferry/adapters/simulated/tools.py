@@ -165,7 +165,11 @@ class SimulatedTools(SimulatedPort):
 
     def rebase(self, path: str, backing: str, format: str) -> None:
         """Change what a qcow2 image says it builds on."""
-        raise NotImplementedError
+
+        def change(host: SimHost) -> None:
+            _need(host, path).backing = backing
+
+        self._ask("rebase", path, change, is_write=True)
 
     def hold_image_locks(self, directories: Sequence[str], name: str, seconds: int) -> None:
         """Hold QEMU's image lock on a marker in each directory."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from tests.unit.builders import (
     GIB,
     LOCAL,
@@ -14,6 +16,18 @@ from tests.unit.rules.cases.making import DEST, DISK4, SOURCE, THERE, Makers, ma
 from tests.unit.rules.cases.real import captured, file_disk, volume_disk, written, xml_vm
 from vmferry.model.facts import FileFacts, Pool
 from vmferry.model.host import Reservation
+from vmferry.rules.case import Case
+
+BASE = f"{LOCAL}/base.qcow2"
+
+
+def layered(there: int | None = None, **case: Any) -> Case:
+    """A VM that is shut off, on an image that builds on another of 2 bytes; `there`: the destination's has so many."""
+    seen = {path: FileFacts(path=path, size_bytes=2, allocated_bytes=2) for path in (DISK4, BASE)}
+    dest_files = {} if there is None else {BASE: FileFacts(path=BASE, size_bytes=there, allocated_bytes=2)}
+    pair = off_pair(source_files=seen, dest_files=dest_files)
+    return make(build_off_vm(disks=(build_disk(DISK4, backing=(BASE,)),)), pair=pair, **case)
+
 
 # rule → (cases with a finding, cases without)
 CASES: dict[str, tuple[Makers, Makers]] = {
@@ -21,10 +35,14 @@ CASES: dict[str, tuple[Makers, Makers]] = {
         (
             lambda: make(build_off_vm(), pair=off_pair(dest_files={DISK4: THERE})),
             lambda: written(file_disk(DISK4), is_off=True, pair=build_pair(SOURCE, DEST, dest_files={DISK4: THERE})),
+            # a layer of another size; one of the same size that a VM there writes to
+            lambda: layered(there=3),
+            lambda: layered(there=2, dest={"vms": (build_vm("writer", disks=(build_disk(BASE),)),)}),
         ),
         (
             off,
             lambda: make(build_off_vm(), pair=None),
+            lambda: layered(there=2),
             # shared: the file seen there is the VM's own
             lambda: make(build_off_vm(), pair=off_pair(same_storage=(LOCAL,), dest_files={DISK4: THERE})),
         ),
@@ -90,6 +108,8 @@ CASES: dict[str, tuple[Makers, Makers]] = {
         (
             lambda: make(build_off_vm(), others=(build_off_vm("clone", disks=(build_disk(DISK4),)),)),
             lambda: make(build_off_vm(), others=(build_vm("clone", disks=(build_disk(backing=(DISK4,)),)),)),
+            # a common layer that another VM may write to
+            lambda: layered(others=(build_vm("writer", disks=(build_disk(BASE),)),)),
             # as a volume of a pool
             lambda: make(
                 build_off_vm(),
@@ -97,7 +117,12 @@ CASES: dict[str, tuple[Makers, Makers]] = {
                 source={"pools": (Pool(name="local", kind="dir", target=LOCAL),)},
             ),
         ),
-        (off, lambda: make(build_off_vm(), others=(build_off_vm("wanderer5"),))),
+        (
+            off,
+            lambda: make(build_off_vm(), others=(build_off_vm("wanderer5"),)),
+            # a common layer stays in its place
+            lambda: layered(others=(build_off_vm("wanderer5", disks=(build_disk(f"{LOCAL}/5", backing=(BASE,)),)),)),
+        ),
     ),
     "copy-unread": ((lambda: make(build_off_vm(), pair=None),), (off,)),
 }

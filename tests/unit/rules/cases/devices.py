@@ -89,7 +89,7 @@ CASES: dict[str, tuple[Makers, Makers]] = {
     "launch-security": ((lambda: captured("launch-security-sev"), lambda: on(launch_security="tdx")), (on,)),
     "tpm-state": (
         (
-            lambda: off(devices=(Device(kind="tpm", detail="emulator", attributes={"type": "emulator"}),)),
+            lambda: off(devices=(Device(kind="tpm", detail="?", attributes={"type": "emulator", "path": "/srv/tpm"}),)),
             lambda: off(devices=(Device(kind="tpm", detail="without a backend"),)),
             lambda: captured("tpm-emulator-tpm2-enc", is_off=True),
             lambda: captured("tpm-emulator-tpm2-enc", source=swtpm_on("nfs4")),
@@ -97,6 +97,7 @@ CASES: dict[str, tuple[Makers, Makers]] = {
         ),
         (
             off,
+            lambda: off(devices=(Device(kind="tpm", detail="emulator", attributes={"type": "emulator"}),)),
             lambda: captured("tpm-emulator-tpm2-enc"),
             lambda: captured("tpm-emulator-tpm2-enc", source=swtpm_on("ext4")),
             lambda: captured("tpm-passthrough", source=swtpm_on("nfs4")),

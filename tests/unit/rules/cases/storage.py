@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.unit.builders import GIB, IMAGES, LOCAL, build_disk, build_pair, build_vm
+from tests.unit.builders import GIB, IMAGES, LOCAL, build_disk, build_off_vm, build_pair, build_vm
 from tests.unit.rules.cases import mounts, volumes
 from tests.unit.rules.cases.making import DEST, DISK4, SOURCE, Makers, make, off, on, with_disk
 from tests.unit.rules.cases.real import LOCAL_FILE, backing, block_disk, captured, file_disk, written
@@ -81,6 +81,12 @@ def inodes(fstype: str) -> Case:
         source={"system": system},
         dest={"system": system},
     )
+
+
+def off_to(path: str, **disk: Any) -> Case:
+    """A VM that is shut off, whose disk gets another path."""
+    vm = build_off_vm(disks=(build_disk(DISK4, **disk),))
+    return make(vm, changes=DomainChanges(disk_sources={"vda": path}))
 
 
 # rule → (cases with a finding, cases without)
@@ -173,12 +179,16 @@ CASES: dict[str, tuple[Makers, Makers]] = {
                 file_disk(inside=backing(f"{IMAGES}/base.qcow2")), pair=seen(f"{IMAGES}/base.qcow2", {}, None)
             ),
             lambda: with_disk(backing=("images/base.qcow2",)),  # a volume of a pool
-            lambda: off(disks=(build_disk(DISK4, backing=("/b",)),)),
+            lambda: off(disks=(build_disk(DISK4, backing=("/dev/vg0/b",)),)),
+            # its header may name the layer as beside itself
+            lambda: off_to(f"{LOCAL}/deep/a.qcow2", backing=(f"{LOCAL}/base.qcow2",)),
             lambda: captured("backing-chains"),
         ),
         (
             on,
             lambda: written(file_disk(inside=backing(f"{IMAGES}/base.qcow2"))),
+            lambda: off(disks=(build_disk(DISK4, backing=(f"{LOCAL}/base.qcow2",)),)),
+            lambda: off_to(f"{LOCAL}/a.qcow2", backing=(f"{LOCAL}/base.qcow2",)),
             lambda: with_disk(backing=(f"{IMAGES}/base.qcow2", "nbd://store/base")),
         ),
     ),
