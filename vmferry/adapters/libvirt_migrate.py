@@ -50,7 +50,7 @@ class Migration:
             watch.follow(on_progress, self._ended.is_set)
         if self._error is not None:
             # What libvirt says of a job that we aborted ("Broken pipe", …) only hides the reason.
-            why = watch.abort_reason or text_of(self._error)
+            why = watch.abort_reason or _with_way_out(text_of(self._error))
             raise OutcomeUnknown(
                 f"vm {self._plan.vm}: {why}", vm=self._plan.vm, host=self._plan.source
             ) from self._error
@@ -69,3 +69,10 @@ class Migration:
         finally:
             self._ended.set()
             self._watch.wake()
+
+
+def _with_way_out(text: str) -> str:
+    """Add what an operator does about QEMU's refusal of post-copy, which does not name its cause."""
+    if "Postcopy is not supported" not in text:
+        return text
+    return f"{text}; where QEMU is not root both hosts need `sysctl vm.unprivileged_userfaultfd=1`"
