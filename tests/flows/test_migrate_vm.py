@@ -250,7 +250,7 @@ def test_progress_and_outcome_are_artifacts(yard: Yard, prefect: PrefectServer) 
     artifacts = prefect.artifacts(run_id(migrate(yard)))
     progress = [a for a in artifacts if a.type == "progress"]
     (outcome,) = [a for a in artifacts if a.key == "move-wanderer1"]
-    assert [(a.description, a.data) for a in progress] == [("wanderer1: kvm1 → kvm2 (live)", 100.0)]
+    assert [(a.description, a.data) for a in progress] == [("wanderer1: kvm1 → kvm2 (live): moved", 100.0)]
     assert "| wanderer1 | kvm1 → kvm2 | live | moved |" in str(outcome.data)
 
 
