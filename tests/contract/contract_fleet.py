@@ -47,6 +47,10 @@ class FleetUnderTest(Protocol):
         """Return the content of a file; None when there is none."""
         ...
 
+    def make_pool(self, host: str, name: str, directory: str) -> None:
+        """Define and start a storage pool of type dir."""
+        ...
+
     def cut_power(self, host: str) -> None:
         """Cut a host's power."""
         ...

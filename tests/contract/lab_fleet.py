@@ -74,6 +74,13 @@ class LabUnderTest:
         done = self._lab.hosts[host].run(["cat", path], check=False)
         return done.stdout.encode() if done.returncode == 0 else None
 
+    def make_pool(self, host: str, name: str, directory: str) -> None:
+        """Define and start a pool; it is gone after the test."""
+        where = self._lab.hosts[host]
+        where.run(["mkdir", "-p", directory])
+        where.virsh("pool-create-as", name, "dir", "--target", directory)
+        self._conditions.callback(where.virsh, "pool-destroy", name)
+
     def cut_power(self, host: str) -> None:
         """Cut a host's power."""
         self._lab.hosts[host].power_cut()

@@ -7,6 +7,7 @@ from uuid import UUID
 from tests.contract.contract_fleet import BRIDGE, DEST, LOCAL, SHARED, SOURCE
 from vmferry.adapters.journal import SqlJournal
 from vmferry.adapters.simulated import SimulatedFleet, host_entry
+from vmferry.model.facts import Pool
 from vmferry.model.host import Host, Inventory, Storage
 from vmferry.model.vm import DomainState
 from vmferry.ports import World
@@ -59,6 +60,10 @@ class SimulatedUnderTest:
         """Return a file's content."""
         file = self.fleet.hosts[host].file(path)
         return None if file is None else file.content
+
+    def make_pool(self, host: str, name: str, directory: str) -> None:
+        """Offer a pool."""
+        self.fleet.set_offer(host, pools=(Pool(name=name, kind="dir", target=directory),))
 
     def cut_power(self, host: str) -> None:
         """Cut a host's power."""

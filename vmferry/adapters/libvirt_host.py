@@ -18,6 +18,7 @@ from vmferry.adapters.libvirt_events import StopEvents
 from vmferry.adapters.libvirt_facts import read_facts
 from vmferry.adapters.libvirt_migrate import Migration
 from vmferry.adapters.libvirt_postcopy import adopt_job, resume_postcopy
+from vmferry.adapters.libvirt_volumes import create_volume, delete_volume, refresh_pool
 from vmferry.adapters.libvirt_words import job_stats, state_words
 from vmferry.errors import HostUnreachable, NotFound, OutcomeUnknown, VmferryError
 from vmferry.model.facts import CpuVerdict, GuestCpu
@@ -204,15 +205,19 @@ class LibvirtHypervisor:
 
     def create_volume(self, pool: str, name: str, *, size_bytes: int, format: str) -> str:
         """Create a volume and return its path."""
-        raise NotImplementedError
+
+        def act(connection: libvirt.virConnect) -> str:
+            return create_volume(connection, self.host, pool, name, size_bytes=size_bytes, format=format)
+
+        return self._call(f"create volume {name} in pool {pool}", act, is_write=True)
 
     def delete_volume(self, pool: str, name: str) -> None:
         """Remove a volume; no-op when it is gone."""
-        raise NotImplementedError
+        self._call(f"delete volume {name} of pool {pool}", lambda c: delete_volume(c, pool, name), is_write=True)
 
     def refresh_pool(self, pool: str) -> None:
         """Let libvirt look again at what is in a pool."""
-        raise NotImplementedError
+        self._call(f"refresh pool {pool}", lambda c: refresh_pool(c, pool), is_write=True)
 
     def abort_job(self, uuid: UUID) -> None:
         """Ask libvirt to cancel the VM's job."""

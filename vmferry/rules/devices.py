@@ -156,7 +156,7 @@ def _offline_tpm(case: Case, device: Device, state: str) -> Iterator[str]:
 
 
 def tpm_state(case: Case) -> Iterator[str]:
-    """An emulated TPM's state can be copied (offline) or is not locked by both ends (running, state on shared storage)."""
+    """An emulated TPM's state can be copied (offline) or no lock of it is in the way (running)."""
     state = f"{_SWTPM}/{case.vm.uuid}"
     for device in _of_kind(case, "tpm"):
         if _tpm_backend(device) not in ("emulator", "unknown"):

@@ -15,6 +15,7 @@ from vmferry.adapters.simulated.port import CALL_S, SimulatedPort
 from vmferry.adapters.simulated.postcopy import RESUME_S
 from vmferry.adapters.simulated.precopy import Precopy
 from vmferry.adapters.simulated.state import SimDomain, SimHost
+from vmferry.adapters.simulated.volumes import create_volume, delete_volume, refresh_pool
 from vmferry.adapters.simulated.wheel import SimulatedWheel, Stillness
 from vmferry.adapters.steering import Steering
 from vmferry.errors import HostUnreachable, NotFound, OutcomeUnknown, PermanentError
@@ -137,15 +138,19 @@ class SimulatedMigration(SimulatedPort):
 
     def create_volume(self, pool: str, name: str, *, size_bytes: int, format: str) -> str:
         """Create a volume and return its path."""
-        raise NotImplementedError
+
+        def create(host: SimHost) -> str:
+            return create_volume(host, pool, name, size_bytes)
+
+        return self._ask("create_volume", f"{pool}/{name}", create, is_write=True)
 
     def delete_volume(self, pool: str, name: str) -> None:
         """Remove a volume; no-op when it is gone."""
-        raise NotImplementedError
+        self._ask("delete_volume", f"{pool}/{name}", lambda h: delete_volume(h, pool, name), is_write=True)
 
     def refresh_pool(self, pool: str) -> None:
         """Let libvirt look again at what is in a pool."""
-        raise NotImplementedError
+        self._ask("refresh_pool", pool, lambda host: refresh_pool(host, pool), is_write=True)
 
     def abort_job(self, uuid: UUID) -> None:
         """Cancel the VM's job; refused when there is none or when the switch-over has begun."""

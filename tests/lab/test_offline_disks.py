@@ -1,0 +1,124 @@
+"""Offline moves between real hosts bring all that a VM is made of: layers, NVRAM and TPM state; nothing is replaced."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from flows.migrate_vm import migrate_vm
+from infra.lab import DiskFormat, DiskKind, GuestSpec, GuestState, Lab
+from vmferry.adapters.world import RealWorld
+from vmferry.errors import LeftBehind, PreflightBlocked
+from vmferry.model.effects import FileMade
+from vmferry.model.journal import Mark
+from vmferry.model.migration import MigrationOutcome, OutcomeKind
+from vmferry.steps import storage
+
+pytestmark = pytest.mark.lab
+
+IMAGES = "/var/lib/libvirt/images"
+TPM = "<tpm model='tpm-crb'><backend type='emulator' version='2.0'/></tpm>"
+
+
+def digest(path: Path) -> str:
+    return hashlib.blake2b(path.read_bytes()).hexdigest()
+
+
+def add_layered(fleet: Lab, name: str, base: str) -> None:
+    """Make a shut-off guest whose image is an overlay on `base`, which is made of its own image at first."""
+    fleet.add_guest(
+        GuestSpec(name=name, disk=DiskKind.LOCAL, disk_format=DiskFormat.QCOW2, disk_mib=16, state=GuestState.SHUTOFF)
+    )
+    host, top = fleet.hosts["kvm1"], f"{IMAGES}/{name}.qcow2"
+    host.run(["sh", "-c", f"[ -e {base} ] && rm {top} || mv {top} {base}"])
+    host.run(["qemu-img", "create", "-q", "-f", "qcow2", "-b", base, "-F", "qcow2", top])
+    host.run(["qemu-io", "-f", "qcow2", "-c", f"write -P {len(name)} 8M 64k", top])
+
+
+def clean(fleet: Lab, *names: str) -> None:
+    for host in ("kvm1", "kvm2"):
+        fleet.hosts[host].run(["sh", "-c", "rm -rf " + " ".join(f"{IMAGES}/{name}*" for name in names)])
+
+
+def test_layers_travel_with_their_image_and_a_common_one_is_kept_and_reused(fleet: Lab, world: RealWorld) -> None:
+    base = f"{IMAGES}/chain-base.qcow2"
+    try:
+        for name in ("chain1", "chain-two"):
+            add_layered(fleet, name, base)
+        here = {p: digest(fleet.hosts["kvm1"].outer_path(p)) for p in (base, f"{IMAGES}/chain1.qcow2")}
+        assert isinstance(first := migrate_vm(vm="chain1", dest="kvm2"), MigrationOutcome)
+        assert {p: digest(fleet.hosts["kvm2"].outer_path(p)) for p in here} == here
+        assert fleet.hosts["kvm1"].outer_path(base).exists(), "the other VM of the source builds on it"
+        inode = fleet.hosts["kvm2"].outer_path(base).stat().st_ino
+
+        second = migrate_vm(vm="chain-two", dest="kvm2")
+        assert isinstance(second, MigrationOutcome) and second.kind is OutcomeKind.MOVED
+        assert fleet.hosts["kvm2"].outer_path(base).stat().st_ino == inode
+        made = {row.effect.path for row in world.journal.rows(second.run) if isinstance(row.effect, FileMade)}
+        assert base not in made
+        fleet.hosts["kvm2"].virsh("start", "chain1")
+        assert fleet.where("chain1") == {"kvm2": "running"} and first.kind is OutcomeKind.MOVED
+    finally:
+        fleet.hosts["kvm2"].run(["virsh", "destroy", "chain1"], check=False)
+        clean(fleet, "chain")
+
+
+def test_the_state_of_a_tpm_and_the_nvram_arrive_with_owner_and_mode(fleet: Lab, world: RealWorld) -> None:
+    nvram = "/var/lib/libvirt/qemu/nvram/tpm1_VARS.fd"
+    spec = GuestSpec(name="tpm1", disk=DiskKind.NONE, state=GuestState.SHUTOFF, devices=TPM)
+    fleet.add_guest(spec)
+    kvm1, kvm2 = fleet.hosts["kvm1"], fleet.hosts["kvm2"]
+    uuid = kvm1.virsh("domuuid", "tpm1")
+    state = f"/var/lib/libvirt/swtpm/{uuid}/tpm2/tpm2-00.permall"
+    kvm1.virsh("start", "tpm1")
+    kvm1.virsh("destroy", "tpm1")
+    assert kvm1.outer_path(state).exists(), "swtpm made no state"
+    kvm1.run(["chmod", "0600", state])
+    kvm1.run(["chown", "1234:2345", state])
+    before = kvm1.outer_path(state).stat()
+    content = digest(kvm1.outer_path(state))
+    try:
+        outcome = migrate_vm(vm="tpm1", dest="kvm2")
+        assert isinstance(outcome, MigrationOutcome)
+        after = kvm2.outer_path(state).stat()
+        assert digest(kvm2.outer_path(state)) == content
+        assert (after.st_uid, after.st_gid, after.st_mode) == (before.st_uid, before.st_gid, before.st_mode)
+        assert digest(kvm1.outer_path(f"{state}.vmferry-moved-{outcome.run}")) == content
+        assert not kvm1.outer_path(state).exists()
+        kvm2.run(["chown", "root:root", state])
+        kvm2.virsh("start", "tpm1")
+        assert fleet.where("tpm1") == {"kvm2": "running"}
+    finally:
+        kvm2.run(["virsh", "destroy", "tpm1"], check=False)
+        for host in (kvm1, kvm2):
+            host.run(["rm", "-rf", f"/var/lib/libvirt/swtpm/{uuid}", nvram])
+
+
+@pytest.mark.parametrize("is_late", [False, True], ids=["before preflight", "before its name is given"])
+def test_an_image_of_another_vm_is_never_written_to(
+    fleet: Lab, world: RealWorld, monkeypatch: pytest.MonkeyPatch, is_late: bool
+) -> None:
+    fleet.add_guest(GuestSpec(name="alien1", disk=DiskKind.LOCAL, disk_mib=8, state=GuestState.SHUTOFF))
+    theirs = fleet.hosts["kvm2"].outer_path(f"{IMAGES}/alien1.raw")
+    stage = storage._stage
+
+    def stage_late(*given: object) -> int:
+        inode = stage(*given)  # type: ignore[arg-type]
+        theirs.write_bytes(b"precious")
+        return inode
+
+    try:
+        if is_late:
+            monkeypatch.setattr(storage, "_stage", stage_late)
+        else:
+            theirs.write_bytes(b"precious")
+        with pytest.raises(LeftBehind if is_late else PreflightBlocked):
+            migrate_vm(vm="alien1", dest="kvm2")
+        assert theirs.read_bytes() == b"precious"
+        assert fleet.where("alien1") == {"kvm1": "shut off"}
+        assert not list(theirs.parent.glob(".vmferry-*"))
+        assert not is_late or any(row.mark is Mark.UNDONE for row in world.journal.rows(world.journal.recent(1)[0].run))
+    finally:
+        theirs.unlink(missing_ok=True)
