@@ -6,7 +6,7 @@ import pytest
 
 from flows.migrate_vm import migrate_vm
 from infra.lab import DiskKind, GuestSpec, Lab
-from tests.lab.test_faults import has_touched_memory, wait_until
+from tests.lab.test_faults import wait_until
 from vmferry.adapters.world import RealWorld
 from vmferry.model.convergence import PolicyName
 from vmferry.model.findings import PreflightReport
@@ -29,13 +29,18 @@ def add_writer(lab: Lab, name: str, *, dirty_mib_s: float, working_set_mib: int)
             disk=DiskKind.NOLOCK,
         )
     )
-    wait_until(lambda: has_touched_memory(lab, name), "the guest has touched its memory")
+    wait_until(lambda: _passes(lab, name) > 0, "the guest has touched all of its memory")
     lab.hosts["kvm1"].cap_link(LINK_MIB_S)
+
+
+def _passes(lab: Lab, name: str) -> int:
+    beat = lab.heartbeats(name).get("kvm1")
+    return beat.passes if beat is not None else 0
 
 
 def test_forecast_and_measured_are_both_in_the_outcome(fleet: Lab, world: RealWorld) -> None:
     """48 MiB over a slow link: a few seconds."""
-    add_writer(fleet, "foretold1", dirty_mib_s=4, working_set_mib=48)
+    add_writer(fleet, "foretold1", dirty_mib_s=8, working_set_mib=48)
     outcome = migrate_vm(vm="foretold1", dest="kvm2")
     assert isinstance(outcome, MigrationOutcome) and outcome.forecast is not None
     said, took = outcome.forecast.seconds, outcome.move_seconds
@@ -65,7 +70,8 @@ def test_a_dry_run_says_that_a_vm_will_not_converge_and_which_policy_would_move_
 def test_what_a_move_reached_tells_the_next_forecast(fleet: Lab, world: RealWorld) -> None:
     add_writer(fleet, "foretold3", dirty_mib_s=39, working_set_mib=100)
     fleet.set_rate("foretold3", 2)
-    assert isinstance(migrate_vm(vm="foretold3", dest="kvm2"), MigrationOutcome)
+    outcome = migrate_vm(vm="foretold3", dest="kvm2")
+    assert isinstance(outcome, MigrationOutcome) and outcome.bytes_sent > 64 << 20, outcome
     add_writer(fleet, "foretold4", dirty_mib_s=39, working_set_mib=48)
     report = migrate_vm(vm="foretold4", dest="kvm2", dry_run=True)
     assert isinstance(report, PreflightReport) and report.forecast is not None
