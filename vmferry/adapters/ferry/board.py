@@ -4,6 +4,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator
+from typing import Any
 
 from vmferry.adapters.ferry import wire
 from vmferry.adapters.ferry.extents import CLEAR, COMPARE, SEND, Task
@@ -182,3 +183,26 @@ def _joined(ranges: "list[tuple[int, int]]") -> "list[tuple[int, int]]":
         else:
             joined.append((begin, end))
     return joined
+
+
+def split(task: Task, view: memoryview, kind: str) -> "tuple[list[Part], int]":
+    """Return the parts of a range to send: runs of data, and of zeros where they have to be written; and the rest."""
+    runs: list[list[Any]] = []  # whether zeros, begin, end, digests
+    for begin, end in wire.pieces(task.begin, task.end):
+        data = view[begin - task.begin : end - task.begin]
+        zero = wire.is_zero(data)
+        found = b"" if zero else wire.digest(kind, data)
+        if runs and runs[-1][0] == zero:
+            runs[-1][2] = end
+            runs[-1][3].append(found)
+        else:
+            runs.append([zero, begin, end, [found]])
+    parts, skipped, size = [], 0, wire.digest_size(kind)
+    for zero, begin, end, found in runs:
+        if not zero:
+            parts.append(Part(wire.WRITE, Task(SEND, begin, end, is_dirty=task.is_dirty), b"".join(found), size))
+        elif task.is_dirty:
+            parts.append(Part(wire.ZERO, Task(CLEAR, begin, end), wire.zero_digests(kind, begin, end), size))
+        else:
+            skipped += end - begin
+    return parts, skipped
