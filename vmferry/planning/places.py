@@ -9,7 +9,7 @@ from functools import cached_property
 from vmferry.model.host import HostFacts, PairFacts
 from vmferry.model.vm import DiskKind, Vm
 from vmferry.rules.case import Fleet, Side, volume_path
-from vmferry.rules.sharing import host_files
+from vmferry.rules.sharing import host_files, tpm_files
 
 # A place that a file may be known by: kind, what it lies in, path inside it.
 Key = tuple[str, str, str]
@@ -103,6 +103,7 @@ def named_paths(vm: Vm, facts: HostFacts) -> Iterator[str]:
             yield path
     yield from host_files(vm)
     yield from (value for device in vm.devices for value in device.attributes.values() if value.startswith("/"))
+    yield from tpm_files(vm)
     if vm.nvram:
         yield vm.nvram
 

@@ -10,7 +10,7 @@ from vmferry.model.findings import Severity
 from vmferry.rules.case import Case
 from vmferry.rules.room import disk_free_bytes
 from vmferry.rules.rule import Rule, offline_only
-from vmferry.rules.sharing import SWTPM, Copy, copies, writers
+from vmferry.rules.sharing import SWTPM, Copy, copies, tpm_files, writers
 
 _MIB = 1 << 20
 # libvirt makes this directory on every host (nvramDir, src/qemu/qemu_conf.c).
@@ -68,6 +68,17 @@ def source_missing(case: Case) -> Iterator[str]:
                 f"vm {case.vm.name}: {copy.source_path} was not found on {case.source.name}; "
                 f"see `ls -l {copy.source_path}` there, the definition may be out of date"
             )
+    state, files = f"{SWTPM}/{case.vm.uuid}", tpm_files(case.vm)
+    if (
+        case.is_offline
+        and files
+        and state in case.pair.source_files
+        and case.pair.source_files.keys().isdisjoint(files)
+    ):
+        yield (
+            f"vm {case.vm.name}: {state} on {case.source.name} shows no state of its TPM; look with `ls -lR {state}` "
+            f"there: vmferry must see it as {case.source.host.ssh.user}; remove the directory if the TPM never had any"
+        )
 
 
 def block_source(case: Case) -> Iterator[str]:

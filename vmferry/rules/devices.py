@@ -151,7 +151,7 @@ def _offline_tpm(case: Case, device: Device, state: str) -> Iterator[str]:
     if secret:
         yield (
             f"vm {case.vm.name}: the state of its TPM is encrypted with secret {secret}, which vmferry does not carry "
-            f"to {case.dest.name} in an offline move; start the VM and move it live"
+            "in an offline move; start the VM and move it live"
         )
 
 

@@ -49,6 +49,8 @@ def files_to_stat(vm: Vm, facts: HostFacts) -> tuple[str, ...]:
     paths of the destination are the caller's to add. `facts` of the VM's host tell where the volumes of its pools lie.
     """
     volumes = (*(path for disk in vm.disks if (path := volume_path(facts, disk))), *tpm_files(vm))
+    if tpm_files(vm):
+        volumes = (*volumes, f"{SWTPM}/{vm.uuid}")
     lines = (place for _, _, place in line_ends(vm))
     return tuple(dict.fromkeys((*vm_paths(vm), *volumes, save_image(vm), *host_files(vm), *lines)))
 

@@ -52,8 +52,11 @@ def test_a_passed_through_device_forbids_the_modes_with_memory() -> None:
     assert inspection.modes[OFFLINE].warned_by == ("passthrough",)
 
 
-def test_an_emulated_tpm_forbids_the_offline_mode_alone() -> None:
-    assert may(inspect(domain(TPM))) == {LIVE, NON_LIVE}
+def test_an_emulated_tpm_whose_state_is_encrypted_forbids_the_offline_mode_alone() -> None:
+    assert may(inspect(domain(TPM))) == {LIVE, NON_LIVE, OFFLINE}
+    secret = "<backend type='emulator' version='2.0'><encryption secret='6dd3e4a5-1d76-44ce-961f-f119f5aad935'/>"
+    sealed = f"<tpm model='tpm-crb'>{secret}</backend></tpm>"
+    assert may(inspect(domain(sealed))) == {LIVE, NON_LIVE}
 
 
 def test_a_finding_stands_once_with_the_modes_in_which_it_holds() -> None:

@@ -8,6 +8,7 @@ from tests.unit.builders import (
     GIB,
     LOCAL,
     build_disk,
+    build_files,
     build_off_vm,
     build_pair,
     build_vm,
@@ -16,6 +17,7 @@ from tests.unit.rules.cases.making import DEST, DISK4, SOURCE, THERE, Makers, ma
 from tests.unit.rules.cases.real import captured, file_disk, volume_disk, written, xml_vm
 from vmferry.model.facts import FileFacts, Pool
 from vmferry.model.host import Reservation
+from vmferry.model.vm import Device
 from vmferry.rules.case import Case
 
 BASE = f"{LOCAL}/base.qcow2"
@@ -27,6 +29,15 @@ def layered(there: int | None = None, **case: Any) -> Case:
     dest_files = {} if there is None else {BASE: FileFacts(path=BASE, size_bytes=there, allocated_bytes=2)}
     pair = off_pair(source_files=seen, dest_files=dest_files)
     return make(build_off_vm(disks=(build_disk(DISK4, backing=(BASE,)),)), pair=pair, **case)
+
+
+def unseen_tpm() -> Case:
+    """The directory of the TPM's state is there, and nothing is seen in it."""
+    vm = build_off_vm(devices=(Device(kind="tpm", detail="emulator", attributes={"type": "emulator"}),))
+    path = f"/var/lib/libvirt/swtpm/{vm.uuid}"
+    files = {path: FileFacts(path=path, size_bytes=0, allocated_bytes=0)}
+    seen = {**build_files((vm,)), **files}
+    return make(vm, pair=build_pair(SOURCE, DEST, (vm,), source_files=seen))
 
 
 # rule → (cases with a finding, cases without)
@@ -57,7 +68,7 @@ CASES: dict[str, tuple[Makers, Makers]] = {
         (off, lambda: off(nvram="/var/lib/libvirt/qemu/nvram/wanderer4_VARS.fd"), lambda: off(disks=())),
     ),
     "copy-source-missing": (
-        (lambda: make(build_off_vm(), pair=off_pair(source_files={})),),
+        (lambda: make(build_off_vm(), pair=off_pair(source_files={})), lambda: unseen_tpm()),
         (off, lambda: make(build_off_vm(), pair=None)),
     ),
     "copy-block-device": (
