@@ -7,23 +7,23 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 from uuid import UUID
 
-from vmferry.adapters.simulated.files import SimFile, copy_of
+from vmferry.adapters.simulated.copies import copy_file, measure_link
+from vmferry.adapters.simulated.files import SimFile
 from vmferry.adapters.simulated.locks import find_locks, hold_locks
 from vmferry.adapters.simulated.mirror import make_image, read_images
 from vmferry.adapters.simulated.port import CALL_S, SimulatedPort
-from vmferry.adapters.simulated.processes import has_ended, qemu_of
 from vmferry.adapters.simulated.probes import probe_all
+from vmferry.adapters.simulated.processes import has_ended, qemu_of
 from vmferry.adapters.simulated.state import SimHost
 from vmferry.adapters.simulated.system import read_system
-from vmferry.errors import CopyFailed, HostUnreachable, NotFound, PermanentError, TransientError
-from vmferry.model.disks import CopyDone, CopyMethod, CopyOptions, LiveDisk
+from vmferry.errors import CopyFailed, HostUnreachable, NotFound, PermanentError
+from vmferry.model.disks import CopyDone, CopyOptions, LiveDisk
 from vmferry.model.facts import FileFacts, ImageFacts, ImageFile, Peer, PeerReach, StoredFile, SystemFacts
 from vmferry.model.host import Host
 from vmferry.model.sighting import ListedDomain
 from vmferry.ports import PLAIN_COPY, OnCopy
 
 T = TypeVar("T")
-COPY_BYTES_S = 200 * 1024**2
 
 
 class SimulatedTools(SimulatedPort):
@@ -136,28 +136,11 @@ class SimulatedTools(SimulatedPort):
         self, path: str, dest: Host, staging: str, options: CopyOptions = PLAIN_COPY, on_copy: OnCopy | None = None
     ) -> CopyDone:
         """Copy a file to another host; a copy that breaks off leaves its half behind."""
-        ground = self._ground
 
-        def copy(source: SimHost) -> None:
-            if posixpath.basename(staging) != posixpath.basename(path):
-                raise PermanentError(f"{path}: a staged copy keeps its name, not {staging}", host=source.name)
-            file = source.file(path)
-            if file is None:
-                raise CopyFailed(f"{path} does not exist on {source.name}", host=source.name)
-            target = ground.hosts[dest.name]
-            if not ground.is_linked(source.name, dest.name):
-                raise TransientError(f"{source.name}: no connection to {dest.name}; try again", host=dest.name)
-            old = target.take(staging)
-            if old is not None and not old.is_copy:
-                ground.watch.overwritten(dest.name, staging)
-            is_whole = target.locate(staging)[0].free_bytes() >= file.allocated_bytes
-            target.put(staging, copy_of(file, is_whole=is_whole))
-            ground.advance(file.allocated_bytes / COPY_BYTES_S)
-            if not is_whole:
-                raise CopyFailed(f"{staging}: no space left on {dest.name}", host=dest.name)
+        def copy(source: SimHost) -> CopyDone:
+            return copy_file(self._ground, source, dest.name, path, staging, options, on_copy)
 
-        self._ask("copy_file", path, copy, is_write=True, peer=dest.name)
-        return CopyDone(method=options.method or CopyMethod.EXTENTS, reason="simulated")
+        return self._ask("copy_file", path, copy, is_write=True, peer=dest.name)
 
     def make_image(self, disk: LiveDisk) -> int:
         """Make an empty image; return its inode."""
@@ -197,7 +180,11 @@ class SimulatedTools(SimulatedPort):
 
     def measure_link(self, dest: Host, seconds: float) -> float:
         """Return how many MiB/s one ssh stream carries."""
-        raise NotImplementedError
+
+        def measure(source: SimHost) -> float:
+            return measure_link(self._ground, source, dest.name, seconds)
+
+        return self._ask("measure_link", dest.name, measure, is_write=False, peer=dest.name)
 
     def publish(self, staging: str, path: str) -> None:
         """Give a staged file its name; never overwrites."""
