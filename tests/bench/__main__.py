@@ -51,8 +51,17 @@ def _parse(known: dict[str, Benchmark]) -> argparse.Namespace:
     parser.add_argument("--vms", type=int, default=8, help="VMs of one host (8)")
     parser.add_argument("--link", type=float, default=100.0, metavar="MIB_S", help="speed of every host's link (100)")
     parser.add_argument("--limit", type=int, metavar="N", help="moves at once per host in the inventory (as it is)")
+    parser.add_argument("--part", type=_part, default=(1, 1), metavar="K/N", help="a part of benchmark forecast (1/1)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure there")
     return parser.parse_args()
+
+
+def _part(text: str) -> tuple[int, int]:
+    which, _, of = text.partition("/")
+    part = int(which), int(of)
+    if not 1 <= part[0] <= part[1]:
+        raise argparse.ArgumentTypeError(f"{text}: K/N with K from 1 to N, as 2/3")
+    return part
 
 
 def _run_all(chosen: list[Benchmark], asked: argparse.Namespace, room: Path) -> int:
@@ -60,7 +69,9 @@ def _run_all(chosen: list[Benchmark], asked: argparse.Namespace, room: Path) -> 
     facts = machine_facts()
     for line in machine_lines(facts):
         out.print(line, markup=False)
-    options = Options(asked.rounds, asked.vms, asked.link, asked.limit, lambda text: out.print(text, markup=False))
+    options = Options(
+        asked.rounds, asked.vms, asked.link, asked.limit, asked.part, lambda text: out.print(text, markup=False)
+    )
     document: dict[str, Any] = {"machine": facts, "benchmarks": {}}
     problems: list[str] = []
     for one in chosen:

@@ -30,6 +30,7 @@ class Options:
     vms: int
     link_mib_s: float
     limit: int | None  # moves at once of every host in vmferry's inventory; None: as the lab writes it
+    part: tuple[int, int]  # which of how many parts of a long benchmark: (1, 1) is all of it
     say: Callable[[str], None]
 
 

@@ -10,8 +10,8 @@ from vmferry.model.migration import MigrationPlan
 from vmferry.planning.overhead import around_s
 
 _MIB = 2**20
-# Less, and the handshakes around the stream hide its rate.
-_LEAST_MIB, _LEAST_S = 64, 1.0
+# Less, and the handshakes around the stream, which vary by a tenth of a second, hide its rate.
+_LEAST_MIB, _LEAST_S = 64, 0.7
 # A stream that filled its own cap tells of the cap, not of the way.
 _NEAR_CAP = 0.85
 
