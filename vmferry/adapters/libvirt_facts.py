@@ -105,7 +105,13 @@ def _pool(xml: str, *, is_active: bool) -> Pool:
         kind=root.get("type", ""),
         target=text_at(root, "target/path"),
         is_active=is_active,
+        available_bytes=_bytes(text_at(root, "available")) if is_active else None,
     )
+
+
+def _bytes(text: str | None) -> int | None:
+    """Return a number that libvirt prints in bytes; it says 0 for an idle pool, which is not asked."""
+    return int(text) if text and text.isdecimal() else None
 
 
 def read_hugepages(connection: libvirt.virConnect, capabilities: Capabilities) -> tuple[HugePages, ...] | None:

@@ -44,7 +44,11 @@ class FileCopy(Model):
     # Pool of the destination in which libvirt makes or refreshes the volume; None for a plain file.
     pool: str | None = None
     volume: str | None = None
-    is_device: bool = False  # the source is a block device: nothing tells where it is empty
+    makes_volume: bool = False  # the pool makes a device, which is written in place
+    # Pool of the source that the original is a volume of.
+    source_pool: str | None = None
+    source_volume: str | None = None
+    is_device: bool = False  # the source is a block device: nothing tells where it is empty; it is not renamed
     # Other VMs of the source use it too (a common base): it stays in its place after the move.
     is_kept: bool = False
 

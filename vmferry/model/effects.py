@@ -24,6 +24,32 @@ class FileMade(Model):
     inode: int | None = None
 
 
+class VolumeMade(Model):
+    """A device that a pool of `host` makes for this run; undo deletes it when it is proved to be ours and in no use.
+
+    The first row is written before the volume appears and has no `device_id`: libvirt makes no volume over another.
+    The second one has what tells the device from every other (LVM's own UUIDs), so that no namesake is taken for it.
+    """
+
+    kind: Literal["volume-made"] = "volume-made"
+    host: str
+    pool: str
+    volume: str
+    path: str
+    uuid: UUID
+    device_id: str = ""
+
+
+class VolumeKept(Model):
+    """A block device of the source that a VM has left; nothing renames it, and vmferry never deletes one."""
+
+    kind: Literal["volume-kept"] = "volume-kept"
+    host: str
+    path: str
+    pool: str | None = None
+    volume: str | None = None
+
+
 class DomainDefined(Model):
     """A persistent definition that this run made on `host`."""
 
@@ -71,5 +97,6 @@ class Nothing(Model):
 
 
 Effect = Annotated[
-    FileMade | DomainDefined | FileSetAside | AutostartCleared | DomainMoved | Nothing, Field(discriminator="kind")
+    FileMade | VolumeMade | VolumeKept | DomainDefined | FileSetAside | AutostartCleared | DomainMoved | Nothing,
+    Field(discriminator="kind"),
 ]

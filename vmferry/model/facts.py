@@ -107,6 +107,7 @@ class Pool(Model):
     kind: str  # dir, fs, netfs, logical, rbd, iscsi, …
     target: str | None = None  # directory below which the volumes have paths
     is_active: bool = True
+    available_bytes: int | None = None  # as of its last refresh; None where libvirt does not tell
 
 
 class HugePages(Model):

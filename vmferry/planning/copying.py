@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import posixpath
+
 from vmferry.model.disks import FileCopy
 from vmferry.rules.case import Case
 from vmferry.rules.sharing import copies
@@ -18,6 +20,12 @@ def file_copies(case: Case) -> tuple[FileCopy, ...]:
             kind=copy.kind,
             target=copy.target,
             format=copy.format,
+            pool=copy.dest_pool.name if copy.dest_pool else None,
+            volume=posixpath.basename(copy.dest_path) if copy.dest_pool else None,
+            makes_volume=copy.makes_volume,
+            source_pool=copy.source_pool.name if copy.source_pool else None,
+            source_volume=posixpath.basename(copy.source_path) if copy.source_pool else None,
+            is_device=copy.is_device,
             is_kept=copy.is_kept,
         )
         for copy in copies(case)

@@ -6,11 +6,14 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 
 from vmferry.model.disks import CopyKind
+from vmferry.model.facts import Pool
 from vmferry.model.findings import Severity
+from vmferry.model.vm import DiskKind
 from vmferry.rules.case import Case
-from vmferry.rules.room import disk_free_bytes
+from vmferry.rules.landing import landing
+from vmferry.rules.room import disk_free_bytes, pool_free_bytes
 from vmferry.rules.rule import Rule, offline_only
-from vmferry.rules.sharing import SWTPM, Copy, copies, tpm_files, writers
+from vmferry.rules.sharing import SWTPM, Copy, copies, is_media, tpm_files, writers
 
 _MIB = 1 << 20
 # libvirt makes this directory on every host (nvramDir, src/qemu/qemu_conf.c).
@@ -23,7 +26,14 @@ def target_exists(case: Case) -> Iterator[str]:
         return
     for copy in copies(case):
         there = case.pair.dest_files.get(copy.dest_path)
-        if there is not None and not copy.is_there:
+        if there is not None and not copy.is_there and copy.makes_volume and copy.dest_pool:
+            yield (
+                f"vm {case.vm.name}: volume {PurePosixPath(copy.dest_path).name} of pool {copy.dest_pool.name} exists "
+                f"on {case.dest.name} ({there.size_bytes // _MIB} MiB) and vmferry never overwrites one; look whose it "
+                f"is: `virsh -c {case.dest.host.uri} vol-info --pool {copy.dest_pool.name} "
+                f"{PurePosixPath(copy.dest_path).name}`, or choose another with changes.disk_sources"
+            )
+        elif there is not None and not copy.is_there:
             yield (
                 f"vm {case.vm.name}: {copy.dest_path} exists on {case.dest.name} ({there.size_bytes // _MIB} "
                 "MiB) and vmferry never overwrites an image; look whose it is: `qemu-img info "
@@ -32,10 +42,10 @@ def target_exists(case: Case) -> Iterator[str]:
 
 
 def directory(case: Case) -> Iterator[str]:
-    """Every copy goes to a storage directory of the inventory that exists on the destination."""
+    """Every copy goes to a pool, or to a storage directory of the inventory that exists on the destination."""
     for copy in copies(case):
         parent = str(PurePosixPath(copy.dest_path).parent)
-        if copy.storage is not None or _is_libvirts(copy, parent):
+        if copy.storage is not None or copy.dest_pool is not None or _is_libvirts(copy, parent):
             continue
         entry = case.dest.host.storage_of(copy.dest_path)
         if entry is None:
@@ -82,22 +92,36 @@ def source_missing(case: Case) -> Iterator[str]:
 
 
 def block_source(case: Case) -> Iterator[str]:
-    """No file to be copied is a block device under a file's name."""
+    """No disk of type file is a block device, or would become one that libvirt cannot make."""
     for copy in copies(case):
-        if copy.is_block:
+        if copy.is_block and not copy.is_device:
             yield (
-                f"vm {case.vm.name}: {copy.source_path} is a block device on {case.source.name}; vmferry "
-                "copies files only: `qemu-img convert` it to an image and point the VM to it with `virsh "
-                f"edit {case.vm.name}`"
+                f"vm {case.vm.name}: {copy.source_path} is a block device on {case.source.name} under a file's name; "
+                f"make the disk one of type block with `virsh -c {case.source.host.uri} edit {case.vm.name}`"
             )
+    for disk in case.vm.disks if case.is_offline else ():
+        lands = landing(case, disk) if disk.kind is DiskKind.FILE and disk.source and not is_media(disk) else ""
+        if lands and isinstance(lands, str):
+            yield f"vm {case.vm.name}: disk {disk.target} ({disk.source}) cannot be copied: {lands}"
 
 
 def space(case: Case) -> Iterator[str]:
     """The destination has room for the allocated bytes of all copies beside those of open runs, per directory."""
     needed: dict[str, int] = {}
+    in_pools: dict[Pool, int] = {}
     for copy in copies(case):
         if copy.filesystem is not None and not copy.is_there:
             needed[copy.filesystem] = needed.get(copy.filesystem, 0) + (copy.allocated_bytes or 0)
+        elif copy.dest_pool is not None:
+            in_pools[copy.dest_pool] = in_pools.get(copy.dest_pool, 0) + (copy.allocated_bytes or 0)
+    for pool, size in in_pools.items():
+        free = pool_free_bytes(pool, case.reserved)
+        if free is not None and size > free:
+            yield (
+                f"vm {case.vm.name}: pool {pool.name} of {case.dest.name} has {free // _MIB} MiB free beside those of "
+                f"open runs, the copies need {-(-size // _MIB)} MiB; see `virsh -c {case.dest.host.uri} pool-info "
+                f"{pool.name}` (`pool-refresh` reads it anew) or choose another host"
+            )
     for storage, size in needed.items():
         free = disk_free_bytes(case.dest, case.reserved, storage)
         if size > free:

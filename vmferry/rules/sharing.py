@@ -6,10 +6,11 @@ import posixpath
 from dataclasses import dataclass
 
 from vmferry.model.disks import CopyKind
-from vmferry.model.facts import FileFacts
+from vmferry.model.facts import FileFacts, Pool
 from vmferry.model.host import HostFacts
 from vmferry.model.vm import Device, Disk, DiskKind, Vm
 from vmferry.rules.case import Case, Side, once_per_case, vm_paths, volume_path
+from vmferry.rules.landing import Landing, landing
 from vmferry.rules.proofs import contradiction, is_below_marker, is_declared_shared, is_same_file, same_device
 
 _MEDIA = ("cdrom", "floppy")
@@ -155,7 +156,8 @@ def places(case: Case) -> tuple[Place, ...]:
             path, dest_path = disk.source, case.dest_path(disk)
         else:
             path = volume_path(case.source.facts, disk)
-            dest_path = volume_path(case.dest.facts, arriving.get(disk.target, disk)) or ""
+            there = arriving.get(disk.target, disk)
+            dest_path = (there.source if there.is_local_path else volume_path(case.dest.facts, there)) or ""
         if path and dest_path:
             found.append(Place(disk, path, dest_path, disk.is_readonly or is_media(disk)))
     return tuple(found)
@@ -181,6 +183,10 @@ class Copy:
     format: str | None = None
     is_kept: bool = False  # a layer that other VMs of the source build on
     is_there: bool = False  # a layer that the destination seems to have; the digest tells at the storage step
+    is_device: bool = False  # the disk is a block device on the source, and known as one
+    makes_volume: bool = False
+    source_pool: Pool | None = None
+    dest_pool: Pool | None = None
 
 
 def _storage(case: Case, path: str) -> str | None:
@@ -197,18 +203,29 @@ def _filesystem(case: Case, storage: str | None) -> str | None:
     return None if storage is None else min(d for d in free if free[d] == free[storage])
 
 
-def _copy(case: Case, path: str, dest_path: str, kind: CopyKind, disk: Disk | None = None) -> Copy:
+def _copy(
+    case: Case, path: str, dest_path: str, kind: CopyKind, disk: Disk | None = None, found: Landing | None = None
+) -> Copy:
     facts = case.pair.source_files.get(path) if case.pair is not None else None
     there = case.pair.dest_files.get(dest_path) if case.pair is not None else None
-    storage, is_layer = _storage(case, dest_path), kind is CopyKind.BACKING
+    makes_volume, is_layer = found is not None and found.makes_volume, kind is CopyKind.BACKING
+    # What is free beside a device node is nobody's storage.
+    storage = None if makes_volume else _storage(case, dest_path)
     return Copy(
         source_path=path,
         dest_path=dest_path,
         size_bytes=facts.size_bytes if facts else None,
-        allocated_bytes=facts.allocated_bytes if facts else None,
+        # A device, and a volume that is one, take all of their size.
+        allocated_bytes=(facts.size_bytes if facts.is_block or makes_volume else facts.allocated_bytes)
+        if facts
+        else None,
         storage=storage,
         filesystem=_filesystem(case, storage),
         is_block=facts.is_block if facts else False,
+        is_device=found.is_device if found else False,
+        makes_volume=makes_volume,
+        source_pool=found.source_pool if found else None,
+        dest_pool=found.dest_pool if found else None,
         kind=kind,
         target=disk.target if disk is not None else "",
         format=disk.driver if disk is not None and not is_layer else None,
@@ -230,6 +247,9 @@ def writers(side: Side, path: str) -> tuple[str, ...]:
     )
 
 
+_COPIED = (DiskKind.FILE, DiskKind.VOLUME, DiskKind.BLOCK)
+
+
 @once_per_case
 def copies(case: Case) -> tuple[Copy, ...]:
     """Return the files that an offline move copies: images with all their layers, NVRAM and TPM state; each once.
@@ -241,12 +261,13 @@ def copies(case: Case) -> tuple[Copy, ...]:
         return ()
     found: dict[tuple[str, str], Copy] = {}
     for disk in case.vm.disks:
-        if disk.kind is DiskKind.FILE and disk.source and not is_media(disk):
+        lands = landing(case, disk) if disk.kind in _COPIED and disk.source and not is_media(disk) else ""
+        if isinstance(lands, Landing):
             for layer in copied_layers(case, disk):
                 found.setdefault((layer, layer), _copy(case, layer, layer, CopyKind.BACKING, disk))
-            dest_path = case.dest_path(disk)
-            if not is_shared(case, disk.source, dest_path, is_read_only=disk.is_readonly):
-                found.setdefault((disk.source, dest_path), _copy(case, disk.source, dest_path, CopyKind.IMAGE, disk))
+            path, dest_path = lands.path, lands.dest_path
+            if not is_shared(case, path, dest_path, is_read_only=disk.is_readonly):
+                found.setdefault((path, dest_path), _copy(case, path, dest_path, CopyKind.IMAGE, disk, lands))
     if case.vm.nvram:
         dest_path = case.arriving.nvram or case.vm.nvram
         if not is_shared(case, case.vm.nvram, dest_path):
@@ -263,9 +284,12 @@ def copied_layers(case: Case, disk: Disk) -> tuple[str, ...]:
     None where one of them is no file of the source, or where the image goes to another directory: what its header
     names might be relative to the old one. `backing-chain` blocks those.
     """
-    if not case.is_offline or disk.kind is not DiskKind.FILE or not disk.source or is_media(disk):
+    if not case.is_offline or disk.kind not in _COPIED or not disk.source or is_media(disk):
         return ()
-    if posixpath.dirname(case.dest_path(disk)) != posixpath.dirname(disk.source):
+    lands = landing(case, disk)
+    if isinstance(lands, str) or lands.makes_volume or lands.is_device:
+        return ()
+    if posixpath.dirname(lands.dest_path) != posixpath.dirname(lands.path):
         return ()
     if not all(path.startswith("/") and not path.startswith("/dev/") for path in disk.backing):
         return ()

@@ -10,6 +10,7 @@ from vmferry.model.vm import DiskKind
 from vmferry.rules import concerns, mounts, volumes
 from vmferry.rules.case import Case
 from vmferry.rules.compat import version_text
+from vmferry.rules.landing import landing
 from vmferry.rules.mirroring import is_mirrored, mirrored_paths, why_not_mirrored
 from vmferry.rules.proofs import is_declared_shared
 from vmferry.rules.rule import Rule, Scope, always, offline_only, running
@@ -79,16 +80,22 @@ def _both_files(case: Case, path: str, dest_path: str) -> tuple[FileFacts | None
 
 
 def block_device(case: Case) -> Iterator[str]:
-    """A block device is proved to be the same on both hosts by its identity; libvirt never asks."""
+    """A block device is proved to be the same on both hosts by its identity, or is copied offline."""
     for place in places(case):
         if place.disk.kind is not DiskKind.BLOCK or is_media(place.disk):
             continue
         if why := why_not_same_device(case, place.path, place.dest_path):
-            yield (
-                f"vm {case.vm.name}: disk {place.disk.target} is the block device {place.path}, which is not proved "
-                f"to be the same on {case.dest.name}: {why}; vmferry does not copy block devices: compare `lsblk -o "
-                f"NAME,WWN,UUID {place.path}` on both, use network storage or an image file on shared storage"
+            lands = (
+                landing(case, place.disk)
+                if case.is_offline
+                else ("a running VM's block devices are not copied, shut it down for an offline move")
             )
+            if isinstance(lands, str):
+                yield (
+                    f"vm {case.vm.name}: disk {place.disk.target} is the block device {place.path}, which is not "
+                    f"proved to be the same on {case.dest.name}: {why} (compare `lsblk -o NAME,WWN,UUID {place.path}` "
+                    f"on both); {lands}"
+                )
 
 
 def backing_chain(case: Case) -> Iterator[str]:

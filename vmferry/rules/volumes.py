@@ -9,6 +9,7 @@ from vmferry.model.findings import Severity
 from vmferry.model.vm import Disk, DiskKind
 from vmferry.rules import concerns
 from vmferry.rules.case import Case, Side, volume_path
+from vmferry.rules.landing import landing
 from vmferry.rules.rule import Rule, always
 from vmferry.rules.sharing import is_media, why_not_shared
 from vmferry.rules.sources import IMAGES
@@ -18,9 +19,9 @@ _NETWORK_POOLS = ("rbd", "gluster", "iscsi-direct", "sheepdog")
 
 
 def volume(case: Case) -> Iterator[str]:
-    """A volume's pool is active on both hosts, and the volume is proved to be the same there."""
+    """A volume's pool is active on both hosts, and the volume is proved to be the same, or is copied offline."""
     for disk, arriving in _volumes(case):
-        if why := _why_not(case, disk, arriving):
+        if why := _why_not_brought(case, disk, arriving):
             yield f"vm {case.vm.name}: disk {disk.target} is volume {disk.source or '?'} of a libvirt pool: {why}"
 
 
@@ -47,6 +48,18 @@ def _volumes(case: Case) -> Iterator[tuple[Disk, Disk]]:
 
 def _pool(side: Side, disk: Disk) -> Pool | None:
     return next((pool for pool in side.facts.pools if pool.name == disk.pool and pool.is_active), None)
+
+
+def _why_not_brought(case: Case, disk: Disk, arriving: Disk) -> str:
+    """Say why the volume is neither the same on both hosts nor copied; empty where it is either."""
+    here, there = _pool(case.source, disk), _pool(case.dest, arriving)
+    is_elsewhere = arriving.kind is not DiskKind.VOLUME or (here and there and here.kind != there.kind)
+    if not case.is_offline or is_media(disk) or here is None or (there is None and not is_elsewhere):
+        return _why_not(case, disk, arriving)
+    if not is_elsewhere and not _why_not(case, disk, arriving):
+        return ""
+    lands = landing(case, disk)
+    return lands if isinstance(lands, str) else ""
 
 
 def _why_not(case: Case, disk: Disk, arriving: Disk) -> str:
@@ -88,8 +101,8 @@ def _why_not_same_path(case: Case, disk: Disk, arriving: Disk) -> str:
     if not why:
         return ""
     return (
-        f"{path} is not proved to be on storage shared by {case.source.name} and {case.dest.name}: {why}; volumes are "
-        "not copied yet: move it to a pool on shared storage, or name its path in the domain XML and move offline"
+        f"{path} is not proved to be on storage shared by {case.source.name} and {case.dest.name}: {why}; a "
+        "running VM's volumes are not copied: shut it down for an offline move, or use a pool on shared storage"
     )
 
 

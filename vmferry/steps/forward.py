@@ -24,6 +24,7 @@ from vmferry.steps.look import look_once
 from vmferry.steps.names import StepName, made
 from vmferry.steps.storage import aside_path, bring_storage
 from vmferry.steps.switch import pass_pivot, persistent_xml
+from vmferry.steps.volumes import keep_volume, refresh_source_pools
 
 logger = logging.getLogger("vmferry.steps")
 
@@ -136,10 +137,14 @@ def _finish(plan: MigrationPlan, world: World) -> Effect:
     for copy in plan.files:
         if copy.is_kept:  # other VMs of the source build on it
             continue
+        if copy.is_device:
+            keep_volume(plan, copy, world)
+            continue
         aside = aside_path(plan, copy)
         made(plan, world, StepName.FINISH, FileSetAside(host=plan.source, path=copy.source_path, aside=aside))
         world.tools(plan.source).set_aside(copy.source_path, aside)
     set_images_aside(plan, world)
+    refresh_source_pools(plan, world)
     return Nothing()
 
 

@@ -75,7 +75,7 @@ def set_images_aside(plan: MigrationPlan, world: World) -> None:
 
 def kept_aside(plan: MigrationPlan) -> tuple[FileCopy, ...]:
     """Return whatever of the source's files a finished move has renamed."""
-    return (*(copy for copy in plan.files if not copy.is_kept), *mirrored_copies(plan))
+    return (*(copy for copy in plan.files if not copy.is_kept and not copy.is_device), *mirrored_copies(plan))
 
 
 _FULL_BYTES = 16 * 2**20

@@ -15,6 +15,7 @@ from vmferry.ports import World
 from vmferry.progress import CopyProgress, publish
 from vmferry.steps.images import make_images
 from vmferry.steps.names import StepName, made
+from vmferry.steps.volumes import fill_volume
 
 logger = logging.getLogger("vmferry.steps")
 
@@ -22,7 +23,12 @@ logger = logging.getLogger("vmferry.steps")
 def bring_storage(plan: MigrationPlan, world: World) -> Effect:
     """Copy files to staged names, verified, and give them their names; make the images that QEMU mirrors into."""
     for copy in plan.files:
-        _copy_file(plan, copy, world)
+        if copy.makes_volume:
+            fill_volume(plan, copy, world)
+        else:
+            _copy_file(plan, copy, world)
+            if copy.pool is not None:
+                world.hypervisor(plan.dest).refresh_pool(copy.pool)  # a volume that libvirt has not seen is none
     make_images(plan, world)
     return Nothing()
 

@@ -15,12 +15,15 @@ from vmferry.model.effects import (
     FileMade,
     FileSetAside,
     Nothing,
+    VolumeKept,
+    VolumeMade,
 )
 from vmferry.model.journal import Mark
 from vmferry.model.migration import MigrationPlan
 from vmferry.planning.leftovers import backing_path
 from vmferry.planning.places import named_paths
 from vmferry.ports import World
+from vmferry.steps.volumes import remove_volume
 
 
 def undo_all(plan: MigrationPlan, world: World) -> tuple[str, ...]:
@@ -44,6 +47,8 @@ _ORDER: dict[type[Effect], int] = {
     DomainMoved: 0,
     DomainDefined: 0,
     FileMade: 1,
+    VolumeMade: 1,
+    VolumeKept: 3,
     FileSetAside: 1,
     AutostartCleared: 2,
     Nothing: 3,
@@ -68,6 +73,9 @@ def _undo(effect: Effect, plan: MigrationPlan, world: World) -> None:
         case FileMade():
             _prove_not_active(effect.host, plan, world)
             _remove_ours(effect, plan, world)
+        case VolumeMade():
+            _prove_not_active(effect.host, plan, world)
+            remove_volume(effect, plan, world)
         case DomainDefined():
             _prove_not_active(effect.host, plan, world)
             world.hypervisor(effect.host).undefine(effect.uuid)
@@ -75,7 +83,7 @@ def _undo(effect: Effect, plan: MigrationPlan, world: World) -> None:
             world.tools(effect.host).set_aside(effect.aside, effect.path)
         case AutostartCleared():
             world.hypervisor(effect.host).set_autostart(effect.uuid, True)
-        case DomainMoved() | Nothing():
+        case DomainMoved() | VolumeKept() | Nothing():
             return
         case _:
             assert_never(effect)

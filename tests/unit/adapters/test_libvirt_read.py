@@ -116,7 +116,7 @@ def test_pools_are_read_whether_they_are_active_or_not(connection: libvirt.virCo
     connection.storagePoolDefineXML(f"<pool type='logical'><name>fast</name>{source}</pool>", 0)
     assert read_pools(connection) == (
         Pool(name="fast", kind="logical", target="/dev/vg0", is_active=False),
-        Pool(name="images", kind="dir", target="/srv/images"),
+        Pool(name="images", kind="dir", target="/srv/images", available_bytes=100 << 30),
     )
 
 

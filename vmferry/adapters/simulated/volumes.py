@@ -16,8 +16,11 @@ def create_volume(host: SimHost, pool: str, name: str, size_bytes: int) -> str:
     path = f"{found.target}/{name}"
     if host.file(path) is not None:
         raise CopyFailed(f"volume {name} of pool {pool} on {host.name}: exists already", host=host.name)
-    is_block = found.kind in ("logical", "disk")
-    host.put(path, SimFile(b"", size_bytes, size_bytes if is_block else 0, is_block=is_block, is_whole=False))
+    is_block = found.kind == "logical"
+    made = SimFile(b"", size_bytes, size_bytes if is_block else 0, is_block=is_block, is_whole=False)
+    if is_block:
+        made.device_id = f"LVM-{made.inode:064d}"
+    host.put(path, made)
     return path
 
 

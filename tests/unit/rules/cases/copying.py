@@ -14,9 +14,10 @@ from tests.unit.builders import (
     build_vm,
 )
 from tests.unit.rules.cases.making import DEST, DISK4, SOURCE, THERE, Makers, make, off, off_pair
-from tests.unit.rules.cases.real import captured, file_disk, volume_disk, written, xml_vm
+from tests.unit.rules.cases.real import block_disk, captured, file_disk, volume_disk, written, xml_vm
 from vmferry.model.facts import FileFacts, Pool
 from vmferry.model.host import Reservation
+from vmferry.model.migration import DomainChanges
 from vmferry.model.vm import Device
 from vmferry.rules.case import Case
 
@@ -29,6 +30,17 @@ def layered(there: int | None = None, **case: Any) -> Case:
     dest_files = {} if there is None else {BASE: FileFacts(path=BASE, size_bytes=there, allocated_bytes=2)}
     pair = off_pair(source_files=seen, dest_files=dest_files)
     return make(build_off_vm(disks=(build_disk(DISK4, backing=(BASE,)),)), pair=pair, **case)
+
+
+def on_device(available: int | None = None, *, is_there: bool = False, **case: Any) -> Case:
+    """A VM that is shut off, on a logical volume of 1 GiB, of which `stat` tells no blocks."""
+    path = "/dev/vg0/vm1"
+    seen = {path: FileFacts(path=path, size_bytes=GIB, allocated_bytes=0, is_block=True, device_id="here")}
+    pool = Pool(name="vg", kind="logical", target="/dev/vg0", available_bytes=available)
+    pair = build_pair(SOURCE, DEST, source_files=seen, dest_files=seen if is_there else {})
+    if is_there:
+        pair = pair.model_copy(update={"dest_files": {path: seen[path].model_copy(update={"device_id": "there"})}})
+    return written(block_disk(path), is_off=True, pair=pair, dest={"pools": (pool,)}, **case)
 
 
 def unseen_tpm() -> Case:
@@ -49,11 +61,13 @@ CASES: dict[str, tuple[Makers, Makers]] = {
             # a layer of another size; one of the same size that a VM there writes to
             lambda: layered(there=3),
             lambda: layered(there=2, dest={"vms": (build_vm("writer", disks=(build_disk(BASE),)),)}),
+            lambda: on_device(is_there=True),
         ),
         (
             off,
             lambda: make(build_off_vm(), pair=None),
             lambda: layered(there=2),
+            lambda: on_device(),
             # shared: the file seen there is the VM's own
             lambda: make(build_off_vm(), pair=off_pair(same_storage=(LOCAL,), dest_files={DISK4: THERE})),
         ),
@@ -79,11 +93,15 @@ CASES: dict[str, tuple[Makers, Makers]] = {
                     source_files={DISK4: FileFacts(path=DISK4, size_bytes=1, allocated_bytes=1, is_block=True)}
                 ),
             ),
+            # a file that is to become a device which no pool makes
+            lambda: make(build_off_vm(), changes=DomainChanges(disk_sources={"vda": "/dev/vg0/vm1"})),
         ),
-        (off,),
+        (off, lambda: on_device()),
     ),
     "copy-space": (
         (
+            lambda: on_device(available=GIB - 1),
+            lambda: on_device(available=2 * GIB, reserved={DEST: Reservation(disk_bytes={"/dev/vg0": GIB + 1})}),
             lambda: make(build_off_vm(), dest={"storage_free_bytes": {LOCAL: GIB - 1}}),
             # 2 GiB are free, of which open runs will take one byte too much
             lambda: make(
@@ -103,6 +121,17 @@ CASES: dict[str, tuple[Makers, Makers]] = {
         ),
         (
             off,
+            lambda: on_device(available=GIB),
+            lambda: on_device(available=2 * GIB, reserved={DEST: Reservation(disk_bytes={"/dev/vg0": GIB})}),
+            # what open runs put into a volume group takes no room in directories
+            lambda: make(
+                build_off_vm(),
+                dest={
+                    "storage_free_bytes": {LOCAL: GIB},
+                    "pools": (Pool(name="vg", kind="logical", target="/dev/vg0"),),
+                },
+                reserved={DEST: Reservation(disk_bytes={"/dev/vg0": GIB})},
+            ),
             lambda: make(build_off_vm(), dest={"storage_free_bytes": {LOCAL: GIB}}),
             lambda: make(
                 build_off_vm(),

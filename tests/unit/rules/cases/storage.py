@@ -8,7 +8,7 @@ from tests.unit.builders import GIB, IMAGES, LOCAL, build_disk, build_off_vm, bu
 from tests.unit.rules.cases import mounts, volumes
 from tests.unit.rules.cases.making import DEST, DISK4, SOURCE, Makers, make, off, on, with_disk
 from tests.unit.rules.cases.real import LOCAL_FILE, backing, block_disk, captured, file_disk, written
-from vmferry.model.facts import FileFacts, Mount, SystemFacts
+from vmferry.model.facts import FileFacts, Mount, Pool, SystemFacts
 from vmferry.model.host import PairFacts, Storage
 from vmferry.model.migration import DomainChanges
 from vmferry.model.vm import Disk, DiskKind
@@ -18,6 +18,7 @@ MNT = (Storage(path="/mnt/images", shared="cargo-bay"),)
 LV = "LVM-06UgP52rhbw3BoMdRWeoLpytOSAa2ky6M1sjh4UkEtSPBxPSZUUXUwz8oPYVPn"
 MD = "md-f7d5e1a0:0c2b4e11:9b1d3a52:7c6f8e90"
 WWN = "naa.600140544a2f3b6c9e84d1fa0c7b1d22"
+GROUP = Pool(name="vg", kind="logical", target="/dev/vg0")
 
 
 def file_facts(path: str, **fields: Any) -> FileFacts:
@@ -154,6 +155,10 @@ CASES: dict[str, tuple[Makers, Makers]] = {
             lambda: device(LV, LV.replace("U", "V")),
             lambda: device("", ""),
             lambda: device(WWN, ""),
+            # No pool of the destination makes such a device.
+            lambda: device(LV, None, is_off=True),
+            lambda: device(LV, None, is_off=True, dest={"pools": (GROUP.model_copy(update={"is_active": False}),)}),
+            lambda: device(LV, None, is_off=True, dest={"pools": (GROUP.model_copy(update={"target": "/dev/vg1"}),)}),
             # Names that other devices bear too.
             lambda: device("t10.ATA     QEMU HARDDISK   QM00001", "t10.ATA     QEMU HARDDISK   QM00001"),
             lambda: device(MD, MD),
@@ -169,6 +174,9 @@ CASES: dict[str, tuple[Makers, Makers]] = {
             lambda: device(WWN, WWN, "/dev/disk/by-id/wwn-0x600140544a2f3b6c9e84d1fa0c7b1d22"),
             lambda: device(f"{WWN}-part1", f"{WWN}-part1"),
             lambda: device(LV, LV, is_off=True),
+            # copied
+            lambda: device(LV, None, is_off=True, dest={"pools": (GROUP,)}),
+            lambda: device("", None, is_off=True, changes=DomainChanges(disk_sources={"vda": f"{LOCAL}/vm1.raw"})),
         ),
     ),
     "backing-chain": (

@@ -8,11 +8,13 @@ from tests.unit.builders import GIB, IMAGES, LOCAL, build_pair
 from tests.unit.rules.cases.making import DEST, SOURCE, Makers, on
 from tests.unit.rules.cases.real import captured, volume_disk, written
 from vmferry.model.facts import FileFacts, Pool
+from vmferry.model.migration import DomainChanges
 from vmferry.rules.case import Case
 
 SHARED = Pool(name="images", kind="netfs", target=IMAGES)
 OWN = Pool(name="images", kind="dir", target=LOCAL)
 STOPPED = Pool(name="images", kind="netfs", target=IMAGES, is_active=False)
+OTHER = Pool(name="other", kind="dir", target="/srv/other")
 CEPH = Pool(name="images", kind="rbd")
 GROUP = Pool(name="images", kind="logical", target="/dev/vg0")
 LV = "LVM-06UgP52rhbw3BoMdRWeoLpytOSAa2ky6M1sjh4UkEtSPBxPSZUUXUwz8oPYVPn"
@@ -22,6 +24,10 @@ def volume(source: Pool | None, dest: Pool | None, *, device: str = "disk", **ca
     """A VM on volume vm1.qcow2 of pool `images` that is this on the source and that on the destination."""
     pools = [() if pool is None else (pool,) for pool in (source, dest)]
     return written(volume_disk(device=device), source={"pools": pools[0]}, dest={"pools": pools[1]}, **case)
+
+
+def remapped(place: str) -> DomainChanges:
+    return DomainChanges(disk_sources={"vda": place})
 
 
 def logical(there: str) -> Case:
@@ -42,7 +48,11 @@ CASES: dict[str, tuple[Makers, Makers]] = {
             lambda: volume(STOPPED, SHARED),
             lambda: volume(SHARED, OWN),
             lambda: volume(OWN, OWN),
-            lambda: volume(OWN, OWN, is_off=True),
+            lambda: volume(OWN, GROUP, is_off=True),  # a qcow2 image in a volume of fixed size
+            lambda: volume(OWN, CEPH, is_off=True),
+            lambda: volume(OWN, STOPPED, is_off=True),
+            lambda: volume(OWN, None, is_off=True),
+            lambda: volume(CEPH, OWN, is_off=True),
             lambda: volume(SHARED, CEPH),
             lambda: volume(CEPH, None),
             lambda: volume(Pool(name="images", kind="zfs"), Pool(name="images", kind="zfs")),
@@ -57,6 +67,13 @@ CASES: dict[str, tuple[Makers, Makers]] = {
             lambda: volume(SHARED, SHARED, is_off=True),
             lambda: volume(CEPH, CEPH),
             lambda: logical(LV),
+            # copied
+            lambda: volume(OWN, OWN, is_off=True),
+            lambda: volume(OWN, SHARED, is_off=True),
+            lambda: volume(GROUP, GROUP, is_off=True),
+            lambda: volume(GROUP, OWN, is_off=True),
+            lambda: volume(OWN, OTHER, is_off=True, changes=remapped("other/vm1.qcow2")),
+            lambda: volume(OWN, None, is_off=True, changes=remapped(f"{LOCAL}/new.qcow2")),
         ),
     ),
     "volume-network": (
