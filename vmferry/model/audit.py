@@ -146,6 +146,7 @@ class FileKind(StrEnum):
     MEDIA = "media in no drive"
     SET_ASIDE = "set aside by vmferry after a move"
     STAGED = "left of a copy by vmferry"
+    VOLUME = "block device that a VM has left"
     IN_WORK = "of a run that is not settled"
     UNDECIDED = "undecided"
 

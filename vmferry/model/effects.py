@@ -48,6 +48,7 @@ class VolumeKept(Model):
     path: str
     pool: str | None = None
     volume: str | None = None
+    device_id: str = ""  # what tells it from a later device of that name; empty where nothing does
 
 
 class DomainDefined(Model):

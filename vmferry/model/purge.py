@@ -45,7 +45,7 @@ class Fate(StrEnum):
 class LeftFile(Model):
     """One file that a run left, or that is named as if; `reason` says why it is kept or could not be removed."""
 
-    kind: FileKind  # SET_ASIDE or STAGED
+    kind: FileKind  # SET_ASIDE, STAGED or VOLUME
     host: str
     path: str
     run: str

@@ -17,6 +17,7 @@ from vmferry.model.journal import RunRecord, RunState
 from vmferry.model.migration import OutcomeKind
 from vmferry.model.purge import Fate, LeftFile, PurgeEvidence
 from vmferry.model.vm import Vm
+from vmferry.planning.kept_volumes import judge_volumes
 from vmferry.planning.leftovers import Left, backing_path, found_files
 from vmferry.planning.movability import unread_hosts
 from vmferry.planning.orphans import Users
@@ -30,11 +31,14 @@ _CLOCKS_S = 300.0
 def judge_files(evidence: PurgeEvidence, hosts: Iterable[str], older_than_s: float) -> tuple[LeftFile, ...]:
     """Return every file of these hosts that vmferry named after a run, each once, by host and path. Pure.
 
-    REMOVABLE, or KEPT with all reasons. A file on shared storage stands under the host whose run left it.
+    With them the devices that VMs left. REMOVABLE, or KEPT with all reasons. A file on shared storage stands under the
+    host whose run left it.
     """
     judge = _Judge(evidence, older_than_s)
     wanted = set(hosts)
-    return tuple(judge.judged(left) for left in found_files(evidence, judge.places) if left.host in wanted)
+    files = [judge.judged(left) for left in found_files(evidence, judge.places)]
+    files += judge_volumes(evidence, judge.places, judge.named)
+    return tuple(sorted((file for file in files if file.host in wanted), key=lambda file: (file.host, file.path)))
 
 
 @dataclass(frozen=True)

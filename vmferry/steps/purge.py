@@ -16,7 +16,7 @@ from typing import TypeVar
 
 from vmferry.errors import InvalidInput, VmferryError
 from vmferry.model.audit import Listing
-from vmferry.model.effects import FileSetAside
+from vmferry.model.effects import FileSetAside, VolumeKept
 from vmferry.model.facts import FileFacts
 from vmferry.model.host import FleetSnapshot
 from vmferry.model.journal import Mark, RunRecord
@@ -59,6 +59,7 @@ def read_evidence(world: World) -> PurgeEvidence:
     look = _Look(world, snapshot)
     listings = look.at_all(lambda host: look.list_files(host, records.values()))
     named = {left[1] for one in listings.values() for file in one.files if (left := left_by_run(file.path))}
+    named |= {run for run, record in records.items() if any(copy.is_device for copy in record.plan.files)}
     runs = {r: KnownRun(record=records[r], rows=world.journal.rows(r)) for r in sorted(named) if r in records}
     asked = _paths_to_stat(listings, runs)
     stats: dict[str, dict[str, FileFacts]] = {}
@@ -138,7 +139,7 @@ def _paths_to_stat(listings: Mapping[str, Listing], runs: Mapping[str, KnownRun]
         plan = known.record.plan
         asked[plan.dest] |= {copy.dest_path for copy in plan.files}
         effects = (row.effect for row in known.rows)
-        for effect in (e for e in effects if isinstance(e, FileSetAside)):
+        for effect in (e for e in effects if isinstance(e, FileSetAside | VolumeKept)):
             asked[effect.host].add(effect.path)
     return asked
 

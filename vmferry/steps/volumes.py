@@ -104,7 +104,14 @@ def remove_volume(effect: VolumeMade, plan: MigrationPlan, world: World) -> None
 
 def keep_volume(plan: MigrationPlan, copy: FileCopy, world: World) -> None:
     """Write down that a block device stays at the source with the VM's old content, for `vmferry purge` to tell."""
-    effect = VolumeKept(host=plan.source, path=copy.source_path, pool=copy.source_pool, volume=copy.source_volume)
+    seen = world.tools(plan.source).stat_files([copy.source_path]).get(copy.source_path)
+    effect = VolumeKept(
+        host=plan.source,
+        path=copy.source_path,
+        pool=copy.source_pool,
+        volume=copy.source_volume,
+        device_id=seen.device_id if seen is not None else "",
+    )
     made(plan, world, StepName.FINISH, effect)
 
 

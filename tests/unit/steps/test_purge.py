@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from tests.unit.steps.voyage import DEST, SCENARIOS, SOURCE, Voyage
+from tests.unit.steps.voyage import DEST, GROUP, SCENARIOS, SOURCE, Voyage
 from vmferry.adapters.simulated import LOCAL, SHARED, Blow, Fault, SimulatedCrash
 from vmferry.errors import InvalidInput, VmferryError
 from vmferry.model.audit import FileKind
@@ -26,13 +26,13 @@ DAY_S = 86400.0
 class Yard(Voyage):
     """A VM with two disks that was moved offline; its images lie aside on the source."""
 
-    def __init__(self) -> None:
-        super().__init__(SCENARIOS["offline"])
+    def __init__(self, scenario: str = "offline", asides: int = 2) -> None:
+        super().__init__(SCENARIOS[scenario])
         self.sail()
         # The journal writes down real time, the fleet has a time of its own: from here on they agree.
         self.fleet.advance((datetime.now(UTC) - self.fleet.now()).total_seconds())
         self.asides = sorted(path for path in self.files(SOURCE) if ".vmferry-moved-" in path)
-        assert len(self.asides) == 2
+        assert len(self.asides) == asides
 
     def wait(self, days: float) -> None:
         """Let time pass."""
@@ -106,6 +106,27 @@ def test_a_run_that_ended_in_the_future_is_no_old_one() -> None:
     yard = Yard()
     yard.fleet.seconds -= 7200
     assert "its run ended -2 h ago" in yard.reasons(0)
+
+
+def test_layers_and_tpm_state_go_and_a_volume_is_told_with_the_command_that_deletes_it() -> None:
+    yard = Yard("offline with layer, TPM and volume", asides=3)
+    yard.wait(8)
+    volume = f"{GROUP.target}/{yard.vm}"
+    (layer,) = (path for path in yard.asides if "-base.qcow2" in path)
+    kept = {file.path: file.reason for file in yard.judge().of(Fate.KEPT)}
+    assert list(kept) == [volume, layer]
+    assert kept[volume].endswith(f"vol-delete --pool vg0 {yard.vm}`")
+    assert "builds on it by its former name" in kept[layer]  # the image that was set aside with it goes first
+    assert [file.fate for file in yard.remove()] == [Fate.REMOVED] * 2
+    assert [file.path for file in yard.remove()] == [layer]
+    assert volume in yard.files(SOURCE) and yard.fleet.problems() == ()
+
+    yard.fleet.add_vm(SOURCE, "heir", disks=(volume,), state=DomainState.SHUTOFF)
+    (file,) = yard.judge().files
+    assert "vm heir on kvm1 names it" in file.reason and "vol-delete" not in file.reason
+
+    yard.fleet.add_file(SOURCE, volume, device_id="LVM-another")
+    assert yard.judge().files == ()
 
 
 def _gone(yard: Yard) -> None:

@@ -6,10 +6,11 @@ import pytest
 
 from tests.unit.steps.voyage import DEST, SCENARIOS, SOURCE, Voyage
 from vmferry.adapters.simulated import LOCAL, Blow, Fault, SimulatedCrash
-from vmferry.errors import CopyFailed, TransientError
+from vmferry.errors import CopyFailed, PermanentError, TransientError, VmferryError
 from vmferry.model.disks import CopyKind, FileCopy
 from vmferry.model.effects import FileMade
 from vmferry.model.migration import OutcomeKind
+from vmferry.model.vm import DomainState
 from vmferry.steps.forward import run_step
 from vmferry.steps.names import StepName
 from vmferry.steps.recover import recover
@@ -104,6 +105,76 @@ def test_a_layer_that_this_run_brought_goes_with_undo_unless_a_domain_there_buil
     voyage.fleet.add_vm(DEST, "other", disks=(f"{LOCAL}/other.qcow2",))
     assert recover(voyage.run, voyage.world, cause="enough").kind is OutcomeKind.ROLLED_BACK
     assert voyage.files(DEST) == voyage.before | {BASE, f"{LOCAL}/other.qcow2"}
+
+
+RICH = "offline with layer, TPM and volume"
+
+
+def rich() -> tuple[Voyage, str]:
+    """A move that makes a volume, before its storage step, and the volume's path."""
+    voyage = Voyage(SCENARIOS[RICH])
+    voyage.world.journal.open_run(voyage.plan)
+    run_step(voyage.run, StepName.RESERVE, voyage.world)
+    return voyage, voyage.plan.files[-1].dest_path
+
+
+def test_a_volume_is_made_filled_and_with_undo_deleted() -> None:
+    voyage, volume = rich()
+    run_step(voyage.run, StepName.STORAGE, voyage.world)
+    made, original = voyage.fleet.hosts[DEST].file(volume), voyage.fleet.hosts[SOURCE].file(volume)
+    assert made is not None and original is not None
+    assert (made.is_block, made.content) == (True, original.content)
+    assert recover(voyage.run, voyage.world, cause="enough").kind is OutcomeKind.ROLLED_BACK
+    assert voyage.files(DEST) == voyage.before
+
+
+def test_a_copy_onto_a_volume_that_broke_off_goes_on_in_it() -> None:
+    voyage, volume = rich()
+    voyage.fleet.inject(Fault(does=Blow.TRANSIENT, op="copy_file", nth=4))
+    with pytest.raises(TransientError):
+        run_step(voyage.run, StepName.STORAGE, voyage.world)
+    before = voyage.fleet.hosts[DEST].file(volume)
+    for step in StepName:
+        run_step(voyage.run, step, voyage.world)
+    after = voyage.fleet.hosts[DEST].file(volume)
+    assert before is not None and after is not None and before.device_id == after.device_id
+    assert volume in voyage.files(SOURCE)
+
+
+def test_a_volume_of_somebody_else_is_neither_written_to_nor_deleted() -> None:
+    for is_seen in (True, False):
+        voyage, volume = rich()
+        if is_seen:
+            voyage.fleet.add_file(DEST, volume, b"precious", device_id="LVM-theirs")
+        else:  # libvirt refuses, which is all that is heard of it
+            voyage.fleet.inject(Fault(does=Blow.PERMANENT, op="create_volume"))
+        with pytest.raises(PermanentError):
+            run_step(voyage.run, StepName.STORAGE, voyage.world)
+        assert recover(voyage.run, voyage.world).kind is OutcomeKind.ROLLED_BACK
+        file = voyage.fleet.hosts[DEST].file(volume)
+        assert (file.content if file else None) == (b"precious" if is_seen else None)
+
+
+def test_a_volume_of_which_nobody_knows_whose_it_is_holds_the_run_until_a_human_has_looked() -> None:
+    voyage, volume = rich()
+    voyage.fleet.inject(Fault(does=Blow.LOST_ANSWER, op="create_volume"))
+    with pytest.raises(VmferryError):
+        run_step(voyage.run, StepName.STORAGE, voyage.world)
+    outcome = recover(voyage.run, voyage.world)
+    assert outcome.kind is OutcomeKind.HELD and f"vol-delete --pool vg0 {voyage.vm}" in outcome.reason
+    assert volume in voyage.files(DEST)
+    voyage.world.hypervisor(DEST).delete_volume("vg0", voyage.vm)
+    assert recover(voyage.run, voyage.world).kind is OutcomeKind.ROLLED_BACK
+    assert voyage.files(DEST) == voyage.before
+
+
+def test_a_volume_that_another_vm_has_come_to_use_is_not_deleted() -> None:
+    voyage, volume = rich()
+    run_step(voyage.run, StepName.STORAGE, voyage.world)
+    voyage.fleet.add_vm(DEST, "heir", disks=(volume,), state=DomainState.SHUTOFF)
+    outcome = recover(voyage.run, voyage.world, cause="enough")
+    assert outcome.kind is OutcomeKind.HELD and "named by heir" in outcome.reason
+    assert volume in voyage.files(DEST)
 
 
 def test_a_layer_that_others_use_stays_at_the_source() -> None:

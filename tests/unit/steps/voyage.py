@@ -11,9 +11,11 @@ from uuid import UUID
 
 from vmferry.adapters.journal import SqlJournal
 from vmferry.adapters.simulated import LOCAL, Blow, Fault, Operation, SimulatedCrash, SimulatedFleet
+from vmferry.adapters.simulated.texts import write_text
 from vmferry.errors import NotFound, VmferryError
 from vmferry.model.convergence import DEFAULT_POLICY, POLICIES, PolicyName
-from vmferry.model.disks import FileCopy, LiveDisk
+from vmferry.model.disks import CopyKind, FileCopy, LiveDisk
+from vmferry.model.facts import Pool
 from vmferry.model.journal import RunRecord, RunState
 from vmferry.model.migration import DomainChanges, MigrationMode, MigrationOutcome, MigrationPlan, OutcomeKind
 from vmferry.model.transport import Encryption, Switch
@@ -24,6 +26,8 @@ from vmferry.steps.names import StepName
 from vmferry.steps.recover import close, recover
 
 SOURCE, DEST = "kvm1", "kvm2"
+GROUP = Pool(name="vg0", kind="logical", target="/dev/vg0")
+UNTOLD = "whether it is this run's cannot be told"
 TOUCHING = tuple(step for step in StepName if step is not StepName.RESERVE)
 _numbers = count(1)
 
@@ -38,6 +42,7 @@ class Scenario:
     is_autostart: bool = False
     files: int = 0
     disks: int = 0
+    has_more: bool = False  # the first file builds on a layer, the last disk is a logical volume, and there is a TPM
     title: str | None = None
     policy: PolicyName = DEFAULT_POLICY
     dirty_mib_s: float = 0.0
@@ -58,6 +63,9 @@ SCENARIOS = {
     "with local disks": Scenario(MigrationMode.LIVE, disks=2, is_autostart=True),
     "transient": Scenario(MigrationMode.LIVE, is_persistent=False),
     "offline": Scenario(MigrationMode.OFFLINE, state=DomainState.SHUTOFF, is_autostart=True, files=2),
+    "offline with layer, TPM and volume": Scenario(
+        MigrationMode.OFFLINE, state=DomainState.SHUTOFF, files=1, has_more=True
+    ),
     "offline on shared storage": Scenario(MigrationMode.OFFLINE, state=DomainState.SHUTOFF),
 }
 
@@ -85,12 +93,42 @@ class Voyage:
             is_autostart=scenario.is_autostart,
             dirty_mib_s=scenario.dirty_mib_s,
             working_set_mib=512,
+            xml=self._rich_xml(local) if scenario.has_more else None,
         )
         self.plan = self.make_plan(files=tuple(local), mirrored=tuple(mirrored))
+        if scenario.has_more:
+            self._add_more(local[0])
         self.before = self.files(DEST)
         self.outcome: MigrationOutcome | None = None
         self._journal = journal or memory_journal()
         self.world = self.process()
+
+    def _rich_xml(self, local: list[str]) -> str:
+        uuid = UUID(int=next(_numbers) << 64)
+        text = write_text(self.vm, uuid, 1 << 20, disks=(*local, f"{GROUP.target}/{self.vm}"), bridge="br0")
+        return text.replace("</devices>", "<tpm model='tpm-crb'><backend type='emulator'/></tpm></devices>")
+
+    def _add_more(self, top: str) -> None:
+        """Put a layer below the top, the TPM's state and a logical volume on the source, and into the plan."""
+        base, volume = f"{LOCAL}/{self.vm}-base.qcow2", f"{GROUP.target}/{self.vm}"
+        tpm = f"/var/lib/libvirt/swtpm/{self.uuid}/tpm2/tpm2-00.permall"
+        self.fleet.add_file(SOURCE, base)
+        self.fleet.add_file(SOURCE, tpm)
+        self.fleet.add_file(SOURCE, volume, device_id=f"LVM-{self.vm}")
+        overlay = self.fleet.hosts[SOURCE].file(top)
+        assert overlay is not None
+        overlay.backing = base
+        for host in (SOURCE, DEST):
+            self.fleet.set_offer(host, pools=(GROUP,))
+        size = {"size_bytes": 10 << 30, "allocated_bytes": 1 << 30}
+        pools = {"pool": "vg0", "volume": self.vm, "source_pool": "vg0", "source_volume": self.vm}
+        more: tuple[dict[str, Any], ...] = (
+            {"source_path": tpm, "kind": CopyKind.TPM},
+            {"source_path": volume, "makes_volume": True, "is_device": True, **pools},
+        )
+        below = FileCopy(source_path=base, dest_path=base, kind=CopyKind.BACKING, **size)
+        beside = (FileCopy(dest_path=one["source_path"], **size, **one) for one in more)
+        self.plan = self.plan.model_copy(update={"files": (below, *self.plan.files, *beside)})
 
     def make_plan(self, files: tuple[str, ...] = (), mirrored: tuple[str, ...] = (), **given: Any) -> MigrationPlan:
         """Plan the move without preflight."""
@@ -180,7 +218,7 @@ class Voyage:
     def files(self, host: str) -> set[str]:
         """Return all paths of a host, directories that hold copies included."""
         mounts = self.fleet.hosts[host].mounts
-        files = {f"{mount}/{path}" for mount, space in mounts.items() for path in space.files}
+        files = {f"{mount.rstrip('/')}/{path}" for mount, space in mounts.items() for path in space.files}
         made = {
             f"{mount}/{path}/" for mount, space in mounts.items() for path in space.directories if ".vmferry-" in path
         }
@@ -238,7 +276,11 @@ def wrongs_of(voyage: Voyage, fault: Fault) -> Iterator[str]:
 
 
 def _held(voyage: Voyage, fault: Fault) -> Iterator[str]:
-    """Only a fault that ends a QEMU needs a human."""
+    """Only a fault that ends a QEMU needs a human, and one that leaves a volume of which nobody knows whose it is."""
+    if voyage.outcome and UNTOLD in voyage.outcome.reason:
+        if f"{GROUP.target}/{voyage.vm}" not in voyage.files(DEST) or voyage.state_on(DEST) is not DomainState.ABSENT:
+            yield f"held without a reason: {voyage.outcome.reason}"
+        return
     if fault.does not in (Blow.POWER_CUT, Blow.QEMU_KILLED):
         yield f"held after {fault.does}: {voyage.outcome and voyage.outcome.reason}"
     domain = voyage.fleet.domain(DEST, voyage.uuid)
@@ -263,8 +305,9 @@ def _moved(voyage: Voyage) -> Iterator[str]:
     images = {copy.dest_path for copy in brought}
     if voyage.files(DEST) != voyage.before | images:
         yield f"moved, but the destination's files are {sorted(voyage.files(DEST))}"
-    aside = {f"{copy.source_path}.vmferry-moved-{voyage.run}" for copy in brought}
-    if not aside <= voyage.files(SOURCE) or images & voyage.files(SOURCE):
+    stays = {copy.source_path for copy in voyage.plan.files if copy.is_device}
+    aside = {f"{copy.source_path}.vmferry-moved-{voyage.run}" for copy in brought if copy.source_path not in stays}
+    if not aside <= voyage.files(SOURCE) or images & voyage.files(SOURCE) != stays:
         yield f"moved, but the source's files are {sorted(voyage.files(SOURCE))}"
 
 
