@@ -65,13 +65,15 @@ def cuts(begin: int, end: int, step: int) -> "Iterator[tuple[int, int]]":
         begin = cut
 
 
-def plan(fd: int, size: int, had: "list[tuple[int, int]]", had_size: int) -> "Iterator[Task]":
+def plan(
+    fd: int, size: int, had: "list[tuple[int, int]]", had_size: int, *, reads_ahead: bool = True
+) -> "Iterator[Task]":
     """Yield what makes a copy of the file: `had` is where the destination holds data, up to `had_size`."""
     at = 0
     for begin, end in data_extents(fd, size):
         yield from _clear(had, at, begin)
         for low, high in cuts(begin, end, CHUNK):
-            if high % _AHEAD <= CHUNK:
+            if reads_ahead and high % _AHEAD <= CHUNK:
                 os.posix_fadvise(fd, high, _AHEAD, os.POSIX_FADV_WILLNEED)
             found = overlap(had, low, high)
             yield Task(COMPARE if found else SEND, low, high, is_dirty=bool(found))

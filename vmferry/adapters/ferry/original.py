@@ -4,10 +4,13 @@ import os
 import stat
 import threading
 import time
+from collections.abc import Iterator
 from typing import Any
 
 from vmferry.adapters.ferry import staging
 from vmferry.adapters.ferry.board import Failure
+from vmferry.adapters.ferry.direct import DirectReader
+from vmferry.adapters.ferry.extents import Task, plan
 
 
 class Bucket:
@@ -63,6 +66,24 @@ class Original:
             is_same = False
         if not is_same:
             raise Failure("changed", f"{self.path} changed while it was copied: it is in use")
+
+    def plan(self, had: "list[tuple[int, int]]", had_size: int) -> "Iterator[Task]":
+        """Return what makes a copy; `had` as in `extents.plan`."""
+        probe = DirectReader(self.fd)
+        reads_ahead = not probe.is_direct
+        probe.close()
+        return plan(self.fd, self.size, had, had_size, reads_ahead=reads_ahead)
+
+    def read(self, reader: DirectReader, begin: int, end: int) -> memoryview:
+        """Return a range; raises Failure when it cannot be read, or is no longer there."""
+        try:
+            view = reader.read(begin, end - begin)
+        except OSError as error:
+            text = f"cannot read {self.path} at byte {begin}: {error.strerror}"
+            raise Failure("source", text) from None
+        if len(view) < end - begin:
+            raise Failure("changed", f"{self.path} became shorter while it was copied: it is in use")
+        return view
 
     def parents(self) -> "list[list[Any]]":
         """Return owner and mode of the directories above, the nearest first."""

@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import Any
 
 from vmferry.adapters.ferry import staging, wire
+from vmferry.adapters.ferry.direct import DirectReader, DirectWriter, aligned_room
 from vmferry.adapters.ferry.extents import cuts
 
 _KEEP_SIZE, _PUNCH_HOLE = 1, 2
@@ -71,8 +72,8 @@ class Prover(threading.Thread):
 
     def run(self) -> None:
         """Work until the process ends."""
-        buffer = bytearray(wire.CHUNK)
         try:
+            reader = DirectReader(self._fd, forgets=True)
             while True:
                 batch = self._take()
                 if not batch:
@@ -81,7 +82,7 @@ class Prover(threading.Thread):
                 for _, begin, length in batch:
                     os.posix_fadvise(self._fd, begin, length, os.POSIX_FADV_DONTNEED)
                 for message, begin, length in batch:
-                    self._prove(message, begin, length, buffer)
+                    self._prove(message, begin, length, reader)
         except wire.Gone:
             os._exit(1)
         except Exception as error:
@@ -95,13 +96,11 @@ class Prover(threading.Thread):
             batch, self._waiting, self._bytes, self._is_hurried = self._waiting, [], 0, False
             return batch
 
-    def _prove(self, message: bytes, begin: int, length: int, buffer: bytearray) -> None:
+    def _prove(self, message: bytes, begin: int, length: int, reader: DirectReader) -> None:
         kind = wire.STRONG if message == wire.CHECK else self._kind
         found = []
         for low, high in cuts(begin, begin + length, wire.CHUNK):
-            view = memoryview(buffer)[: high - low]
-            count = wire.read_range(self._fd, low, view)
-            found.append(wire.digests(kind, low, view[:count]))
+            found.append(wire.digests(kind, low, reader.read(low, high - low)))
         self._answer.send(wire.PROOF, begin, b"".join(found))
 
 
@@ -148,7 +147,8 @@ class Receiver:
         self._source = source
         self._answer = Answer(sink)
         self._kernel = _Kernel()
-        self._buffer = bytearray(wire.CHUNK)
+        self._buffer = aligned_room(wire.CHUNK)
+        self._writer: DirectWriter | None = None
         self._target: staging.Target | None = None
         self._unsynced = [0, 0]
 
@@ -195,19 +195,19 @@ class Receiver:
             target = staging.open_device(self._path, order["size"], order.get("inode") is None)
         else:
             target = staging.open_file(self._path, order)
-        self._target = target
+        self._target, self._writer = target, DirectWriter(target.fd)
         staging.hold(target)
         told = {"inode": target.inode, "had": target.had, "had_size": target.had_size, "cores": cores()}
         self._answer.send(wire.HELLO, 0, json.dumps(told).encode())
         return target
 
     def _write(self, offset: int, length: int) -> None:
-        assert self._target is not None
+        assert self._target is not None and self._writer is not None
         if length > wire.CHUNK or offset + length > self._target.size:
             raise staging.Refused(f"{length} bytes at {offset} are beyond the file")
-        view = memoryview(self._buffer)[:length]
+        view = self._buffer[:length]
         wire.read_into(self._source, view)
-        self._put(offset, view)
+        self._writer.write(offset, view)
         if self._unsynced[1] != offset:
             self._unsynced[0] = offset
         self._unsynced[1] = offset + length
@@ -229,7 +229,7 @@ class Receiver:
             raise staging.Refused(f"{length} bytes at {offset} are beyond the file")
         if not target.is_device and self._kernel.punch(target.fd, offset, length):
             return
-        view = memoryview(self._buffer)
+        view = self._buffer
         for begin, end in wire.pieces(offset, offset + length):
             part = view[: end - begin]
             wire.read_range(target.fd, begin, part)

@@ -11,7 +11,8 @@ from typing import Any
 
 from vmferry.adapters.ferry import program, staging, wire
 from vmferry.adapters.ferry.board import Board, Failure, Part, split
-from vmferry.adapters.ferry.extents import CLEAR, COMPARE, Task, plan
+from vmferry.adapters.ferry.direct import DirectReader
+from vmferry.adapters.ferry.extents import CLEAR, COMPARE, Task
 from vmferry.adapters.ferry.link import Link, through_ssh
 from vmferry.adapters.ferry.original import Bucket, Original, cores
 
@@ -22,6 +23,8 @@ _CONNECT_S = 30.0
 _FIRST_S = 8.0  # a destination that does not answer at all is told soon: there may be another way
 _SEAL_S = 300.0
 _STALL_S = 300.0
+# What a receiver is made of: every line that is sent is compiled there.
+_RECEIVER = ("wire", "extents", "direct", "staging", "receive")
 _HOPELESS = ("Host key verification failed", "Permission denied", "Could not resolve hostname", "Bad owner or perm")
 
 
@@ -48,7 +51,7 @@ class Sender:
         hello = first.hello
         self._inode = int(hello["inode"])
         had = [(int(begin), int(end)) for begin, end in hello["had"]]
-        self.board.begin(plan(self._original.fd, self._original.size, had, int(hello["had_size"])))
+        self.board.begin(self._original.plan(had, int(hello["had_size"])))
         most = 1 if self._is_relayed else min(self._order["streams"], cores(), int(hello["cores"]))
         self.streams = max(1, min(most, self._original.allocated // _STREAM_BYTES))
         threads = [threading.Thread(target=self._stream, args=(n,), daemon=True) for n in range(self.streams)]
@@ -94,7 +97,8 @@ class Sender:
             link = Link(self.board, 1, 0, None)
             payload = b""  # vmferry itself started the receiver
         else:
-            payload = program.payload(self._modules, ("receive", "main"), {})
+            needed = [(name, text) for name, text in self._modules if name in _RECEIVER]
+            payload = program.payload(needed, ("receive", "main"), {})
             more = [staging.MARK, self._order["session"], str(number), str(generation), self._order["staging"]]
             link = through_ssh(self.board, [*self._order["ssh"], program.command(len(payload), more)])
         self._links[number] = link
@@ -141,14 +145,14 @@ class Sender:
 
     def _work(self, link: Link) -> None:
         """Take tasks until there are none, or the connection breaks."""
-        buffer = memoryview(bytearray(wire.CHUNK))
+        reader = DirectReader(self._original.fd)
         told_at = time.monotonic()
         is_hurried = False
         with suppress(wire.Gone):
             while self._is_wanted() and not link.is_dead:
                 task = self.board.take(link)
                 if task is not None:
-                    self._do(link, task, buffer)
+                    self._do(link, task, reader)
                     is_hurried = False
                     continue
                 if not is_hurried:
@@ -158,25 +162,21 @@ class Sender:
                 if time.monotonic() - told_at > wire.BEAT_S:
                     link.tell(wire.BEAT)
                     told_at = time.monotonic()
+            reader.close()
             return
+        reader.close()
         link.kill()
 
-    def _do(self, link: Link, task: Task, buffer: memoryview) -> None:
+    def _do(self, link: Link, task: Task, reader: DirectReader) -> None:
         parts: list[Part] = []
+        view = memoryview(b"")
         skipped = 0
         kind = self._order["digest"]
         if task.kind == CLEAR:
             found = wire.zero_digests(kind, task.begin, task.end)
             parts.append(Part(wire.ZERO, task, found, wire.digest_size(kind)))
         else:
-            view = buffer[: task.end - task.begin]
-            try:
-                count = wire.read_range(self._original.fd, task.begin, view)
-            except OSError as error:
-                text = f"cannot read {self._original.path} at byte {task.begin}: {error.strerror}"
-                raise Failure("source", text) from None
-            if count < len(view):
-                raise Failure("changed", f"{self._original.path} became shorter while it was copied: it is in use")
+            view = self._original.read(reader, task.begin, task.end)
             if task.kind == COMPARE:
                 found = wire.digests(wire.STRONG, task.begin, view)
                 parts.append(Part(wire.CHECK, task, found, wire.digest_size(wire.STRONG)))
@@ -184,7 +184,7 @@ class Sender:
                 parts, skipped = split(task, view, kind)
         self.board.register(link, parts, skipped)
         for part in parts:
-            data = buffer[part.task.begin - task.begin : part.task.end - task.begin]
+            data = view[part.task.begin - task.begin : part.task.end - task.begin]
             if part.message == wire.WRITE:
                 self._bucket.spend(len(data))
                 link.send(part, data)
