@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from pathlib import Path
 
 import pytest
 
 from flows.migrate_vm import migrate_vm
 from infra.lab import DiskFormat, DiskKind, GuestSpec, GuestState, Lab
+from infra.lab.proc import run
 from vmferry.adapters.world import RealWorld
 from vmferry.errors import LeftBehind, PreflightBlocked
 from vmferry.model.effects import FileMade
 from vmferry.model.journal import Mark
-from vmferry.model.migration import MigrationOutcome, OutcomeKind
+from vmferry.model.migration import DomainChanges, MigrationOutcome, OutcomeKind
+from vmferry.model.purge import Fate
 from vmferry.steps import storage
+from vmferry.steps.purge import list_left
 
 pytestmark = pytest.mark.lab
 
@@ -121,3 +125,69 @@ def test_an_image_of_another_vm_is_never_written_to(
         assert not is_late or any(row.mark is Mark.UNDONE for row in world.journal.rows(world.journal.recent(1)[0].run))
     finally:
         theirs.unlink(missing_ok=True)
+
+
+def redefine(fleet: Lab, name: str, kind: str, source: str) -> None:
+    """Make the only disk of a shut-off guest of kvm1 one of another type."""
+    host = fleet.hosts["kvm1"]
+    xml = host.virsh("dumpxml", "--inactive", name)
+    changed = re.sub(
+        r"<source file=[^>]*/>", f"<source {source}/>", xml.replace("<disk type='file'", f"<disk type='{kind}'")
+    )
+    assert changed != xml
+    host.virsh("define", "/dev/stdin", input=changed)
+
+
+def add_local(fleet: Lab, name: str) -> Path:
+    """Make a shut-off guest on a raw image of kvm1 with something in it; return the image."""
+    fleet.add_guest(GuestSpec(name=name, disk=DiskKind.LOCAL, disk_mib=8, state=GuestState.SHUTOFF))
+    image = fleet.hosts["kvm1"].outer_path(f"{IMAGES}/{name}.raw")
+    with image.open("r+b") as file:
+        file.seek(5 << 20)
+        file.write(name.encode() * 1000)
+    return image
+
+
+def test_a_volume_of_a_pool_arrives_as_one(fleet: Lab, world: RealWorld) -> None:
+    image = add_local(fleet, "vol1")
+    content, kvm2 = digest(image), fleet.hosts["kvm2"]
+    pools = {"kvm1": IMAGES, "kvm2": f"{IMAGES}/deep"}
+    try:
+        for host, target in pools.items():
+            fleet.hosts[host].run(["mkdir", "-p", target])
+            fleet.hosts[host].virsh("pool-create-as", "vols", "dir", "--target", target)
+        redefine(fleet, "vol1", "volume", "pool='vols' volume='vol1.raw'")
+        outcome = migrate_vm(vm="vol1", dest="kvm2")
+        assert isinstance(outcome, MigrationOutcome) and outcome.kind is OutcomeKind.MOVED
+        assert digest(kvm2.outer_path(f"{IMAGES}/deep/vol1.raw")) == content
+        assert kvm2.virsh("vol-path", "--pool", "vols", "vol1.raw") == f"{IMAGES}/deep/vol1.raw"
+        assert "pool='vols'" in kvm2.virsh("dumpxml", "vol1")
+        assert f"vol1.raw.vmferry-moved-{outcome.run}" in fleet.hosts["kvm1"].virsh("vol-list", "vols")
+        kvm2.virsh("start", "vol1")
+        assert fleet.where("vol1") == {"kvm2": "running"}
+    finally:
+        kvm2.run(["virsh", "destroy", "vol1"], check=False)
+        for host in pools:
+            fleet.hosts[host].run(["virsh", "pool-destroy", "vols"], check=False)
+        clean(fleet, "vol1", "deep")
+
+
+def test_a_block_device_becomes_a_file_and_is_left_as_it_is(fleet: Lab, world: RealWorld) -> None:
+    image = add_local(fleet, "blk1")
+    content, kvm2, there = digest(image), fleet.hosts["kvm2"], f"{IMAGES}/from-device.raw"
+    device = run(["losetup", "--find", "--show", str(image)]).stdout.strip()
+    try:
+        redefine(fleet, "blk1", "block", f"dev='{device}'")
+        with pytest.raises(PreflightBlocked, match="--disk hda="):
+            migrate_vm(vm="blk1", dest="kvm2")
+        outcome = migrate_vm(vm="blk1", dest="kvm2", changes=DomainChanges(disk_sources={"hda": there}))
+        assert isinstance(outcome, MigrationOutcome) and outcome.kind is OutcomeKind.MOVED
+        assert digest(kvm2.outer_path(there)) == digest(image) == content
+        kept = [file for file in list_left(world, ["kvm1"], 0).files if file.path == device]
+        assert [(file.fate, "vmferry deletes no devices" in file.reason) for file in kept] == [(Fate.KEPT, True)]
+        kvm2.virsh("start", "blk1")
+        assert f"<source file='{there}'" in kvm2.virsh("dumpxml", "blk1")
+    finally:
+        kvm2.run(["virsh", "destroy", "blk1"], check=False)
+        run(["losetup", "--detach", device])
+        clean(fleet, "blk1", "from-device")

@@ -88,7 +88,7 @@ def _no_pool_of(case: Case, disk: Disk, dest_path: str) -> str:
         f"`virsh -c {uri} pool-define-as {group} logical --source-name {group} --target {directory}` and `virsh -c "
         f"{uri} pool-start {group}` for a volume group"
         if directory != "/dev"
-        else "a logical pool for a volume group, and `--disk` with its path"
+        else f"name a volume of a group there, `--disk {disk.target}=/dev/GROUP/VOLUME`"
     )
     return (
         f"no active logical pool of {case.dest.name} has {directory} as its target, so that libvirt cannot make the "
