@@ -65,6 +65,18 @@ class Disk(Model):
         """Whether the content lies at a path of the host (a file or a block device)."""
         return self.kind in (DiskKind.FILE, DiskKind.BLOCK) and self.source is not None
 
+    def at(self, place: str | None) -> Disk:
+        """Return the disk at another place, as `vmferry.domxml.rewrite` writes it: file, device or pool volume."""
+        if place is None or place == self.source:
+            return self
+        pool, kind = self.pool, self.kind
+        if kind in (DiskKind.FILE, DiskKind.BLOCK, DiskKind.VOLUME) and place.startswith("/"):
+            is_device = place.startswith("/dev/") and not place.startswith("/dev/shm/")
+            pool, kind = None, DiskKind.BLOCK if is_device else DiskKind.FILE
+        elif kind is DiskKind.VOLUME:
+            pool = place.partition("/")[0]
+        return self.model_copy(update={"source": place, "kind": kind, "pool": pool})
+
 
 class Nic(Model):
     """One `<interface>`: where the guest's network card is plugged in on the host."""

@@ -232,23 +232,10 @@ def apply_changes(vm: Vm, changes: DomainChanges) -> Vm:
     """Return the VM as it is with `changes` applied; the VM itself when nothing changes."""
     if changes.is_empty:
         return vm
-    disks = tuple(_moved(disk, changes.disk_sources.get(disk.target)) for disk in vm.disks)
+    disks = tuple(disk.at(changes.disk_sources.get(disk.target, disk.source)) for disk in vm.disks)
     maps = {"bridge": changes.bridges, "network": changes.networks}
     nics = tuple(n.model_copy(update={"source": maps.get(n.kind, {}).get(n.source or "", n.source)}) for n in vm.nics)
     return vm.model_copy(update={"disks": disks, "nics": nics})
-
-
-def _moved(disk: Disk, place: str | None) -> Disk:
-    """Return the disk at another place, as `vmferry.domxml.rewrite` writes it: a file, a device, a pool's volume."""
-    if place is None:
-        return disk
-    pool, kind = disk.pool, disk.kind
-    if kind in (DiskKind.FILE, DiskKind.BLOCK, DiskKind.VOLUME) and place.startswith("/"):
-        is_device = place.startswith("/dev/") and not place.startswith("/dev/shm/")
-        pool, kind = None, DiskKind.BLOCK if is_device else DiskKind.FILE
-    elif kind is DiskKind.VOLUME:
-        pool = place.partition("/")[0]
-    return disk.model_copy(update={"source": place, "kind": kind, "pool": pool})
 
 
 class Fleet:
