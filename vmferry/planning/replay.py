@@ -14,6 +14,7 @@ from vmferry.model.migration import MigrationMode
 from vmferry.model.vm import Vm
 from vmferry.rules.case import Fleet
 from vmferry.rules.check import check_move
+from vmferry.rules.landing import Landing, landing
 from vmferry.rules.policy import Policy
 from vmferry.rules.sharing import is_shared, tpm_files
 
@@ -212,7 +213,10 @@ def _promised(facts: HostFacts, promised: dict[str, int], there: list[str]) -> i
     A promise to a place below no directory that was read may lie on any file system.
     """
     kept, known = 0, {d.rstrip("/"): d for d in facts.storage_free_bytes}
+    groups = {(pool.target or "").rstrip("/") for pool in facts.pools if pool.kind == "logical"}
     for place, size in promised.items():
+        if place in groups:
+            continue  # volumes of a volume group
         above = [place.rsplit("/", n)[0] for n in range(place.count("/") + 1)]
         nearest = next((known[d] for d in above if d in known), None)
         kept += size if nearest is None or nearest in there else 0
@@ -230,17 +234,24 @@ def _copied(fleet: Fleet, move: Move, vm: Vm) -> Counter[str]:
     case = fleet.case(vm, move.source, move.dest, move.mode)
     if case.pair is None:
         return filled
-    images = [d for d in vm.disks if d.kind == "file" and d.device in ("disk", "lun")]
-    files = {d.source: d.is_readonly for d in images if d.source} | ({vm.nvram: False} if vm.nvram else {})
+    kinds = ("file", "block", "volume")
+    images = [d for d in vm.disks if d.kind in kinds and d.device in ("disk", "lun") and d.source]
+    places = [(d, found) for d in images if isinstance(found := landing(case, d), Landing)]
+    files = {found.path: d.is_readonly for d, found in places} | ({vm.nvram: False} if vm.nvram else {})
+    landed = {found.path: found for _, found in places}
     below = {path for d in images for path in d.backing if path.startswith("/")}
     files |= dict.fromkeys(below, True) | dict.fromkeys(tpm_files(vm), False)
     for path, is_read_only in files.items():
         here, there = case.pair.source_files.get(path), case.pair.dest_files.get(path)
         if path in below and here and there and here.size_bytes == there.size_bytes:
             continue  # a layer that another VM has brought
-        if is_shared(case, path, path, is_read_only=is_read_only):
+        lands = landed.get(path)
+        dest_path, is_volume = (lands.dest_path, lands.makes_volume) if lands else (path, False)
+        if is_shared(case, path, dest_path, is_read_only=is_read_only):
             continue
-        under = [d for d in case.dest.facts.storage_free_bytes if path.startswith(d.rstrip("/") + "/")]
-        size = case.pair.source_files[path].allocated_bytes if path in case.pair.source_files else 0
-        filled[max(under, key=len, default="")] += size
+        free = () if is_volume else case.dest.facts.storage_free_bytes
+        under = [d for d in free if dest_path.startswith(d.rstrip("/") + "/")]
+        if here is not None:
+            size = here.size_bytes if is_volume or here.is_block else here.allocated_bytes
+            filled[max(under, key=len, default="")] += size
     return filled
