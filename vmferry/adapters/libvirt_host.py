@@ -199,9 +199,11 @@ class LibvirtHypervisor:
 
     def measure_dirty_rates(self, uuids: Sequence[UUID], seconds: int) -> dict[UUID, DirtyRate]:
         """Measure how fast running VMs write to their memory, all in one window."""
-        return self._call(
-            "measure dirty rates", lambda c: measure_dirty_rates(c, uuids, seconds), is_write=False
-        ) if uuids else {}
+        return (
+            self._call("measure dirty rates", lambda c: measure_dirty_rates(c, uuids, seconds), is_write=False)
+            if uuids
+            else {}
+        )
 
     def create_volume(self, pool: str, name: str, *, size_bytes: int, format: str) -> str:
         """Create a volume and return its path."""

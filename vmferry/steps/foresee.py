@@ -26,8 +26,7 @@ def with_forecasts(plan: EvacuationPlan, max_parallel: int, *, move_timeout_s: f
     limits, fleet = limits_of(plan.snapshot.inventory), Fleet(plan.snapshot)
     at_once = sharing([move for move in plan.moves if move.memory_kib or move.copy_bytes], limits, max_parallel)
     moves = tuple(
-        move.model_copy(update=_foreseen(move, fleet, plan.snapshot, at_once, move_timeout_s))
-        for move in plan.moves
+        move.model_copy(update=_foreseen(move, fleet, plan.snapshot, at_once, move_timeout_s)) for move in plan.moves
     )
     return plan.model_copy(update={"moves": moves, "seconds": schedule(moves, limits, max_parallel)})
 

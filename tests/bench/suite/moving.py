@@ -1,6 +1,6 @@
 """One live move: vmferry beside plain virsh, on an idle guest and on busy ones; total time and downtime.
 
-Both move one guest to and fro between the same two hosts over the same transport, in turn. Guests on storage whose
+Both move one guest there and back between the same two hosts over the same transport, in turn. Guests on storage whose
 locks work between the hosts are let run by libvirt itself, the others by vmferry (docs/decisions/0005).
 """
 
