@@ -77,7 +77,7 @@ class CopyOptions(Model):
 
     method: CopyMethod | None = None  # None: the fastest that both hosts can do
     bandwidth_mib_s: int | None = None
-    # The copy keeps owner and mode of the original (NVRAM, TPM state); images get those of their directory's creator.
+    # The copy keeps the owner of the original, by name; else it belongs to the ssh user. The mode is kept in any case.
     keeps_owner: bool = False
     is_device: bool = False  # staging is a block device that exists already: written in place, from 0 to its size
 

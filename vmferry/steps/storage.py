@@ -76,7 +76,8 @@ def _stage(plan: MigrationPlan, copy: FileCopy, staging: str, world: World) -> i
     options = CopyOptions(
         method=plan.copy_method,
         bandwidth_mib_s=plan.bandwidth_mib_s,
-        keeps_owner=copy.kind in (CopyKind.NVRAM, CopyKind.TPM),
+        # Where libvirt gives images no owner when a VM starts (dynamic_ownership = 0), QEMU could not open root's copy.
+        keeps_owner=True,
     )
     world.tools(plan.source).copy_file(
         copy.source_path,
