@@ -36,7 +36,9 @@ EFFECTS: tuple[Effect, ...] = (
     effects.FileSetAside(host="a", path="/srv/ö", aside="/srv/ö.vmferry-moved-1"),
     effects.AutostartCleared(host="a", uuid=UUID),
     effects.DomainMoved(host="b", uuid=UUID, bytes_sent=2**40, downtime_ms=0),
-    effects.VolumeMade(host="b", pool="vg0", volume="wanderer1", path="/dev/vg0/wanderer1", uuid=UUID, device_id="LVM-1"),
+    effects.VolumeMade(
+        host="b", pool="vg0", volume="wanderer1", path="/dev/vg0/wanderer1", uuid=UUID, device_id="LVM-1"
+    ),
     effects.VolumeKept(host="a", path="/dev/vg0/wanderer1", pool="vg0", volume="wanderer1"),
     effects.Nothing(),
 )
