@@ -83,7 +83,7 @@ def test_a_vm_is_told_every_host_with_all_findings(fleet: Fleet) -> None:
     code, out, _ = fleet.check("db")
     kvm2, kvm3 = out.split("\nkvm2: ")[1].split("\nkvm3: ")
     assert code == 4
-    assert "block storage-not-shared: vm db: disk vda" in kvm2 and "block storage-not-shared" in kvm3
+    assert "block mirror-encryption: vm db: /local/db.qcow2" in kvm2 and "block mirror-encryption" in kvm3
     assert "bridge" in kvm2
     assert "reference 9.3" in kvm3
 
@@ -120,7 +120,7 @@ def test_the_document_of_a_vm_holds_a_verdict_and_findings_per_host(fleet: Fleet
     assert (found["vm"], found["uuid"], found["host"], found["mode"]) == ("db", str(uuid), "kvm1", "live")
     assert found["movable_to"] == []
     assert found["hosts"]["kvm2"]["verdict"] == "blocked"
-    assert "storage-not-shared" in {finding["rule"] for finding in found["hosts"]["kvm2"]["findings"]}
+    assert "mirror-encryption" in {finding["rule"] for finding in found["hosts"]["kvm2"]["findings"]}
     assert all(finding["source"] for finding in found["hosts"]["kvm2"]["findings"])
 
 
@@ -210,7 +210,7 @@ def test_a_host_that_cannot_be_emptied_tells_the_reason_per_vm_and_host(fleet: F
     fleet.add_stuck("db")
     code, _, err = fleet.check("kvm1")
     assert code == 4
-    assert "db: stranded: not to kvm2: storage-not-shared: vm db: disk vda" in err
+    assert "db: stranded: not to kvm2: mirror-encryption: vm db: /local/db.qcow2" in err
     assert "db: stranded: not to kvm3: storage-not-shared" in err
     assert "(reference 9.1, Table 9.1; reference 9.3: live storage migration)" in err
     document = fleet.document("kvm1")
