@@ -211,13 +211,23 @@ def test_the_pivot_is_never_repeated(yard: Yard, blow: Blow) -> None:
     assert yard.is_sound()
 
 
-@pytest.mark.parametrize("blow", [Blow.TRANSIENT, Blow.PERMANENT, Blow.LOST_ANSWER])
-def test_a_copy_is_never_repeated_by_prefect(yard: Yard, blow: Blow) -> None:
+@pytest.mark.parametrize("blow", [Blow.PERMANENT, Blow.LOST_ANSWER])
+def test_a_copy_that_is_refused_or_unknown_is_settled_instead_of_tried_again(yard: Yard, blow: Blow) -> None:
     uuid = yard.add_local("wanderer4")
     yard.break_at(blow, op="copy_file")
     migrate(yard, "wanderer4")
     assert len(yard.calls("copy_file")) == 1
     assert len(yard.where(uuid)) == 1
+    assert yard.is_sound()
+
+
+def test_a_copy_whose_connection_broke_goes_on(yard: Yard) -> None:
+    uuid = yard.add_local("wanderer4")
+    yard.break_at(Blow.TRANSIENT, op="copy_file")
+    state = migrate(yard, "wanderer4")
+    assert state.is_completed(), state.message
+    assert len(yard.calls("copy_file")) == 2
+    assert yard.where(uuid) == ("kvm2",)
     assert yard.is_sound()
 
 
