@@ -11,6 +11,8 @@ LAB ?= demo
 HOSTS ?= 3
 GUESTS ?= 8
 PYTEST_ARGS ?=
+PROFILE ?= steady
+WORKERS ?= 3
 
 .PHONY: help setup demo test check bench lab-up lab-down clean
 
@@ -24,7 +26,8 @@ demo: setup  ## Evacuate a real libvirt host before your eyes (KEEP=1 leaves the
 	@$(AS_ROOT) $(QUIET) $(PYTHON) -m infra.demo $(if $(KEEP),--keep)
 
 test: setup  ## Run all tests: real libvirt in the lab, the simulated fleet, Prefect flows
-	@$(AS_ROOT) $(QUIET) $(PYTHON) -m pytest -p no:cacheprovider $(PYTEST_ARGS)
+	@$(AS_ROOT) $(QUIET) VMFERRY_TEST_PROFILE=$(PROFILE) $(PYTHON) -m pytest -p no:cacheprovider \
+	  $(if $(filter nightly,$(PROFILE)),--timeout=7200) -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 check: setup  ## Lint, types, import contracts, spelling
 	@infra/check.sh

@@ -9,12 +9,32 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests import examples as examples  # chooses hypothesis' profile before any property is read
+from tests.labs import take_down_left
+
 if TYPE_CHECKING:
     from tests.prefect_side import PrefectServer
 
 # Before Prefect is imported: its servers in tests send nothing anywhere and write down all task runs at once.
 os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
 os.environ.setdefault("DO_NOT_TRACK", "1")
+
+
+# `make test` runs several workers beside one another; a file is one worker's (`--dist loadfile`). Those that wait
+# longest begin first, so that no worker ends long after the others.
+ROOMS = ("tests/lab/", "tests/contract/", "tests/flows/", "tests/unit/adapters/", "tests/")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Let a worker take the rooms in their order; a run of one process keeps its own, quick tests by directory."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: next(n for n, room in enumerate(ROOMS) if item.nodeid.startswith(room)))
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Leave no lab behind, even when the run was interrupted."""
+    if not hasattr(config, "workerinput"):
+        take_down_left()
 
 
 @pytest.hookimpl(trylast=True)

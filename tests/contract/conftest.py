@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,15 +9,14 @@ import pytest
 
 from tests.contract.contract_fleet import BRIDGE, DEST, SOURCE, FleetUnderTest
 from tests.contract.simulated_fleet import SimulatedUnderTest
+from tests.labs import lab_name
 
 
 @pytest.fixture(scope="session")
 def _lab() -> Iterator[object]:
     from infra.lab import HostSpec, Lab, LabSpec
 
-    spec = LabSpec(
-        name=f"contract-{os.getpid()}", hosts=tuple(HostSpec(name=n, bridges=(BRIDGE,)) for n in (SOURCE, DEST))
-    )
+    spec = LabSpec(name=lab_name("contract"), hosts=tuple(HostSpec(name=n, bridges=(BRIDGE,)) for n in (SOURCE, DEST)))
     lab = Lab.up(spec)
     try:
         yield lab

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 
 import pytest
 
 from infra.lab import HostSpec, Lab, LabSpec, take_down
 from tasks import _wiring
+from tests.labs import lab_name
 from tests.prefect_side import PrefectServer
 from vmferry.adapters.world import RealWorld, open_world
 from vmferry.inventory import load_inventory
@@ -20,7 +20,7 @@ SMALL_MIB = 48  # kvm3's own image directory: too small for a large image
 @pytest.fixture(scope="session")
 def fleet() -> Iterator[Lab]:
     """Three hosts; tests add their own guests and put back what they break."""
-    name = f"t{os.getpid()}-moves"
+    name = lab_name("moves")
     hosts = (
         HostSpec(name="kvm1", bridges=("br0",)),
         HostSpec(name="kvm2", bridges=("br0",)),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import signal
 import socket
@@ -30,10 +29,10 @@ from infra.lab import (
 )
 from infra.lab.hostfiles import BEATS
 from infra.lab.state import LabState, lab_dir
+from tests.labs import lab_name
 
 pytestmark = pytest.mark.lab
 ROOT = Path(__file__).parents[2]
-PREFIX = f"t{os.getpid()}"
 FAST = 20.0  # seconds for what takes two or three on an idle machine
 
 
@@ -45,7 +44,7 @@ def pair() -> Iterator[Lab]:
         GuestSpec(name="onshared", disk=DiskKind.SHARED, dirty_mib_s=10, working_set_mib=16),
         GuestSpec(name="onnolock", disk=DiskKind.NOLOCK, dirty_mib_s=10, working_set_mib=16),
     )
-    name = f"{PREFIX}-pair"
+    name = lab_name("pair")
     try:
         yield Lab.up(LabSpec(name=name, hosts=hosts, guests=guests))
     finally:
@@ -99,7 +98,7 @@ def move(lab: Lab, guest: str, source: str, dest: str, *more: str) -> None:
 
 
 def test_down_leaves_no_process_namespace_mount_interface_or_file() -> None:
-    name = f"{PREFIX}-gone"
+    name = lab_name("gone")
     lab = Lab.up(LabSpec.of(name, hosts=3, guests=2))
     state = lab_dir(name).read_state()
     spaces = {
@@ -135,7 +134,7 @@ def up_argv(name: str) -> list[str]:
 
 
 def test_down_clears_up_after_an_up_that_was_killed_at_any_moment() -> None:
-    name = f"{PREFIX}-killed"
+    name = lab_name("killed")
     for after_s in (0.0, *(random.uniform(0.0, 2.0) for _ in range(4))):
         begin_up_and_kill_it(name, after_s)
         state = lab_dir(name).read_state()
@@ -145,7 +144,7 @@ def test_down_clears_up_after_an_up_that_was_killed_at_any_moment() -> None:
 
 
 def test_two_labs_live_side_by_side_and_up_is_idempotent() -> None:
-    first, second = f"{PREFIX}-one", f"{PREFIX}-two"
+    first, second = lab_name("one"), lab_name("two")
     try:
         one = Lab.up(LabSpec.of(first, hosts=1, guests=1))
         two = Lab.up(LabSpec.of(second, hosts=1, guests=1))
@@ -297,7 +296,7 @@ def test_a_host_loses_and_regains_its_link_and_daemons(pair: Lab) -> None:
 
 
 def test_up_finishes_what_a_killed_up_began() -> None:
-    name = f"{PREFIX}-again"
+    name = lab_name("again")
     try:
         for _ in range(2):
             begin_up_and_kill_it(name, random.uniform(0.0, 1.5))

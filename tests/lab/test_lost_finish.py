@@ -6,7 +6,6 @@ away just that answer. libvirt gives up after its keepalive, which is short in t
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,6 +18,7 @@ from flows.migrate_vm import migrate_vm
 from infra.lab import DiskKind, GuestSpec, Lab, LabSpec, Watch, take_down
 from infra.lab.conditions import swallowed_answers
 from tasks import _wiring
+from tests.labs import lab_name
 from tests.prefect_side import PrefectServer
 from vmferry.adapters.world import RealWorld, open_world
 from vmferry.errors import LeftBehind
@@ -36,7 +36,7 @@ LINK_MIB_S = 12  # memory flows for some seconds
 
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Lab]:
-    name = f"t{os.getpid()}-finish"
+    name = lab_name("finish")
     try:
         made = Lab.up(LabSpec(name=name, listen_tcp=True, keepalive=(1, 3)))
         made.hosts["kvm1"].cap_link(LINK_MIB_S)

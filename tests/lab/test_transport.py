@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +12,7 @@ import pytest
 from flows.migrate_vm import migrate_vm
 from infra.lab import DiskKind, GuestSpec, Lab, LabSpec, net, take_down, tls
 from infra.lab.capture import Capture
+from tests.labs import lab_name
 from vmferry.adapters.world import RealWorld
 from vmferry.errors import LeftBehind, PreflightBlocked
 from vmferry.model.migration import MigrationOutcome, MigrationPlan, OutcomeKind
@@ -29,7 +29,7 @@ _PORTS = range(49152, 49216)
 @pytest.fixture(scope="module")
 def fleet() -> Iterator[Lab]:
     """Two hosts with certificates."""
-    name = f"t{os.getpid()}-tls"
+    name = lab_name("tls")
     try:
         yield Lab.up(LabSpec(name=name, tls=True))
     finally:

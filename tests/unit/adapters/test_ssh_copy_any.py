@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from tests.examples import examples
 from vmferry.adapters.ferry import program
 from vmferry.adapters.ssh_program import module_texts, program_payload
 
@@ -57,7 +58,7 @@ def copy(image: Path, staging: Path) -> dict[str, int]:
     return done
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(examples(20), suppress_health_check=[HealthCheck.too_slow])
 @example(0, [], [(0, 100, b"a")], 50_000)
 @example(3_000_000, [(0, 2900, b"\0")], [(0, 1000, b"a"), (1000, 500, b"\0")], 2_000_000)
 @example(1_000_001, [(64, 900, b"a")], [], None)

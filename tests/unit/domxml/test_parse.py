@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.examples import examples
 from tests.unit.domxml.samples import domain, sample
 from vmferry.domxml.parse import MAX_BYTES, MAX_ELEMENTS
 from vmferry.domxml.read import parse_vm
@@ -111,7 +112,7 @@ def test_random_text_is_read_or_refused(text: str) -> None:
     read_or_refuse(f"<domain><memory unit='{text}'>{text}</memory></domain>")
 
 
-@settings(max_examples=300)
+@examples(300)
 @given(
     st.integers(0, len(LIVE) - 1),
     st.integers(0, 40),

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 
+from tests.examples import examples
 from tests.unit.builders import (
     GIB_KIB,
     IMAGES,
@@ -187,7 +188,7 @@ def test_a_host_that_was_not_read_is_told_as_a_reason() -> None:
     assert why(lose(unread), "kvm9") == ["host-unreachable"]
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(fleets())
 def test_every_vm_is_told_once_or_needs_nothing(snapshot: FleetSnapshot) -> None:
     fleet = Fleet(snapshot)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 
+from tests.examples import examples
 from tests.unit.builders import (
     GIB_KIB,
     LOCAL,
@@ -97,7 +98,7 @@ def test_a_cordoned_host_takes_nobody() -> None:
     assert row(snapshot, "a").movable_to == ("kvm3",)
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(fleets())
 def test_every_cell_is_what_judging_that_one_move_says(snapshot: FleetSnapshot) -> None:
     fleet = Fleet(snapshot)
@@ -112,7 +113,7 @@ def test_every_cell_is_what_judging_that_one_move_says(snapshot: FleetSnapshot) 
             assert (dest in r.free) == (not alone.findings)
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(fleets())
 def test_emptying_a_host_is_planned_as_an_evacuation_would(snapshot: FleetSnapshot) -> None:
     for emptying in audit(snapshot).emptying:

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.examples import examples
 from vmferry.adapters.simulated.precopy import MIB, Precopy
 from vmferry.model.convergence import (
     POLICIES,
@@ -383,7 +384,7 @@ def runs(draw: st.DrawFn) -> Run:
 INTERVAL_S = 0.5
 
 
-@settings(max_examples=80, deadline=None)
+@examples(80)
 @given(runs())
 def test_every_move_ends_by_its_deadline(run: Run) -> None:
     run.sail(INTERVAL_S)
@@ -395,7 +396,7 @@ def test_every_move_ends_by_its_deadline(run: Run) -> None:
     assert ended <= run.deadline_s + INTERVAL_S + last_pass_s
 
 
-@settings(max_examples=80, deadline=None)
+@examples(80)
 @given(runs())
 def test_a_vm_is_suspended_only_by_a_policy_that_says_so_and_never_for_longer_than_it_says(run: Run) -> None:
     run.sail(INTERVAL_S)
@@ -410,7 +411,7 @@ def test_a_vm_is_suspended_only_by_a_policy_that_says_so_and_never_for_longer_th
         assert isinstance(run.orders[-1].action, LiftCap) == run.is_capped or run.aborted_at_s is not None
 
 
-@settings(max_examples=80, deadline=None)
+@examples(80)
 @given(runs(), st.floats(0.05, 0.8))
 def test_a_move_that_converges_in_time_is_never_touched(run: Run, ratio: float) -> None:
     run.precopy.throttle = None
@@ -422,14 +423,14 @@ def test_a_move_that_converges_in_time_is_never_touched(run: Run, ratio: float) 
     assert run.moved_at_s is not None
 
 
-@settings(max_examples=30, deadline=None)
+@examples(30)
 @given(runs())
 def test_the_same_samples_give_the_same_orders(run: Run) -> None:
     run.sail(INTERVAL_S)
     assert orders_on(run.start(), run.samples) == run.orders
 
 
-@settings(max_examples=30, deadline=None)
+@examples(30)
 @given(runs())
 def test_help_is_given_only_when_an_iteration_begins(run: Run) -> None:
     run.sail(INTERVAL_S)

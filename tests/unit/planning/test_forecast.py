@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.builders import GIB, build_facts, build_host, build_pair, build_snapshot, build_vm
@@ -258,7 +258,6 @@ def test_the_best_of_earlier_moves_counts_and_capped_ones_do_not() -> None:
 speeds = st.floats(min_value=0.5, max_value=2000)
 
 
-@settings(deadline=None)
 @given(
     policy=st.sampled_from(list(PolicyName)),
     memory_mib=st.floats(min_value=4, max_value=100_000),

@@ -8,9 +8,10 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.examples import examples
 from tests.unit.builders import (
     GIB,
     GIB_KIB,
@@ -49,13 +50,13 @@ def dests(made: EvacuationPlan) -> dict[str, str]:
 
 
 @given(fleets())
-@settings(max_examples=150, deadline=None)
+@examples(150)
 def test_replay_finds_nothing_in_a_plan(snapshot: FleetSnapshot) -> None:
     assert replay(plan_evacuation(snapshot, ASK)) == ()
 
 
 @given(fleets())
-@settings(max_examples=80, deadline=None)
+@examples(80)
 def test_every_domain_of_the_host_is_moved_or_stranded_with_reasons(snapshot: FleetSnapshot) -> None:
     made = plan_evacuation(snapshot, ASK)
     facts = snapshot.facts(SOURCE)
@@ -68,7 +69,7 @@ def test_every_domain_of_the_host_is_moved_or_stranded_with_reasons(snapshot: Fl
 
 
 @given(fleets())
-@settings(max_examples=80, deadline=None)
+@examples(80)
 def test_no_host_is_over_committed(snapshot: FleetSnapshot) -> None:
     made = plan_evacuation(snapshot, ASK)
     for facts in snapshot.hosts:
@@ -82,7 +83,7 @@ def test_no_host_is_over_committed(snapshot: FleetSnapshot) -> None:
 
 
 @given(fleets())
-@settings(max_examples=150, deadline=None)
+@examples(150)
 def test_no_pool_of_huge_pages_is_over_committed(snapshot: FleetSnapshot) -> None:
     vms = {str(vm.uuid): vm for facts in snapshot.hosts for vm in facts.vms}
     made = plan_evacuation(snapshot, ASK)
@@ -144,7 +145,7 @@ def test_bytes_that_open_runs_will_write_are_not_given_away() -> None:
 
 
 @given(fleets(), st.randoms(use_true_random=False))
-@settings(max_examples=80, deadline=None)
+@examples(80)
 def test_the_same_input_gives_the_same_plan_whatever_the_order_of_what_was_read(
     snapshot: FleetSnapshot, shuffle: random.Random
 ) -> None:
@@ -164,7 +165,7 @@ def _shuffled(snapshot: FleetSnapshot, shuffle: random.Random) -> FleetSnapshot:
 
 
 @given(fleets())
-@settings(max_examples=60, deadline=None)
+@examples(60)
 def test_a_plan_survives_its_json(snapshot: FleetSnapshot) -> None:
     made = plan_evacuation(snapshot, ASK)
     loaded = EvacuationPlan.model_validate_json(made.model_dump_json())
@@ -218,7 +219,7 @@ def test_the_vm_with_the_fewest_hosts_is_placed_first() -> None:
 
 
 @given(st.lists(st.integers(1, 8), min_size=2, max_size=7), st.lists(st.integers(2, 16), min_size=2, max_size=3))
-@settings(max_examples=200, deadline=None)
+@examples(200)
 def test_no_vm_is_stranded_when_moving_one_or_exchanging_two_makes_room(sizes: list[int], rooms: list[int]) -> None:
     vms = [build_vm(f"vm-{n}", memory_kib=size * GIB_KIB) for n, size in enumerate(sizes)]
     hosts = [(build_host(SOURCE), build_facts(SOURCE, vms))]

@@ -6,9 +6,10 @@ import random
 from collections import Counter
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.examples import examples
 from tests.unit.builders import build_host
 from vmferry.model.evacuation import Move
 from vmferry.model.host import Inventory, Limits
@@ -50,7 +51,7 @@ def holds(window: Window) -> bool:
 
 
 @given(moves, limits, st.integers(1, 6), st.randoms(use_true_random=False))
-@settings(max_examples=200, deadline=None)
+@examples(200)
 def test_limits_hold_at_every_instant_and_every_move_starts_once(
     planned: tuple[Move, ...], limit: dict[str, Limits], most: int, end: random.Random
 ) -> None:
@@ -67,7 +68,7 @@ def test_limits_hold_at_every_instant_and_every_move_starts_once(
 
 
 @given(moves, limits, st.integers(1, 6))
-@settings(max_examples=100, deadline=None)
+@examples(100)
 def test_no_waiting_move_could_start_beside_those_taken(
     planned: tuple[Move, ...], limit: dict[str, Limits], most: int
 ) -> None:

@@ -7,9 +7,10 @@ import re
 from collections import Counter
 from dataclasses import replace
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.examples import examples
 from tests.unit.builders import build_snapshot
 from tests.unit.rules.cases.making import DEST, SOURCE
 from tests.unit.rules.mixing import (
@@ -36,7 +37,7 @@ from vmferry.rules.rule import Rule
 from vmferry.rules.table import BY_ID, RULES
 
 chances = st.integers(0, 1 << 32).map(random.Random)
-many = settings(max_examples=80, deadline=None)
+many = examples(80)
 
 
 def alone(rule: Rule, case: Case) -> list[Finding]:
