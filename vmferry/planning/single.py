@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from vmferry.errors import InvalidInput
 from vmferry.model.findings import PreflightReport
 from vmferry.model.host import FleetSnapshot
-from vmferry.model.migration import MigrationMode, MigrationRequest
+from vmferry.model.migration import DomainChanges, MigrationMode, MigrationRequest
 from vmferry.model.vm import DomainState, Vm
 from vmferry.planning.mode import choose_mode
 from vmferry.rules.case import Case, Fleet, apply_changes
@@ -48,6 +48,8 @@ def plan_vm(snapshot: FleetSnapshot, request: MigrationRequest, arriving: Vm | N
     if source is not None and source == request.dest:
         problems.append(f"dest: vm {request.vm} is on {source} already; name another host")
     problems += [f"lift: {problem}" for problem in check_lifted(request.lift)]
+    if source is not None:
+        problems += _unknown_changes(found[source], request.changes)
     if problems or source is None:
         raise InvalidInput(f"vm {request.vm}: " + "; ".join(problems), problems=tuple(problems), vm=request.vm)
     vm = found[source]
@@ -55,6 +57,23 @@ def plan_vm(snapshot: FleetSnapshot, request: MigrationRequest, arriving: Vm | N
     arriving = arriving or apply_changes(vm, request.changes)
     case = fleet.case(vm, source, request.dest, mode, arriving, request.policy)
     return VmDecision(case, mode, reason, Judge(fleet, request.lift).check(case))
+
+
+def _unknown_changes(vm: Vm, changes: DomainChanges) -> list[str]:
+    """Name what is to be changed and is not there: a misspelt disk would be copied to its old path."""
+    has = {
+        "disk": {disk.target for disk in vm.disks if disk.target},
+        "bridge": {nic.source for nic in vm.nics if nic.kind == "bridge" and nic.source},
+        "network": {nic.source for nic in vm.nics if nic.kind == "network" and nic.source},
+    }
+    asked = {"disk": changes.disk_sources, "bridge": changes.bridges, "network": changes.networks}
+    return [
+        f"{kind}: {vm.name} has no {kind} {name}; it has {', '.join(sorted(has[kind])) or 'none'} "
+        f"(see `virsh {'domblklist' if kind == 'disk' else 'domiflist'} {vm.name}`)"
+        for kind, names in asked.items()
+        for name in names
+        if name not in has[kind]
+    ]
 
 
 def locate_vm(fleet: Fleet, vm: str) -> tuple[str, Vm]:

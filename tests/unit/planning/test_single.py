@@ -109,6 +109,17 @@ def test_an_unreachable_destination_is_refused_with_its_reason() -> None:
     assert "lost was not read: timed out" in problems(fleet((build_vm("a"),), lost=True), ask(dest="lost"))[0]
 
 
+def test_changes_of_what_the_vm_does_not_have_are_refused_together() -> None:
+    changes = DomainChanges(disk_sources={"vdz": "/x.raw"}, bridges={"br7": "br0"}, networks={"lan": "dmz"})
+    found = problems(build_fleet([build_vm("a")]), ask(changes=changes))
+    assert [p.split(";")[0] for p in found] == [
+        "disk: a has no disk vdz",
+        "bridge: a has no bridge br7",
+        "network: a has no network lan",
+    ]
+    assert "it has vda" in found[0] and "virsh domblklist a" in found[0]
+
+
 def test_changes_are_judged_on_the_destination() -> None:
     changes = DomainChanges(bridges={"br0": "br9"}, disk_sources={"vda": f"{IMAGES}/other.qcow2"})
     decision = plan_vm(build_fleet([build_vm("a")]), ask(changes=changes))
