@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 
 from vmferry.model.host import Reservation
 from vmferry.planning.candidates import Candidate, Demand
 from vmferry.rules.case import Fleet, Side
-from vmferry.rules.room import disk_free_bytes, hugepages_free_kib, memory_free_kib, vcpus_free
+from vmferry.rules.disk_room import free_stores
+from vmferry.rules.room import hugepages_free_kib, memory_free_kib, vcpus_free
 
 _MIB = 1 << 20
 
@@ -19,9 +21,10 @@ class Room:
     memory_kib: int
     total_kib: int
     vcpus: float
-    disk: dict[str, int]
+    disk: dict[str, int]  # store → free bytes; a store is not among them where nobody knows
     hugepages: dict[int, int]  # page size → free KiB; empty where the pools were not read
     placed: dict[str, Candidate] = field(default_factory=dict)  # by UUID, in the order of placing
+    layers: Counter[str] = field(default_factory=Counter)  # path → how many of those placed build on it
 
     def fits(self, demand: Demand) -> bool:
         """Whether the demand fits beside what is placed; a resource that is not asked for is never short."""
@@ -29,7 +32,22 @@ class Room:
             return False
         if demand.page_kib is not None and demand.hugepages_kib > self.hugepages.get(demand.page_kib, 0):
             return False
-        return all(size <= max(0, self.disk.get(path, 0)) for path, size in demand.disk)
+        return not self._lacking(demand)
+
+    def disk_needed(self, demand: Demand) -> dict[str, int]:
+        """Return store → bytes that the demand takes; nothing for a layer that a VM placed here brings anyway."""
+        needed = dict(demand.disk)
+        for layer in demand.layers:
+            if layer.store is not None and not self.layers[layer.dest_path]:
+                needed[layer.store] = needed.get(layer.store, 0) + layer.size_bytes
+        return needed
+
+    def _lacking(self, demand: Demand) -> list[tuple[str, int]]:
+        """Return (store, bytes needed) where there is too little."""
+        if not demand.disk and not demand.layers:
+            return []
+        needed = self.disk_needed(demand).items()
+        return [(store, size) for store, size in needed if store in self.disk and size > max(0, self.disk[store])]
 
     def add(self, demand: Demand, sign: int) -> None:
         """Take (`sign` 1) or give back (-1) a demand."""
@@ -37,8 +55,14 @@ class Room:
         self.vcpus -= sign * demand.vcpus
         if demand.page_kib is not None:
             self.hugepages[demand.page_kib] = self.hugepages.get(demand.page_kib, 0) - sign * demand.hugepages_kib
-        for path, size in demand.disk:
-            self.disk[path] = self.disk.get(path, 0) - sign * size
+        layers = [layer.dest_path for layer in demand.layers]
+        if sign < 0:
+            self.layers.subtract(layers)  # before: its bytes are given back where nobody else builds on it
+        for store, size in self.disk_needed(demand).items():
+            if store in self.disk:
+                self.disk[store] -= sign * size
+        if sign > 0:
+            self.layers.update(layers)
 
     def shortage(self, demand: Demand) -> str:
         """Say what is short, with numbers; empty when the demand fits."""
@@ -51,10 +75,8 @@ class Room:
             short.append(f"has {free // 1024} MiB of {demand.page_kib} KiB pages, needs {-(-needed // 1024)} MiB")
         if demand.vcpus > max(0.0, self.vcpus):
             short.append(f"may run {self.vcpus:g} more vCPUs, needs {demand.vcpus}")
-        for path, size in demand.disk:
-            if size > max(0, self.disk.get(path, 0)):
-                free = self.disk.get(path, 0) // _MIB
-                short.append(f"has {free} MiB in {path}, needs {-(-size // _MIB)} MiB")
+        for store, size in self._lacking(demand):
+            short.append(f"has {self.disk[store] // _MIB} MiB in {store}, needs {-(-size // _MIB)} MiB")
         return "; ".join(short)
 
 
@@ -63,7 +85,7 @@ def _room(side: Side, reserved: Reservation) -> Room:
         memory_kib=memory_free_kib(side, reserved),
         total_kib=max(1, side.facts.memory_total_kib),
         vcpus=vcpus_free(side, reserved),
-        disk={path: disk_free_bytes(side, reserved, path) for path in side.facts.storage_free_bytes},
+        disk=free_stores(side, reserved),
         hugepages={pool.size_kib: hugepages_free_kib(pool, reserved) for pool in side.facts.hugepages or ()},
     )
 
@@ -102,5 +124,6 @@ class Board:
         shares = [(room.memory_kib - demand.memory_kib) / room.total_kib]
         if demand.page_kib is not None and (pages := room.hugepages.get(demand.page_kib, 0)) > 0:
             shares.append(1 - demand.hugepages_kib / pages)
-        shares += [1 - size / room.disk[path] for path, size in demand.disk if room.disk.get(path, 0) > 0]
+        needed = room.disk_needed(demand).items()
+        shares += [1 - size / room.disk[store] for store, size in needed if room.disk.get(store, 0) > 0]
         return min(shares)

@@ -12,17 +12,20 @@ from vmferry.model.migration import MigrationMode
 from vmferry.model.vm import Vm
 from vmferry.planning.mode import choose_mode
 from vmferry.rules.case import Case
+from vmferry.rules.copies import copied_arrivals
+from vmferry.rules.disk_room import Arrival, per_store
 from vmferry.rules.judge import Judge
+from vmferry.rules.mirroring import mirrored_arrivals
 from vmferry.rules.room import hugepage_pool, hugepages_needed_kib, memory_needed_kib
-from vmferry.rules.sharing import copies
 
 
 @dataclass(frozen=True)
 class Demand:
-    """What a VM takes on one destination from the start of its move; `disk` is (file system, bytes).
+    """What a VM takes on one destination from the start of its move; `disk` is (store, bytes).
 
     `memory_kib` is ordinary memory, `hugepages_kib` comes from the pool of pages of `page_kib`; that is None where the
-    destination's pools were not read, so nobody can say whether there is room (rule `hugepages-unread`).
+    destination's pools were not read, so nobody can say whether there is room (rule `hugepages-unread`). `layers` are
+    not part of `disk`: the first VM that brings one takes its bytes, those that build on it too take none.
     """
 
     memory_kib: int
@@ -31,6 +34,7 @@ class Demand:
     disk: tuple[tuple[str, int], ...]
     hugepages_kib: int = 0
     page_kib: int | None = None
+    layers: tuple[Arrival, ...] = ()
 
     @property
     def all_memory_kib(self) -> int:
@@ -39,27 +43,18 @@ class Demand:
 
 
 def demand_of(case: Case) -> Demand:
-    """Return what the VM takes; no memory and no vCPUs offline, no disk with memory."""
-    if case.is_offline:
-        return _demand_of_files(case)
-    pool = hugepage_pool(case.dest.facts, case.vm) if case.vm.hugepages else None
+    """Return what the VM takes: offline its files alone, else memory, vCPUs and the disks that are mirrored."""
+    arrivals = copied_arrivals(case) if case.is_offline else mirrored_arrivals(case)
+    pool = hugepage_pool(case.dest.facts, case.vm) if case.vm.hugepages and not case.is_offline else None
     return Demand(
-        memory_kib=memory_needed_kib(case.vm),
-        vcpus=case.vm.vcpus,
-        copy_bytes=0,
-        disk=(),
-        hugepages_kib=hugepages_needed_kib(case.vm, case.dest.facts),
+        memory_kib=0 if case.is_offline else memory_needed_kib(case.vm),
+        vcpus=0 if case.is_offline else case.vm.vcpus,
+        copy_bytes=sum(arrival.size_bytes for arrival in arrivals),
+        disk=tuple(sorted(per_store(a for a in arrivals if not a.is_layer).items())),
+        hugepages_kib=0 if case.is_offline else hugepages_needed_kib(case.vm, case.dest.facts),
         page_kib=pool.size_kib if pool is not None else None,
+        layers=tuple(a for a in arrivals if a.is_layer and a.store is not None),
     )
-
-
-def _demand_of_files(case: Case) -> Demand:
-    files = [copy for copy in copies(case) if not copy.is_there]
-    disk: dict[str, int] = {}
-    for copy in files:
-        if copy.filesystem is not None:
-            disk[copy.filesystem] = disk.get(copy.filesystem, 0) + (copy.allocated_bytes or 0)
-    return Demand(0, 0, sum(copy.allocated_bytes or 0 for copy in files), tuple(sorted(disk.items())))
 
 
 @dataclass(frozen=True)

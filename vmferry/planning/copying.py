@@ -6,7 +6,7 @@ import posixpath
 
 from vmferry.model.disks import FileCopy
 from vmferry.rules.case import Case
-from vmferry.rules.sharing import copies
+from vmferry.rules.copies import copies
 
 
 def file_copies(case: Case) -> tuple[FileCopy, ...]:

@@ -12,11 +12,10 @@ from vmferry.model.evacuation import EvacuationPlan, Move
 from vmferry.model.host import Host, HostFacts, Reservation
 from vmferry.model.migration import MigrationMode
 from vmferry.model.vm import Vm
+from vmferry.planning.replay_disks import Written, over_committed, what_is_written
 from vmferry.rules.case import Fleet
 from vmferry.rules.check import check_move
-from vmferry.rules.landing import Landing, landing
 from vmferry.rules.policy import Policy
-from vmferry.rules.sharing import is_shared, tpm_files
 
 _QEMU_KIB, _QEMU_SHARE = 65536, 0.02  # as reasoned in vmferry.rules.room; spelled again on purpose
 
@@ -186,72 +185,15 @@ def _check_vcpus(plan: EvacuationPlan) -> Iterator[str]:
 
 
 def _check_disk(plan: EvacuationPlan) -> Iterator[str]:
-    """Copies fit; directories with equal free bytes draw on one file system, so they are added up."""
+    """Copies and mirrored disks fit, all together, into every file system and volume group."""
     fleet = Fleet(plan.snapshot)
     for host, facts, moves in _arrivals(plan):
-        taken: Counter[int] = Counter()  # by what is free there
+        written: list[Written] = []
         for move, vm in moves:
-            needed = _copied(fleet, move, vm)
-            if sum(needed.values()) != move.copy_bytes:
-                size = sum(needed.values())
+            files = what_is_written(fleet, move, vm)
+            size = sum(file.size_bytes for file in files)
+            if size != move.copy_bytes:
                 yield f"vm {move.vm} copies {size} bytes to {host.name}, the plan says {move.copy_bytes}"
-            for directory, size in needed.items():
-                if directory:
-                    taken[facts.storage_free_bytes[directory]] += size
+            written += files
         promised = plan.snapshot.reserved.get(host.name, Reservation()).disk_bytes
-        for free, size in taken.items():
-            there = sorted(d for d, f in facts.storage_free_bytes.items() if f == free)
-            kept = _promised(facts, promised, there)
-            if size and size + kept > free:
-                yield (f"{host.name} is over-committed: {size} bytes arrive in {', '.join(there)}, {free} are free, "
-                       f"{kept} promised")  # fmt: skip
-
-
-def _promised(facts: HostFacts, promised: dict[str, int], there: list[str]) -> int:
-    """Return the bytes that open runs may still write on the file system of the directories `there`.
-
-    A promise to a place below no directory that was read may lie on any file system.
-    """
-    kept, known = 0, {d.rstrip("/"): d for d in facts.storage_free_bytes}
-    groups = {(pool.target or "").rstrip("/") for pool in facts.pools if pool.kind == "logical"}
-    for place, size in promised.items():
-        if place in groups:
-            continue  # volumes of a volume group
-        above = [place.rsplit("/", n)[0] for n in range(place.count("/") + 1)]
-        nearest = next((known[d] for d in above if d in known), None)
-        kept += size if nearest is None or nearest in there else 0
-    return kept
-
-
-def _copied(fleet: Fleet, move: Move, vm: Vm) -> Counter[str]:
-    """Return bytes per directory that an offline move fills; "" stands for files in no known one.
-
-    Which files are shared the rules say: a second opinion would only find that the two differ.
-    """
-    filled: Counter[str] = Counter()
-    if move.mode is not MigrationMode.OFFLINE or not {move.source, move.dest} <= set(fleet.sides):
-        return filled
-    case = fleet.case(vm, move.source, move.dest, move.mode)
-    if case.pair is None:
-        return filled
-    kinds = ("file", "block", "volume")
-    images = [d for d in vm.disks if d.kind in kinds and d.device in ("disk", "lun") and d.source]
-    places = [(d, found) for d in images if isinstance(found := landing(case, d), Landing)]
-    files = {found.path: d.is_readonly for d, found in places} | ({vm.nvram: False} if vm.nvram else {})
-    landed = {found.path: found for _, found in places}
-    below = {path for d in images for path in d.backing if path.startswith("/")}
-    files |= dict.fromkeys(below, True) | dict.fromkeys(tpm_files(vm), False)
-    for path, is_read_only in files.items():
-        here, there = case.pair.source_files.get(path), case.pair.dest_files.get(path)
-        if path in below and here and there and here.size_bytes == there.size_bytes:
-            continue  # a layer that another VM has brought
-        lands = landed.get(path)
-        dest_path, is_volume = (lands.dest_path, lands.makes_volume) if lands else (path, False)
-        if is_shared(case, path, dest_path, is_read_only=is_read_only):
-            continue
-        free = () if is_volume else case.dest.facts.storage_free_bytes
-        under = [d for d in free if dest_path.startswith(d.rstrip("/") + "/")]
-        if here is not None:
-            size = here.size_bytes if is_volume or here.is_block else here.allocated_bytes
-            filled[max(under, key=len, default="")] += size
-    return filled
+        yield from over_committed(facts, written, promised)

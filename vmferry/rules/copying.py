@@ -6,14 +6,14 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 
 from vmferry.model.disks import CopyKind
-from vmferry.model.facts import Pool
 from vmferry.model.findings import Severity
 from vmferry.model.vm import DiskKind
 from vmferry.rules.case import Case
+from vmferry.rules.copies import Copy, copied_arrivals, copies, writers
+from vmferry.rules.disk_room import per_store, store_free_bytes
 from vmferry.rules.landing import landing
-from vmferry.rules.room import disk_free_bytes, pool_free_bytes
 from vmferry.rules.rule import Rule, offline_only
-from vmferry.rules.sharing import SWTPM, Copy, copies, is_media, tpm_files, writers
+from vmferry.rules.sharing import SWTPM, is_media, tpm_files
 
 _MIB = 1 << 20
 # libvirt makes this directory on every host (nvramDir, src/qemu/qemu_conf.c).
@@ -106,32 +106,20 @@ def block_source(case: Case) -> Iterator[str]:
 
 
 def space(case: Case) -> Iterator[str]:
-    """The destination has room for the allocated bytes of all copies beside those of open runs, per directory."""
-    needed: dict[str, int] = {}
-    in_pools: dict[Pool, int] = {}
-    for copy in copies(case):
-        if copy.filesystem is not None and not copy.is_there:
-            needed[copy.filesystem] = needed.get(copy.filesystem, 0) + (copy.allocated_bytes or 0)
-        elif copy.dest_pool is not None:
-            in_pools[copy.dest_pool] = in_pools.get(copy.dest_pool, 0) + (copy.allocated_bytes or 0)
-    for pool, size in in_pools.items():
-        free = pool_free_bytes(pool, case.reserved)
-        if free is not None and size > free:
-            yield (
-                f"vm {case.vm.name}: pool {pool.name} of {case.dest.name} has {free // _MIB} MiB free beside those of "
-                f"open runs, the copies need {-(-size // _MIB)} MiB; see `virsh -c {case.dest.host.uri} pool-info "
-                f"{pool.name}` (`pool-refresh` reads it anew) or choose another host"
-            )
-    for storage, size in needed.items():
-        free = disk_free_bytes(case.dest, case.reserved, storage)
-        if size > free:
-            there = case.dest.facts.storage_free_bytes[storage]
-            promised = f" (of {there // _MIB} MiB, the rest is promised to open runs)" if free < there else ""
-            yield (
-                f"vm {case.vm.name}: {case.dest.name} has {free // _MIB} MiB free in {storage}{promised}, the copies "
-                f"need {-(-size // _MIB)} MiB; choose another host or free space: `ssh {case.dest.host.ssh.address} "
-                f"du -sh {storage}`"
-            )
+    """The destination has room for the allocated bytes of all copies beside those of open runs, per store."""
+    for store, size in per_store(copied_arrivals(case)).items():
+        free = store_free_bytes(case.dest, case.reserved, store)
+        if free is None or size <= free:
+            continue
+        there = case.dest.facts.storage_free_bytes.get(store)
+        promised = f" (of {there // _MIB} MiB, the rest is promised to open runs)" if there and free < there else ""
+        pool_info = f"virsh -c {case.dest.host.uri} pool-info {store.removeprefix('pool ')}"
+        du = f"ssh {case.dest.host.ssh.address} du -sh {store}"
+        see = f"`{du}`" if there is not None else f"`{pool_info}` (`pool-refresh` reads it anew)"
+        yield (
+            f"vm {case.vm.name}: {case.dest.name} has {free // _MIB} MiB free in {store}{promised}, the copies need "
+            f"{-(-size // _MIB)} MiB; choose another host or free space: {see}"
+        )
 
 
 def file_in_use(case: Case) -> Iterator[str]:

@@ -15,9 +15,9 @@ from vmferry.model.findings import Severity
 from vmferry.model.host import Host, Profile
 from vmferry.model.transport import Encryption
 from vmferry.model.vm import Disk, DiskKind
-from vmferry.rules.case import Case, Side, once_per_case
+from vmferry.rules.case import Case, once_per_case
+from vmferry.rules.disk_room import Arrival, directory_of, disk_free_bytes, per_store, store_of
 from vmferry.rules.encryption import choose_way
-from vmferry.rules.room import disk_free_bytes
 from vmferry.rules.rule import Rule, running
 from vmferry.rules.sharing import Place, is_shared, places, why_not_shared
 
@@ -170,7 +170,7 @@ def target_exists(case: Case) -> Iterator[str]:
 def directory(case: Case) -> Iterator[str]:
     """Every mirrored disk, and every layer below it, goes to a storage directory of the destination that exists."""
     for path in _dest_paths(case):
-        if _storage(case.dest, path) is not None:
+        if directory_of(case.dest, path) is not None:
             continue
         entry = case.dest.host.storage_of(path)
         if entry is None:
@@ -191,21 +191,9 @@ def _dest_paths(case: Case) -> tuple[str, ...]:
     return tuple(dict.fromkeys([m.dest_path for m in mirrors] + [layer for m in mirrors for layer in m.layers]))
 
 
-def _storage(side: Side, path: str) -> str | None:
-    holding = [d for d in side.facts.storage_free_bytes if path.startswith(d.rstrip("/") + "/")]
-    return max(holding, key=len, default=None)
-
-
 def space(case: Case) -> Iterator[str]:
     """The destination has room for what the mirrored disks and their layers take now, beside what open runs bring."""
-    free_of = case.dest.facts.storage_free_bytes
-    needed: dict[str, int] = {}
-    for path, size in _sizes(case).items():
-        if (found := _storage(case.dest, path)) is not None:
-            # Directories with the same free bytes, read at once and to the byte, are one file system.
-            storage = min(d for d in free_of if free_of[d] == free_of[found])
-            needed[storage] = needed.get(storage, 0) + size
-    for storage, size in needed.items():
+    for storage, size in per_store(mirrored_arrivals(case)).items():
         free = disk_free_bytes(case.dest, case.reserved, storage)
         if size > free:
             yield (
@@ -215,15 +203,19 @@ def space(case: Case) -> Iterator[str]:
             )
 
 
-def _sizes(case: Case) -> dict[str, int]:
-    """Return path on the destination → bytes that it will take there."""
-    sizes: dict[str, int] = {}
+@once_per_case
+def mirrored_arrivals(case: Case) -> tuple[Arrival, ...]:
+    """Return what mirrored disks and their layers take on the destination now; an equal layer may be there already."""
+    found: dict[str, Arrival] = {}
     for mirror in mirrored(case):
-        sizes[mirror.dest_path] = mirror.allocated_bytes
+        store = store_of(case.dest, mirror.dest_path)
+        found[mirror.dest_path] = Arrival(mirror.dest_path, store, mirror.allocated_bytes)
         for layer in mirror.layers:
             here = case.pair.source_files.get(layer) if case.pair is not None else None
-            sizes[layer] = here.allocated_bytes if here is not None else 0
-    return sizes
+            there = case.pair.dest_files.get(layer) if case.pair is not None else None
+            if here is not None and (there is None or there.size_bytes != here.size_bytes):
+                found[layer] = Arrival(layer, store_of(case.dest, layer), here.allocated_bytes, is_layer=True)
+    return tuple(found.values())
 
 
 def in_use(case: Case) -> Iterator[str]:

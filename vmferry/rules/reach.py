@@ -9,8 +9,8 @@ from vmferry.model.deadline import default_deadline_s
 from vmferry.model.facts import PathMtu
 from vmferry.model.findings import Severity
 from vmferry.rules.case import Case
+from vmferry.rules.copies import copies
 from vmferry.rules.rule import Rule, Scope, always, running
-from vmferry.rules.sharing import copies
 
 _IPV4_HEADERS, _IPV6_HEADERS = 28, 48  # IP and ICMP, bytes
 # What ping says when a router, or the kernel by what a router told it, names the largest packet for this way.

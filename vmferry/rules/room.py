@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from vmferry.model.facts import HugePages, Pool
+from vmferry.model.facts import HugePages
 from vmferry.model.findings import Severity
 from vmferry.model.host import HostFacts, Reservation
 from vmferry.model.vm import Vm
@@ -80,33 +80,6 @@ def hugepages_free_kib(pool: HugePages, reserved: Reservation) -> int:
 def vcpus_free(side: Side, reserved: Reservation) -> float:
     """Return how many more vCPUs the host may run; below 0 when it is over-committed already."""
     return side.facts.cpus * side.host.reserves.vcpu_ratio - side.active_vcpus - reserved.vcpus
-
-
-def disk_free_bytes(side: Side, reserved: Reservation, directory: str) -> int:
-    """Return what copies into a directory of `storage_free_bytes` may take: free minus promises to open runs.
-
-    Promises to another directory of the same file system count too, as do those to a directory that was not read:
-    it may lie there. Directories with equal free bytes are one file system (`vmferry.rules.sharing`). What a copy has
-    written already is counted twice: that refuses, it never over-commits.
-    """
-    free = side.facts.storage_free_bytes
-    promised = 0
-    groups = {(p.target or "").rstrip("/") for p in side.facts.pools if p.kind == "logical"}
-    for promised_to, size in reserved.disk_bytes.items():
-        if promised_to in groups:
-            continue  # volumes of a volume group
-        holding = [d for d in free if f"{promised_to}/".startswith(d.rstrip("/") + "/")]
-        if not holding or free[max(holding, key=len)] == free[directory]:
-            promised += size
-    return max(0, free[directory] - promised)
-
-
-def pool_free_bytes(pool: Pool, reserved: Reservation) -> int | None:
-    """Return what copies into a pool may take: available minus promises to open runs; None where it is not known."""
-    if pool.available_bytes is None:
-        return None
-    target = (pool.target or "").rstrip("/")
-    return max(0, pool.available_bytes - reserved.disk_bytes.get(target, 0))
 
 
 def memory(case: Case) -> Iterator[str]:

@@ -10,11 +10,12 @@ from vmferry.model.vm import DiskKind
 from vmferry.rules import concerns, mounts, volumes
 from vmferry.rules.case import Case
 from vmferry.rules.compat import version_text
+from vmferry.rules.copies import copied_layers
 from vmferry.rules.landing import landing
 from vmferry.rules.mirroring import is_mirrored, mirrored_paths, why_not_mirrored
 from vmferry.rules.proofs import is_declared_shared
 from vmferry.rules.rule import Rule, Scope, always, offline_only, running
-from vmferry.rules.sharing import copied_layers, is_media, is_shared, places, why_not_same_device, why_not_shared
+from vmferry.rules.sharing import is_media, is_shared, places, why_not_same_device, why_not_shared
 from vmferry.rules.sources import ALLOWED, IMAGES, SAFE
 
 _UNKNOWN_KINDS = (DiskKind.DIR, DiskKind.NVME, DiskKind.VHOSTUSER, DiskKind.VHOSTVDPA, DiskKind.OTHER)

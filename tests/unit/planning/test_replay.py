@@ -15,6 +15,7 @@ from vmferry.model.facts import HugePages
 from vmferry.model.host import FleetSnapshot, HostFacts, Reservation, Unreachable
 from vmferry.model.migration import MigrationMode
 from vmferry.planning import replay as replay_module
+from vmferry.planning import replay_disks
 from vmferry.planning.placement import plan_evacuation
 from vmferry.planning.replay import replay
 
@@ -161,9 +162,12 @@ def test_a_seeded_defect_is_found(name: str) -> None:
 
 
 def test_the_checker_does_not_know_the_planner() -> None:
-    source = Path(str(replay_module.__file__)).read_text(encoding="utf-8")
-    imports = [line for line in source.splitlines() if line.startswith(("import ", "from "))]
-    assert not any("vmferry.planning" in line for line in imports)
+    for module in (replay_module, replay_disks):
+        source = Path(str(module.__file__)).read_text(encoding="utf-8")
+        imports = [line for line in source.splitlines() if line.startswith(("import ", "from "))]
+        others = [line for line in imports if "vmferry.planning" in line]
+        assert all("vmferry.planning.replay_disks" in line for line in others)
+        assert not any("vmferry.rules.room" in line or "vmferry.rules.disk_room" in line for line in imports)
 
 
 def test_snapshots_of_a_fleet_are_values() -> None:

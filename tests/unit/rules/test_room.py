@@ -15,7 +15,8 @@ from vmferry.model.migration import MigrationRequest
 from vmferry.model.vm import DomainState
 from vmferry.planning.single import plan_vm
 from vmferry.rules.case import Side
-from vmferry.rules.room import disk_free_bytes, hugepage_pool, hugepages_needed_kib
+from vmferry.rules.disk_room import disk_free_bytes
+from vmferry.rules.room import hugepage_pool, hugepages_needed_kib
 from vmferry.steps.prepare import make_plan
 
 SMALL, LARGE = HugePages(size_kib=2048, total=1024, free=1024), HugePages(size_kib=GIB_KIB, total=8, free=3)

@@ -13,7 +13,8 @@ from tests.unit.rules.cases.storage import LV, MNT, WWN, device, file_facts, ino
 from vmferry.model.facts import FileFacts, Mount, Pool, SystemFacts
 from vmferry.rules.case import Case
 from vmferry.rules.check import check_move
-from vmferry.rules.sharing import copies, files_to_stat, is_shared, places, why_not_shared
+from vmferry.rules.copies import copies
+from vmferry.rules.sharing import files_to_stat, is_shared, places, why_not_shared
 
 IMAGE = f"{IMAGES}/wanderer1.qcow2"
 
