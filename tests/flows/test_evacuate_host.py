@@ -10,8 +10,10 @@ from prefect.client.schemas.objects import State
 from flows.evacuate_host import evacuate_host
 from tests.flows.yard import Yard
 from tests.prefect_side import PrefectServer, run_id
+from tests.unit.builders import GIB
 from vmferry.adapters.simulated import Blow
 from vmferry.model.convergence import PolicyName
+from vmferry.model.facts import Pool
 from vmferry.model.journal import RunState
 from vmferry.model.migration import MigrationMode, OutcomeKind
 from vmferry.model.vm import DomainState
@@ -104,6 +106,19 @@ def test_a_stranded_vm_makes_the_run_failed_in_one_line_while_the_others_move(ya
     assert yard.state_on("kvm1", stuck) is DomainState.RUNNING
     assert "kvm1 is NOT empty, 1 VM left: 2 moved, 1 stranded" in str(state.message)
     assert "\n" not in str(state.message)
+    assert yard.is_sound()
+
+
+def test_volumes_that_fit_only_one_at_a_time_go_to_different_hosts(yard: Yard) -> None:
+    """10 GiB each, and two volume groups with room for one: the third VM stays, untouched."""
+    vms = [yard.add(name, disks=[f"/dev/vg0/{name}"], state=DomainState.SHUTOFF) for name in ("a", "b", "c")]
+    group = Pool(name="vg", kind="logical", target="/dev/vg0", available_bytes=19 * GIB)
+    for host in ("kvm2", "kvm3"):
+        yard.fleet.set_offer(host, pools=(group,))
+    state = evacuate(yard)
+    assert "2 moved, 1 stranded" in str(state.message)
+    assert "has 9216 MiB in pool vg, needs 10240 MiB" in str(state.message)
+    assert sorted(yard.where(vm) for vm in vms) == [("kvm1",), ("kvm2",), ("kvm3",)]
     assert yard.is_sound()
 
 
