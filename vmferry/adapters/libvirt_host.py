@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import TypeVar
 from uuid import UUID
 
@@ -16,6 +17,7 @@ from vmferry.adapters.libvirt_dirty import measure_dirty_rates
 from vmferry.adapters.libvirt_domains import has_job
 from vmferry.adapters.libvirt_events import StopEvents
 from vmferry.adapters.libvirt_facts import read_facts
+from vmferry.adapters.libvirt_marks import put_mark, take_mark
 from vmferry.adapters.libvirt_migrate import Migration
 from vmferry.adapters.libvirt_postcopy import adopt_job, resume_postcopy
 from vmferry.adapters.libvirt_volumes import create_volume, delete_volume, refresh_pool
@@ -24,6 +26,7 @@ from vmferry.errors import HostUnreachable, NotFound, OutcomeUnknown, VmferryErr
 from vmferry.model.facts import CpuVerdict, GuestCpu
 from vmferry.model.forecast import DirtyRate
 from vmferry.model.host import Host, HostFacts
+from vmferry.model.mark import VmMark
 from vmferry.model.migration import JobStats, MigrationPlan
 from vmferry.model.sighting import Sighting
 from vmferry.ports import OnOrder, OnProgress
@@ -97,14 +100,21 @@ class LibvirtHypervisor:
             if domain.isPersistent():
                 domain.undefineFlags(_KEEP)
 
-        try:
+        with suppress(NotFound):
             self._on_domain("undefine", uuid, act, is_write=True)
-        except NotFound:
-            return
 
     def set_autostart(self, uuid: UUID, is_autostart: bool) -> None:
         """Set the autostart flag of a persistent domain."""
         self._on_domain("set autostart", uuid, lambda d: d.setAutostart(int(is_autostart)), is_write=True)
+
+    def mark(self, uuid: UUID, mark: VmMark) -> tuple[VmMark, ...]:
+        """Write a run's mark into the domain's metadata; return all marks that are there afterwards."""
+        return self._on_domain("mark", uuid, lambda d: put_mark(d, mark), is_write=True)
+
+    def unmark(self, uuid: UUID, run: str) -> None:
+        """Take a run's mark away; no-op when mark or domain is gone."""
+        with suppress(NotFound):
+            self._on_domain("take the mark off", uuid, lambda d: take_mark(d, run), is_write=True)
 
     def suspend(self, uuid: UUID) -> None:
         """Pause the VM's CPUs."""
@@ -121,10 +131,8 @@ class LibvirtHypervisor:
             if domain.isActive():
                 domain.destroy()
 
-        try:
+        with suppress(NotFound):
             self._on_domain("destroy", uuid, act, is_write=True)
-        except NotFound:
-            return
 
     def migrate(self, plan: MigrationPlan, on_progress: OnProgress, on_order: OnOrder | None = None) -> JobStats:
         """Move the VM from here, peer to peer; it arrives paused."""

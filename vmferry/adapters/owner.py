@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import os
 import socket
 from pathlib import Path
@@ -16,13 +17,25 @@ def _start_ticks(pid: int) -> str | None:
 
 
 def this_owner() -> str:
-    """Name this process: `hostname:pid:start ticks`."""
-    return f"{socket.gethostname()}:{os.getpid()}:{_start_ticks(os.getpid())}"
+    """Name this process: `user@hostname:pid:start ticks`."""
+    return f"{_user()}@{socket.gethostname()}:{os.getpid()}:{_start_ticks(os.getpid())}"
 
 
 def is_owner_alive(owner: str) -> bool:
     """Whether the process still exists; an owner on another machine counts as alive."""
-    hostname, pid, ticks = owner.rsplit(":", 2)
-    if hostname != socket.gethostname():
+    if not is_owner_here(owner):
         return True
+    _, pid, ticks = owner.rsplit(":", 2)
     return _start_ticks(int(pid)) == ticks
+
+
+def is_owner_here(owner: str) -> bool:
+    """Whether the owner is, or was, a process of this machine; owners in older journals have no user."""
+    return owner.rsplit(":", 2)[0].rpartition("@")[2] == socket.gethostname()
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a number without a name, in a container
+        return str(os.getuid())

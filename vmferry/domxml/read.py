@@ -20,6 +20,7 @@ from vmferry.domxml.machine import (
     read_nvram,
     read_pins,
 )
+from vmferry.domxml.marks import read_marks
 from vmferry.domxml.nics import read_nics
 from vmferry.domxml.parse import parse_domain, shown
 from vmferry.domxml.values import attribute_at, text_at, text_of
@@ -91,6 +92,7 @@ def _read_vm(root: etree._Element) -> Vm:
         has_agent_channel=has_agent_channel,
         is_agent_connected=is_agent_connected,
         launch_security=attribute_at(root, "launchSecurity", "type"),
+        marks=read_marks(root),
         problems=tuple(problems),
     )
 

@@ -80,6 +80,14 @@ class AutostartCleared(Model):
     uuid: UUID
 
 
+class VmMarked(Model):
+    """The run's mark in the domain's XML on `host`; it travels with the XML."""
+
+    kind: Literal["vm-marked"] = "vm-marked"
+    host: str
+    uuid: UUID
+
+
 class DomainMoved(Model):
     """The pivot's result: where the VM is now, and what the move cost."""
 
@@ -98,6 +106,14 @@ class Nothing(Model):
 
 
 Effect = Annotated[
-    FileMade | VolumeMade | VolumeKept | DomainDefined | FileSetAside | AutostartCleared | DomainMoved | Nothing,
+    FileMade
+    | VolumeMade
+    | VolumeKept
+    | DomainDefined
+    | FileSetAside
+    | AutostartCleared
+    | VmMarked
+    | DomainMoved
+    | Nothing,
     Field(discriminator="kind"),
 ]

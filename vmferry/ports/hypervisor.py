@@ -13,6 +13,7 @@ from vmferry.model.facts import (
 )
 from vmferry.model.forecast import DirtyRate
 from vmferry.model.host import HostFacts
+from vmferry.model.mark import VmMark
 from vmferry.model.migration import JobStats, MigrationPlan
 from vmferry.model.sighting import Sighting
 
@@ -53,6 +54,17 @@ class Hypervisor(Protocol):
 
     def set_autostart(self, uuid: UUID, is_autostart: bool) -> None:
         """Set the autostart flag of a persistent domain."""
+        ...
+
+    def mark(self, uuid: UUID, mark: VmMark) -> tuple[VmMark, ...]:
+        """Write a run's mark into the domain's XML, live and persistent; return all marks that are there afterwards.
+
+        May be repeated. Refused while a migration job runs: libvirt changes nothing of such a domain (HostBusy).
+        """
+        ...
+
+    def unmark(self, uuid: UUID, run: str) -> None:
+        """Take a run's mark away; no-op when mark or domain is gone."""
         ...
 
     def suspend(self, uuid: UUID) -> None:

@@ -21,6 +21,7 @@ from vmferry.progress import StepEnded, StepStarted, publish
 from vmferry.steps.images import set_images_aside
 from vmferry.steps.link import on_the_link
 from vmferry.steps.look import look_once
+from vmferry.steps.marks import claim
 from vmferry.steps.names import StepName, made
 from vmferry.steps.storage import aside_path, bring_storage
 from vmferry.steps.switch import pass_pivot, persistent_xml
@@ -56,7 +57,7 @@ def is_done(rows: tuple[Row, ...], step: StepName) -> bool:
 
 
 def _reserve(plan: MigrationPlan, world: World) -> Effect:
-    """Look once more just before the start; the open run itself is the reservation of memory."""
+    """Look once more just before the start, then mark the VM; the open run itself is the reservation of memory."""
     cordon = next((c for c in world.journal.cordons() if c.host == plan.dest), None)
     if cordon is not None:
         raise PermanentError(
@@ -75,6 +76,7 @@ def _reserve(plan: MigrationPlan, world: World) -> Effect:
             f"{plan.dest}, no job); start again",
             vm=plan.vm,
         )
+    claim(plan, world)
     return Nothing()
 
 
@@ -129,7 +131,7 @@ def _wrong_at_source(plan: MigrationPlan, seen: Sighting) -> list[str]:
 def _finish(plan: MigrationPlan, world: World) -> Effect:
     """Tidy up after the proof: autostart at the destination, no definition and no live-looking image at the source.
 
-    The source's images are renamed, not removed: an operator's way back.
+    The source's images are renamed, not removed: an operator's way back. The mark goes last.
     """
     if plan.is_persistent:
         world.hypervisor(plan.dest).set_autostart(plan.uuid, plan.is_autostart)
@@ -145,6 +147,7 @@ def _finish(plan: MigrationPlan, world: World) -> Effect:
         world.tools(plan.source).set_aside(copy.source_path, aside)
     set_images_aside(plan, world)
     refresh_source_pools(plan, world)
+    world.hypervisor(plan.dest).unmark(plan.uuid, plan.run)
     return Nothing()
 
 

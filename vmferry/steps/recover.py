@@ -66,6 +66,8 @@ def _cause(record: RunRecord, world: World) -> str:
 def _settle(record: RunRecord, world: World, patience_s: float) -> MigrationOutcome:
     plan = record.plan
     if _is_untouched(world.journal.rows(plan.run)):
+        if problems := undo_all(plan, world):  # its mark
+            return hold(record, world, f"{_cause(record, world)}; nothing but its mark was made: {'; '.join(problems)}")
         return close(record, world, OutcomeKind.ROLLED_BACK, f"{_cause(record, world)}; nothing was touched")
     patience_s = _patience_s(plan, world, patience_s)
     pair = look_until_stable(plan, world, patience_s=patience_s)
@@ -163,7 +165,7 @@ def _facts(plan: MigrationPlan, world: World) -> Facts:
 
 
 def _is_untouched(rows: tuple[Row, ...]) -> bool:
-    """Whether no step that touches the world has been begun."""
+    """Whether no step has been begun that touches more than the VM's mark."""
     return all(r.step in (StepName.RESERVE, _SETTLE) for r in rows)
 
 

@@ -12,8 +12,8 @@ from vmferry.model.disks import CopyKind, CopyOptions, FileCopy
 from vmferry.model.effects import Effect, FileMade, Nothing
 from vmferry.model.migration import MigrationPlan
 from vmferry.ports import World
-from vmferry.progress import CopyProgress, publish
 from vmferry.steps.images import make_images
+from vmferry.steps.marks import telling_of_copy
 from vmferry.steps.names import StepName, made
 from vmferry.steps.volumes import fill_volume
 
@@ -84,7 +84,7 @@ def _stage(plan: MigrationPlan, copy: FileCopy, staging: str, world: World) -> i
         dest,
         staging,
         options,
-        lambda stats: publish(CopyProgress(run=plan.run, vm=plan.vm, stats=stats)),
+        telling_of_copy(plan, world),
     )
     staged = there.stat_files([staging]).get(staging)
     if staged is None:

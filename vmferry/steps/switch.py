@@ -16,6 +16,7 @@ from vmferry.progress import MoveProgress, publish
 from vmferry.steps.handover import Handover
 from vmferry.steps.images import telling_of_space
 from vmferry.steps.look import Pair, look_once
+from vmferry.steps.marks import marked
 from vmferry.steps.names import RESUME_INTENT, StepName, made
 from vmferry.steps.sentinel import watchful
 from vmferry.steps.steer import orders_of
@@ -90,7 +91,8 @@ def _with_xml(plan: MigrationPlan, world: World) -> MigrationPlan:
     """Add the destination's XML from a fresh read where it differs from the source's."""
     if plan.changes.is_empty and plan.given_xml is None and plan.given_persistent_xml is None:
         return plan
-    live = plan.given_xml or world.hypervisor(plan.source).read_xml(plan.uuid, is_inactive=False)
+    given = marked(plan.given_xml, plan, world) if plan.given_xml is not None else None
+    live = given or world.hypervisor(plan.source).read_xml(plan.uuid, is_inactive=False)
     persistent = persistent_xml(plan, world) if plan.is_persistent else None
     return plan.model_copy(update={"dest_xml": rewrite(live, plan.changes), "dest_persistent_xml": persistent})
 
@@ -116,6 +118,9 @@ def _move_definition(plan: MigrationPlan, world: World) -> Effect:
 def persistent_xml(plan: MigrationPlan, world: World) -> str:
     """Return what the destination is to define: the operator's own XML, or the source's with the changes made."""
     given = plan.given_persistent_xml or plan.given_xml
-    xml = given or world.hypervisor(plan.source).read_xml(plan.uuid, is_inactive=True)
+    if given is not None:
+        xml = marked(given, plan, world)
+    else:
+        xml = world.hypervisor(plan.source).read_xml(plan.uuid, is_inactive=True)
     # The persistent definition lacks what was hot-plugged: what it does not have need not change.
     return rewrite(xml, applicable(xml, plan.changes))

@@ -15,6 +15,7 @@ from vmferry.model.effects import (
     FileMade,
     FileSetAside,
     Nothing,
+    VmMarked,
     VolumeKept,
     VolumeMade,
 )
@@ -52,6 +53,7 @@ _ORDER: dict[type[Effect], int] = {
     FileSetAside: 1,
     AutostartCleared: 2,
     Nothing: 3,
+    VmMarked: 4,  # others keep off as long as anything of it is left
 }
 
 
@@ -83,6 +85,8 @@ def _undo(effect: Effect, plan: MigrationPlan, world: World) -> None:
             world.tools(effect.host).set_aside(effect.aside, effect.path)
         case AutostartCleared():
             world.hypervisor(effect.host).set_autostart(effect.uuid, True)
+        case VmMarked():
+            world.hypervisor(effect.host).unmark(effect.uuid, plan.run)
         case DomainMoved() | VolumeKept() | Nothing():
             return
         case _:

@@ -17,7 +17,7 @@ from vmferry.model.journal import Mark
 from vmferry.model.migration import MigrationPlan
 from vmferry.planning.places import named_paths
 from vmferry.ports import World
-from vmferry.progress import CopyProgress, publish
+from vmferry.steps.marks import telling_of_copy
 from vmferry.steps.names import StepName, made
 
 logger = logging.getLogger("vmferry.steps")
@@ -44,7 +44,7 @@ def fill_volume(plan: MigrationPlan, copy: FileCopy, world: World) -> None:
         dest,
         copy.dest_path,
         options,
-        lambda stats: publish(CopyProgress(run=plan.run, vm=plan.vm, stats=stats)),
+        telling_of_copy(plan, world),
     )
     logger.info("vm %s: %s copied in %.1f s", plan.vm, copy.source_path, time.monotonic() - started)
 

@@ -21,7 +21,7 @@ from tests.unit.steps.voyage import (
 )
 from vmferry.adapters.simulated import Blow, Fault, SimulatedCrash
 from vmferry.errors import VmferryError
-from vmferry.model.effects import AutostartCleared, FileMade, Nothing
+from vmferry.model.effects import AutostartCleared, FileMade, Nothing, VmMarked
 from vmferry.model.journal import Mark, RunState
 from vmferry.model.migration import MigrationOutcome, MigrationPlan, OutcomeKind
 from vmferry.model.vm import DomainState
@@ -286,7 +286,8 @@ def test_an_intent_whose_effect_never_happened_is_undone_without_harm() -> None:
     journal.write(voyage.run, StepName.DEFINITION, Mark.EFFECT, AutostartCleared(host=SOURCE, uuid=voyage.uuid))
     assert recover(voyage.run, voyage.world).kind is OutcomeKind.ROLLED_BACK
     undone = [row.effect for row in journal.rows(voyage.run) if row.mark is Mark.UNDONE]
-    assert set(undone) - {Nothing()} == {made, AutostartCleared(host=SOURCE, uuid=voyage.uuid)}
+    cleared, marked = AutostartCleared(host=SOURCE, uuid=voyage.uuid), VmMarked(host=SOURCE, uuid=voyage.uuid)
+    assert set(undone) - {Nothing()} == {made, cleared, marked} and undone[-1] == marked
     assert voyage.files(DEST) == voyage.before
 
 

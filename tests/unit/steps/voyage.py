@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,13 @@ from uuid import UUID
 from vmferry.adapters.journal import SqlJournal
 from vmferry.adapters.simulated import LOCAL, Blow, Fault, Operation, SimulatedCrash, SimulatedFleet
 from vmferry.adapters.simulated.texts import write_text
+from vmferry.domxml.marks import marks_of
 from vmferry.errors import NotFound, VmferryError
 from vmferry.model.convergence import DEFAULT_POLICY, POLICIES, PolicyName
 from vmferry.model.disks import CopyKind, FileCopy, LiveDisk
 from vmferry.model.facts import Pool
 from vmferry.model.journal import RunRecord, RunState
+from vmferry.model.mark import VmMark
 from vmferry.model.migration import DomainChanges, MigrationMode, MigrationOutcome, MigrationPlan, OutcomeKind
 from vmferry.model.transport import Encryption, Switch
 from vmferry.model.vm import DomainState
@@ -229,6 +231,12 @@ class Voyage:
         domain = self.fleet.domain(host, self.uuid)
         return DomainState.ABSENT if domain is None else domain.state
 
+    def marks_on(self, host: str) -> tuple[VmMark, ...]:
+        """Return the marks in the VM's definitions on a host."""
+        domain = self.fleet.domain(host, self.uuid)
+        xmls = (domain.live_xml, domain.persistent_xml) if domain is not None else ()
+        return tuple(mark for xml in xmls if xml for mark in marks_of(xml))
+
     def autostart_on(self, host: str) -> bool:
         """Return the autostart flag on a host."""
         domain = self.fleet.domain(host, self.uuid)
@@ -264,13 +272,15 @@ def wrongs_of(voyage: Voyage, fault: Fault) -> Iterator[str]:
     for problem in voyage.fleet.problems():
         yield problem.words()
     record = voyage.record()
+    if record is not None and record.state is RunState.CLOSED:
+        yield from (f"the mark is left on {host}" for host in (SOURCE, DEST) if voyage.marks_on(host))
     match record.state if record is not None else RunState.CLOSED:
         case RunState.OPEN:
             yield "the run is open: neither closed nor held"
         case RunState.HELD:
             yield from _held(voyage, fault)
         case RunState.CLOSED if record is not None and record.outcome is OutcomeKind.MOVED:
-            yield from _moved(voyage)
+            yield from _moved(voyage, fault)
         case RunState.CLOSED:
             yield from _rolled_back(voyage, fault)
 
@@ -289,8 +299,12 @@ def _held(voyage: Voyage, fault: Fault) -> Iterator[str]:
         yield f"held, but runs on {voyage.fleet.running_on(voyage.uuid)}"
 
 
-def _moved(voyage: Voyage) -> Iterator[str]:
+def _moved(voyage: Voyage, fault: Fault) -> Iterator[str]:
     scenario, fleet = voyage.scenario, voyage.fleet
+    # A destination that reboots at the end of an offline move starts the VM by its autostart flag.
+    has_booted = fault.does is Blow.POWER_CUT and (fault.target or fault.host) == DEST and scenario.is_autostart
+    if has_booted and voyage.state_on(DEST) is DomainState.RUNNING:
+        scenario = replace(scenario, state=DomainState.RUNNING)
     if fleet.running_on(voyage.uuid) != ((DEST,) if scenario.must_run else ()):
         yield f"moved, but runs on {fleet.running_on(voyage.uuid)}"
     if voyage.state_on(DEST) is not scenario.state:

@@ -11,9 +11,11 @@ from vmferry.adapters.simulated.migration import SimulatedMigration
 from vmferry.adapters.simulated.offer import compare_cpu
 from vmferry.adapters.simulated.state import SimDomain, SimHost
 from vmferry.adapters.simulated.texts import read_text
+from vmferry.domxml.marks import drop_mark, marks_of, put_mark
 from vmferry.errors import HostBusy, OutcomeUnknown, PermanentError, VmferryError
 from vmferry.model.facts import CpuFit, CpuVerdict, GuestCpu
 from vmferry.model.host import HostFacts
+from vmferry.model.mark import VmMark
 from vmferry.model.sighting import Sighting
 from vmferry.model.vm import DomainState
 
@@ -100,6 +102,39 @@ class SimulatedHypervisor(SimulatedMigration):
             domain.is_autostart = is_autostart
 
         self._change("set_autostart", uuid, set_flag)
+
+    # marks
+
+    def mark(self, uuid: UUID, mark: VmMark) -> tuple[VmMark, ...]:
+        """Write a run's mark into both definitions; return all marks that are there afterwards."""
+
+        def write(host: SimHost) -> tuple[VmMark, ...]:
+            domain = self._unlocked(host, uuid)
+            domain.live_xml = domain.live_xml and put_mark(domain.live_xml, mark)
+            domain.persistent_xml = domain.persistent_xml and put_mark(domain.persistent_xml, mark)
+            return marks_of(domain.xml())
+
+        return self._ask("mark", uuid, write, is_write=True)
+
+    def unmark(self, uuid: UUID, run: str) -> None:
+        """Take a run's mark away; no-op when mark or domain is gone."""
+
+        def take(host: SimHost) -> None:
+            if uuid not in host.domains:
+                return
+            domain = self._unlocked(host, uuid)
+            domain.live_xml = domain.live_xml and drop_mark(domain.live_xml, run)
+            domain.persistent_xml = domain.persistent_xml and drop_mark(domain.persistent_xml, run)
+
+        self._ask("unmark", uuid, take, is_write=True)
+
+    def _unlocked(self, host: SimHost, uuid: UUID) -> SimDomain:
+        """Return the domain once no job holds it; HostBusy where that does not come in time."""
+        self._wait_for_lock(self._find(host, uuid))
+        domain = self._find(host, uuid)
+        if domain.job is not None:
+            raise HostBusy(f"vm {domain.name}: {domain.job} on {host.name}", vm=domain.name, host=host.name)
+        return domain
 
     # running
 

@@ -1,0 +1,41 @@
+"""Marks of work on the hosts: they tell every vmferry, whatever its journal, who has a VM or a host in hand."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from vmferry.model.base import Model
+
+# How long nobody need hear of the owner: it writes the mark anew before a third of it is over.
+LEASE_S = 900.0
+# By so much the clocks of two management hosts may differ.
+SKEW_S = 120.0
+
+
+class VmMark(Model):
+    """One run's mark in a domain's XML."""
+
+    run: str
+    owner: str  # user@host:pid:start of the process that works on the run
+    source: str
+    dest: str
+    since: datetime
+    until: datetime  # by the owner's clock; while a migration job runs on the VM nobody can renew it
+
+    def is_stale(self, now: datetime) -> bool:
+        """Whether its owner should have renewed it, clocks that differ allowed for."""
+        return is_over(self.until, now)
+
+    def words(self) -> str:
+        """Return who, what, since when and until when: `ops@mgmt1:4711:889 has it in run …`."""
+        return f"{self.owner} (user@host:pid:start) has it in run {self.run} ({self.source} → {self.dest}), {self.when}"
+
+    @property
+    def when(self) -> str:
+        """The time that it is for."""
+        return f"since {self.since:%Y-%m-%d %H:%M:%S} UTC until {self.until:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def is_over(until: datetime, now: datetime) -> bool:
+    """Whether a lease has ended by every clock."""
+    return now > until + timedelta(seconds=SKEW_S)
