@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from pydantic import TypeAdapter
-from sqlalchemy import Delete, Insert, Select, Update, delete, insert, select, update
+from sqlalchemy import Delete, Insert, Select, Update, bindparam, delete, insert, select, update
 from sqlalchemy.engine import Row as SqlRow
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
@@ -21,6 +21,12 @@ from vmferry.model.journal import Mark, Row, RunRecord, RunState
 from vmferry.model.migration import MigrationOutcome, MigrationPlan, OutcomeKind
 
 _EFFECT: TypeAdapter[Effect] = TypeAdapter(Effect)
+
+# Built once: making the object and its cache key takes SQLAlchemy as long as SQLite takes to answer.
+_OPEN, _WRITE = insert(runs), insert(rows)
+_ROWS_OF = select(rows).where(rows.c.run == bindparam("run")).order_by(rows.c.seq)
+_RUN = select(runs).where(runs.c.run == bindparam("run"))
+_UNSETTLED = select(runs).where(runs.c.state != RunState.CLOSED).order_by(runs.c.opened_at, runs.c.run)
 
 
 class SqlJournal:
@@ -43,7 +49,7 @@ class SqlJournal:
             "opened_at": datetime.now(UTC),
         }
         try:
-            self._change(insert(runs).values(**values), may_conflict=True)
+            self._change(_OPEN, values, may_conflict=True)
         except IntegrityError as error:
             raise self._already_moving(plan) from error
 
@@ -68,23 +74,22 @@ class SqlJournal:
             "note": note,
             "at": datetime.now(UTC),
         }
-        self._change(insert(rows).values(**values))
+        self._change(_WRITE, values)
 
     def rows(self, run: str) -> tuple[Row, ...]:
         """Return the rows of a run in the order of writing."""
-        return tuple(_row(r) for r in self._ask(select(rows).where(rows.c.run == run).order_by(rows.c.seq)))
+        return tuple(_row(r) for r in self._ask(_ROWS_OF, run=run))
 
     def find(self, run: str) -> RunRecord:
         """Return a run; raises NotFound."""
-        found = self._ask(select(runs).where(runs.c.run == run))
+        found = self._ask(_RUN, run=run)
         if not found:
             raise NotFound(f"run {run}: not in the journal; `vmferry runs` lists the runs")
         return _record(found[0])
 
     def unsettled(self) -> tuple[RunRecord, ...]:
         """Return open and held runs, oldest first."""
-        query = select(runs).where(runs.c.state != RunState.CLOSED).order_by(runs.c.opened_at, runs.c.run)
-        return tuple(_record(r) for r in self._ask(query))
+        return tuple(_record(r) for r in self._ask(_UNSETTLED))
 
     def recent(self, limit: int) -> tuple[RunRecord, ...]:
         """Return the newest runs, newest first."""
@@ -123,18 +128,20 @@ class SqlJournal:
         """Change a run that is not closed; a closed one stays as it is."""
         self._change(update(runs).where(runs.c.run == run, runs.c.state != RunState.CLOSED).values(**values))
 
-    def _ask(self, query: Select[Any]) -> Sequence[SqlRow[Any]]:
+    def _ask(self, query: Select[Any], **values: object) -> Sequence[SqlRow[Any]]:
         try:
             with self._engine.connect() as connection:
-                return connection.execute(query).all()
+                return connection.execute(query, values).all()
         except SQLAlchemyError as error:
             raise _failed("read", error) from error
 
-    def _change(self, statement: Insert | Update | Delete, *, may_conflict: bool = False) -> int:
+    def _change(
+        self, statement: Insert | Update | Delete, values: dict[str, Any] | None = None, *, may_conflict: bool = False
+    ) -> int:
         """Execute in a transaction of its own; return the number of rows. A conflict is the caller's if it may be."""
         try:
             with self._engine.begin() as connection:
-                return connection.execute(statement).rowcount
+                return connection.execute(statement, values).rowcount
         except SQLAlchemyError as error:
             if may_conflict and isinstance(error, IntegrityError):
                 raise

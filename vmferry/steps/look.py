@@ -31,10 +31,9 @@ class Pair(Model):
 
 def look_once(plan: MigrationPlan, world: World) -> Pair:
     """Ask both hosts at the same time."""
-    with ThreadPoolExecutor(max_workers=2, thread_name_prefix="look") as pool:
-        source = pool.submit(world.hypervisor(plan.source).look, plan.uuid)
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="look") as pool:
         dest = pool.submit(world.hypervisor(plan.dest).look, plan.uuid)
-        return Pair(source=source.result(), dest=dest.result())
+        return Pair(source=world.hypervisor(plan.source).look(plan.uuid), dest=dest.result())
 
 
 def look_until_stable(plan: MigrationPlan, world: World, *, patience_s: float) -> Pair:
