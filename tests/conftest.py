@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -50,13 +51,21 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
         reporter.write_line(f"FAILED: {passed} tests passed, {skipped} were skipped; none may be", red=True)
 
 
+@pytest.fixture(scope="session")
+def state_dirs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Paths that are not there yet; thousands of tests need none, and `tmp_path` takes longer with every test."""
+    base = tmp_path_factory.mktemp("states")
+    return (base / str(number) for number in itertools.count())
+
+
 @pytest.fixture(autouse=True)
-def own_state_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def own_state_dir(state_dirs: Iterator[Path], monkeypatch: pytest.MonkeyPatch) -> Path:
     """No test touches the machine's own journal, reports or inventory."""
-    monkeypatch.setenv("VMFERRY_STATE_DIR", str(tmp_path / "state"))
+    place = next(state_dirs)
+    monkeypatch.setenv("VMFERRY_STATE_DIR", str(place))
     monkeypatch.delenv("VMFERRY_INVENTORY", raising=False)
     monkeypatch.delenv("VMFERRY_JOURNAL_URL", raising=False)
-    yield
+    return place
 
 
 # Prefect is imported late (1.5 to 4 s): most tests need none.

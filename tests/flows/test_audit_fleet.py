@@ -73,7 +73,9 @@ def test_report_table_and_picture_are_shown(yard: Yard, prefect: PrefectServer) 
     assert "storage-not-shared" in str(artifacts["audit-movability"].data)
 
 
-def test_two_running_copies_make_the_run_fail_with_an_alarm(yard: Yard, prefect: PrefectServer, tmp_path: Path) -> None:
+def test_two_running_copies_make_the_run_fail_with_an_alarm(
+    yard: Yard, prefect: PrefectServer, own_state_dir: Path
+) -> None:
     yard.add("twin")
     yard.add("twin", "kvm2")
     state = run_audit(yard)
@@ -83,7 +85,7 @@ def test_two_running_copies_make_the_run_fail_with_an_alarm(yard: Yard, prefect:
     assert "alarm:1" in prefect.flow_run(run_id(state)).tags
     report = next(a for a in prefect.artifacts(run_id(state)) if a.key == "audit-fleet")
     assert str(report.data).startswith("# ALARM: ")
-    assert list((tmp_path / "state" / "reports" / "audits").glob("*.json"))  # compared with all the same
+    assert list((own_state_dir / "reports" / "audits").glob("*.json"))  # compared with all the same
 
 
 def test_a_vm_that_became_unmovable_is_found_by_the_next_audit(yard: Yard, prefect: PrefectServer) -> None:
@@ -100,9 +102,9 @@ def test_a_vm_that_became_unmovable_is_found_by_the_next_audit(yard: Yard, prefe
     assert "became-unmovable:1" in prefect.flow_run(run_id(state)).tags
 
 
-def test_a_damaged_earlier_audit_is_told_and_not_fatal(yard: Yard, tmp_path: Path) -> None:
+def test_a_damaged_earlier_audit_is_told_and_not_fatal(yard: Yard, own_state_dir: Path) -> None:
     run_audit(yard)
-    (saved,) = (tmp_path / "state" / "reports" / "audits").glob("*.json")
+    (saved,) = (own_state_dir / "reports" / "audits").glob("*.json")
     saved.write_text("{")
     state = run_audit(yard)
     assert state.is_completed()
@@ -120,9 +122,9 @@ def test_a_host_that_cannot_be_read_leaves_its_files_undecided(yard: Yard) -> No
 
 
 def test_an_audit_that_cannot_be_saved_fails_after_it_was_shown(
-    yard: Yard, prefect: PrefectServer, tmp_path: Path
+    yard: Yard, prefect: PrefectServer, own_state_dir: Path
 ) -> None:
-    place = tmp_path / "state" / "reports"
+    place = own_state_dir / "reports"
     place.parent.mkdir(parents=True, exist_ok=True)
     place.write_text("a file where the directory should be")
     state = run_audit(yard)
