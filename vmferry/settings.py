@@ -43,6 +43,9 @@ class Settings(BaseSettings):
     copy_streams: int = Field(default=4, ge=1, le=16, description="ssh connections of one disk's copy at most")
     copy_patience_s: float = Field(default=60.0, ge=0, le=86400, description="broken link: tried again for so long, s")
     copy_digest: Literal["crc32", "sha256"] = Field(default="crc32", description="proof of what a copy wrote to disk")
+    copy_tls: Literal["auto", "always", "never"] = Field(
+        default="auto", description="disks travel by TLS to a migration port, not ssh; auto: where that pays"
+    )
     settle_patience_s: float = Field(default=45.0, ge=0, le=3600, description="waiting for a silent host to answer, s")
     progress_interval_s: float = Field(default=0.5, ge=0.05, le=60, description="between samples of a move, s")
     keepalive_interval_s: int = Field(default=2, ge=1, le=300, description="between keep-alive messages, s")

@@ -33,9 +33,17 @@ _LOOK = "for p in /proc/[0-9]*; do tr '\\0' ' ' <$p/cmdline 2>/dev/null; echo; d
 
 
 @pytest.fixture
-def tools(fleet: Lab, tmp_path: Path) -> Iterator[World]:
+def way() -> str:
+    """Whether copies go by TLS; most of these do, for that has more that can break."""
+    return "always"
+
+
+@pytest.fixture
+def tools(fleet: Lab, tmp_path: Path, way: str) -> Iterator[World]:
     """The lab's hosts without flows; copies give up after 4 s without a link."""
-    settings = Settings(state_dir=tmp_path, connect_timeout_s=3, call_timeout_s=20, copy_patience_s=4)
+    settings = Settings.model_validate(
+        {"state_dir": tmp_path, "connect_timeout_s": 3, "call_timeout_s": 20, "copy_patience_s": 4, "copy_tls": way}
+    )
     world = open_world(load_inventory(fleet.inventory_path), settings)
     try:
         yield world
@@ -90,8 +98,8 @@ def assert_nothing_runs(*hosts: LabHost) -> None:
             time.sleep(0.2)
 
 
-@pytest.mark.parametrize("seed", [20, 21])
-def test_a_short_cut_of_the_link_is_waited_out(fleet: Lab, tools: World, image: bytes, seed: int) -> None:
+@pytest.mark.parametrize(("way", "seed"), [("never", 20), ("always", 21)])
+def test_a_short_cut_of_the_link_is_waited_out(fleet: Lab, tools: World, image: bytes, seed: int, way: str) -> None:
     kvm1, kvm2 = fleet.hosts["kvm1"], fleet.hosts["kvm2"]
     healing = threading.Timer(2.0, kvm2.link_up)
 
@@ -99,8 +107,9 @@ def test_a_short_cut_of_the_link_is_waited_out(fleet: Lab, tools: World, image: 
         kvm2.link_down()
         healing.start()
 
-    copy(tools, "kvm2", at_point(seed, cut))
+    done = copy(tools, "kvm2", at_point(seed, cut))
     healing.join()
+    assert ("through TLS" in done.reason) == (way == "always")
     assert kvm2.outer_path(STAGING).read_bytes() == image == kvm1.outer_path(IMAGE).read_bytes()
     assert_nothing_runs(kvm1, kvm2)
 
@@ -112,6 +121,20 @@ def test_a_long_cut_fails_clean_and_the_next_attempt_goes_on(fleet: Lab, tools: 
     kvm2.link_up()
     done = copy(tools, "kvm2")
     assert done.resumed_bytes > 0
+    assert kvm2.outer_path(STAGING).read_bytes() == image == kvm1.outer_path(IMAGE).read_bytes()
+    assert_nothing_runs(kvm1, kvm2)
+
+
+def test_a_firewall_that_knows_only_ssh_is_gone_through_by_ssh(fleet: Lab, tools: World, image: bytes) -> None:
+    kvm1, kvm2 = fleet.hosts["kvm1"], fleet.hosts["kvm2"]
+    rule = ["INPUT", "-p", "tcp", "--dport", "49152:49215", "-j", "DROP"]
+    kvm2.run(["iptables", "-I", *rule])
+    try:
+        done = copy(tools, "kvm2")
+    finally:
+        kvm2.run(["iptables", "-D", *rule])
+    assert "through ssh, not TLS: port 49" in done.reason
+    assert "timed out" in done.reason
     assert kvm2.outer_path(STAGING).read_bytes() == image == kvm1.outer_path(IMAGE).read_bytes()
     assert_nothing_runs(kvm1, kvm2)
 

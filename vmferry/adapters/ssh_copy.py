@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import logging
 import posixpath
-import re
 
 from vmferry.adapters.ssh_copy_engine import Job, NoPython, NoWay, copy_by_extents
 from vmferry.adapters.ssh_copy_plain import NoTool, copy_by_scp, copy_by_tar
 from vmferry.adapters.ssh_copy_relay import copy_by_relay
-from vmferry.adapters.ssh_program import SSH_OPTIONS, ssh_target
-from vmferry.adapters.ssh_shell import Script, SshShell
+from vmferry.adapters.ssh_shell import SshShell
 from vmferry.errors import CopyFailed, HostUnreachable, PermanentError
 from vmferry.model.disks import CopyDone, CopyMethod, CopyOptions, CopyStats
 from vmferry.model.host import Host
@@ -18,17 +16,6 @@ from vmferry.ports import OnCopy
 from vmferry.settings import Settings
 
 logger = logging.getLogger("vmferry.copy")
-
-# Zeros for a time, and never more than fit through the fastest link in it; dd counts what arrives.
-_LINK = Script(
-    "measure-link",
-    """set -u
-{ timeout "$1" head -c "$2" /dev/zero || true; } | ssh "${@:3}" 'LC_ALL=C dd of=/dev/null bs=64k iflag=fullblock'
-exit "${PIPESTATUS[1]}"
-""",
-)
-_LINK_BYTES_S = 2**31
-_COUNTED = re.compile(r"^(\d+) bytes.*?, ([\d.e+-]+) s", re.MULTILINE)
 
 
 class Copier:
@@ -59,23 +46,6 @@ class Copier:
         )  # fmt: skip
         return done
 
-    def measure(self, dest: Host, seconds: float) -> float:
-        """Return what one ssh stream to `dest` carries, MiB/s; raises HostUnreachable when there is no way."""
-        shell = self._shell(self._source)
-        try:
-            argv = [f"{seconds:.3f}", str(int(seconds * _LINK_BYTES_S)), *SSH_OPTIONS, *ssh_target(dest)]
-            done = shell.run_script(_LINK, argv, timeout_s=seconds + self._settings.call_timeout_s)
-        finally:
-            shell.close()
-        counted = _COUNTED.search(done.stderr)
-        if counted is None or float(counted[2]) <= 0:
-            raise HostUnreachable(
-                f"host {self._source.name}: the link to {dest.name} was not measured: {done.complaint}; "
-                f"try `ssh {dest.ssh.user}@{dest.ssh.address} true` there",
-                host=dest.name,
-            )
-        return int(counted[1]) / float(counted[2]) / 2**20
-
     def _shell(self, host: Host) -> SshShell:
         return SshShell(host, ssh_config=self._ssh_config, connect_timeout_s=self._settings.connect_timeout_s)
 
@@ -94,14 +64,14 @@ def _forced(job: Job, here: SshShell, there: SshShell) -> CopyDone:
         case CopyMethod.RELAY:
             return copy_by_relay(job, here, there, reason)
         case _:
-            return copy_by_extents(job, here).model_copy(update={"reason": reason})
+            return copy_by_extents(job, here, reason)
 
 
 def _fastest(job: Job, here: SshShell, there: SshShell) -> CopyDone:
     """Try the methods, fastest first, until one is not out of the question."""
     try:
         try:
-            return copy_by_extents(job, here)
+            return copy_by_extents(job, here, "both hosts have Python")
         except NoPython as error:
             return _without_python(job, here, there, str(error))
     except NoWay as error:

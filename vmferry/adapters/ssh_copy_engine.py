@@ -14,6 +14,7 @@ from paramiko import Channel
 
 from vmferry.adapters.ferry import program
 from vmferry.adapters.ferry.wire import BEAT_S, SILENCE_S
+from vmferry.adapters.ssh_pairs import new_pair
 from vmferry.adapters.ssh_program import SSH_OPTIONS, program_payload, ssh_target
 from vmferry.adapters.ssh_shell import SshShell
 from vmferry.errors import CopyFailed, HostUnreachable, PermanentError, TransientError
@@ -25,6 +26,8 @@ from vmferry.settings import Settings
 _POLL_S = 0.2
 _END_S = 5.0
 _STDERR_CHARS = 4000
+# Less has arrived by ssh before a closed port is known to be one.
+_TLS_BYTES = 64 * 2**20
 
 
 class NoPython(PermanentError):
@@ -78,10 +81,24 @@ def order_of(job: Job, session: str, *, is_relayed: bool = False) -> dict[str, o
         "patience_s": job.settings.copy_patience_s,
         "is_device": job.options.is_device,
         "keeps_owner": job.options.keeps_owner,
+        "tls": None if is_relayed else _tls_of(job),
     }
 
 
-def copy_by_extents(job: Job, shell: SshShell) -> CopyDone:
+def _tls_of(job: Job) -> dict[str, object] | None:
+    """Return what the streams need to go by TLS: keys and certificates for this one copy."""
+    if job.settings.copy_tls == "never":
+        return None
+    source, dest = new_pair("source"), new_pair("dest")
+    return {
+        "address": job.dest.migration_address,
+        "least_bytes": _TLS_BYTES if job.settings.copy_tls == "auto" else 0,
+        "source": {"mine": source.key + source.certificate, "peer": dest.certificate},
+        "dest": {"mine": dest.key + dest.certificate, "peer": source.certificate},
+    }
+
+
+def copy_by_extents(job: Job, shell: SshShell, reason: str) -> CopyDone:
     """Run the program; raises NoPython, NoWay, TransientError, CopyFailed."""
     session = new_session()
     payload = program_payload(("send", "main"), order_of(job, session))
@@ -91,7 +108,7 @@ def copy_by_extents(job: Job, shell: SshShell) -> CopyDone:
         heard = Hearing(job, channel, channel.recv)
         for _ in heard.lines(beats=True):
             pass
-        return heard.done(CopyMethod.EXTENTS, "both hosts have Python and the source reaches the destination")
+        return heard.done(CopyMethod.EXTENTS, f"{reason}; {heard.way}")
     finally:
         channel.close()
 
@@ -183,6 +200,12 @@ class Hearing:
             raise NoPython(f"host {self._job.source}: no Python 3.6 or newer: {said}", host=self._job.source)
         text = f"the copy program ended with {code} {said}" if code >= 0 else "the connection to the source was lost"
         raise TransientError(self._job.say(text.strip()), host=self._job.source)
+
+    @property
+    def way(self) -> str:
+        """How the bytes travelled: `through TLS to port N`, or `through ssh` and why."""
+        assert self._done is not None
+        return str(self._done["way"])
 
     def done(self, method: CopyMethod, reason: str) -> CopyDone:
         """Return what was done."""

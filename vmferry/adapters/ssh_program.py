@@ -9,7 +9,7 @@ from vmferry.adapters.ferry import program
 from vmferry.model.host import Host
 
 # In the order in which they need each other.
-_MODULES = ("wire", "direct", "extents", "board", "program", "staging", "link", "original", "send", "receive")
+_MODULES = ("wire", "direct", "extents", "board", "program", "staging", "tls", "link", "original", "send", "receive")
 
 SSH_OPTIONS = (
     "-o", "BatchMode=yes",

@@ -57,7 +57,8 @@ def test_every_method_gives_an_equal_file_with_the_modes_of_the_original(
     seen: list[CopyStats] = []
     for _ in range(2):  # what is there already does no harm
         done = hosts.copy(image, staged(tmp_path, "it's two"), CopyOptions(method=method), seen.append)
-        assert (done.method, done.reason) == (method, "asked for")
+        assert done.method is method
+        assert done.reason.startswith("asked for")
     copy = staged(tmp_path, "it's two")
     assert copy.read_bytes() == content == image.read_bytes()
     assert stat.S_IMODE(copy.stat().st_mode) == 0o640

@@ -14,11 +14,13 @@ from tests.unit.adapters.copying import Hosts, make_image, open_hosts, processes
 from vmferry.adapters.ferry.staging import MARK
 from vmferry.errors import TransientError
 from vmferry.model.disks import CopyMethod, CopyOptions, CopyStats
+from vmferry.settings import Settings
 
 MIB = 2**20
 DATA = 12 * MIB
 SLOWLY = CopyOptions(bandwidth_mib_s=10)
 SENDER = "vmferry-send"
+WAYS = ("never", "always")  # by TLS
 
 
 @pytest.fixture(scope="module")
@@ -58,13 +60,19 @@ def image_in(tmp_path: Path) -> tuple[Path, Path, bytes]:
     return image, tmp_path / ".vmferry-run-1" / "image", content
 
 
+def going(hosts: Hosts, way: str) -> Settings:
+    """Return settings for copies that go by TLS always or never."""
+    return hosts.settings.model_copy(update={"copy_tls": way})
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_a_killed_source_is_resumed_by_the_next_attempt(hosts: Hosts, tmp_path: Path, seed: int) -> None:
     image, copy, content = image_in(tmp_path)
+    settings = going(hosts, WAYS[seed % 2])
     with pytest.raises(TransientError, match="the source is unchanged"):
-        hosts.copy(image, copy, SLOWLY, at_point(seed, lambda: kill(SENDER, str(image))))
+        hosts.copy(image, copy, SLOWLY, at_point(seed, lambda: kill(SENDER, str(image))), settings=settings)
     wait_until_nothing_runs(str(tmp_path))
-    done = hosts.copy(image, copy)
+    done = hosts.copy(image, copy, settings=settings)
     assert done.resumed_bytes + done.sent_bytes >= DATA
     assert done.resumed_bytes > 0
     assert copy.read_bytes() == content == image.read_bytes()
@@ -74,13 +82,22 @@ def test_a_killed_source_is_resumed_by_the_next_attempt(hosts: Hosts, tmp_path: 
 @pytest.mark.parametrize("seed", range(4, 8))
 def test_a_killed_receiver_is_replaced_within_the_attempt(hosts: Hosts, tmp_path: Path, seed: int) -> None:
     image, copy, content = image_in(tmp_path)
-    hosts.copy(image, copy, SLOWLY, at_point(seed, lambda: kill(MARK, str(copy))))
+    settings = going(hosts, WAYS[seed % 2])
+    done = hosts.copy(image, copy, SLOWLY, at_point(seed, lambda: kill(MARK, str(copy))), settings=settings)
+    assert ("through TLS" in done.reason) == (seed % 2 == 1)
     assert copy.read_bytes() == content == image.read_bytes()
     wait_until_nothing_runs(str(tmp_path))
 
 
-@pytest.mark.parametrize("method", [CopyMethod.EXTENTS, CopyMethod.TAR, CopyMethod.RELAY])
-def test_with_vmferry_everything_ends_on_the_hosts(hosts: Hosts, tmp_path: Path, method: CopyMethod) -> None:
+@pytest.mark.parametrize(
+    ("method", "way"),
+    [
+        *((CopyMethod.EXTENTS, way) for way in WAYS),
+        (CopyMethod.TAR, "never"),
+        (CopyMethod.RELAY, "always"),
+    ],
+)
+def test_with_vmferry_everything_ends_on_the_hosts(hosts: Hosts, tmp_path: Path, method: CopyMethod, way: str) -> None:
     image, copy, content = image_in(tmp_path)
 
     def end() -> None:
@@ -91,14 +108,16 @@ def test_with_vmferry_everything_ends_on_the_hosts(hosts: Hosts, tmp_path: Path,
 
     options = SLOWLY.model_copy(update={"method": method})
     with pytest.raises(Broken):
-        hosts.copy(image, copy, options, at_once if method is CopyMethod.TAR else at_point(8, end))
+        on_copy = at_once if method is CopyMethod.TAR else at_point(8, end)
+        hosts.copy(image, copy, options, on_copy, settings=going(hosts, way))
     wait_until_nothing_runs(str(tmp_path))
     assert hosts.copy(image, copy).method is CopyMethod.EXTENTS
     assert copy.read_bytes() == content == image.read_bytes()
 
 
+@pytest.mark.parametrize("way", WAYS)
 def test_a_stopped_receiver_of_an_earlier_attempt_is_ended_before_the_copy_is_done(
-    hosts: Hosts, tmp_path: Path
+    hosts: Hosts, tmp_path: Path, way: str
 ) -> None:
     """It might wake up later and write what it has in hand into the image of a running VM."""
     image, copy, content = image_in(tmp_path)
@@ -109,9 +128,9 @@ def test_a_stopped_receiver_of_an_earlier_attempt_is_ended_before_the_copy_is_do
         raise Broken
 
     with pytest.raises(Broken):
-        hosts.copy(image, copy, SLOWLY, at_point(9, freeze))
+        hosts.copy(image, copy, SLOWLY, at_point(9, freeze), settings=going(hosts, way))
     assert processes_about(MARK, str(copy))
-    hosts.copy(image, copy)
+    hosts.copy(image, copy, settings=going(hosts, way))
     assert copy.read_bytes() == content
     wait_until_nothing_runs(str(tmp_path))
 

@@ -6,15 +6,19 @@ import os
 import select
 import subprocess
 import threading
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from vmferry.adapters.ferry import wire
 from vmferry.adapters.ferry.board import Board, Failure, Ledger, Part
+from vmferry.adapters.ferry.tls import Outlet, Wish
 
 _SET_PIPE_SIZE = 1031  # F_SETPIPE_SZ, which Python knows since 3.10
 _STDERR_BYTES = 4096
 _END_S = 5.0
+_WIDE_S = 3.0
 
 
 class Link(Ledger):
@@ -24,9 +28,12 @@ class Link(Ledger):
         super().__init__()
         self.hello: dict[str, Any] = {}
         self.is_finished = False
+        self.is_wide = False  # what is written goes by TLS
         self._board = board
         self._to = to_fd
-        self._from = from_fd
+        self._put: Callable[..., None] = partial(wire.write_all, to_fd)
+        self._fill = partial(wire.read_into, from_fd)
+        self._outlet: Outlet | None = None
         self._process = process
         self._lock = threading.Lock()
         self._answered = threading.Condition()
@@ -51,6 +58,22 @@ class Link(Ledger):
         self._await(lambda: bool(self.hello), seconds)
         return bool(self.hello) and not self.is_dead
 
+    def widen(self, wish: Wish) -> None:
+        """Let what is written go by TLS, where the receiver has opened a door and it can be reached."""
+        port = int(self.hello.get("port", 0))
+        if self.hello.get("closed"):
+            wish.refuse(str(self.hello["closed"]))
+        outlet = wish.enter(port) if port else None
+        if outlet is None:
+            return
+        self._outlet = outlet
+        self._await(lambda: self.is_wide, _WIDE_S)
+        if self.is_wide:
+            self._put = outlet.write_all
+        else:
+            outlet.break_off()
+            wish.refuse(f"port {port}: the receiver did not hear it")
+
     def send(self, part: Part, data: "memoryview | bytes" = b"") -> None:
         """Send what belongs to a part."""
         length = part.task.end - part.task.begin
@@ -71,6 +94,7 @@ class Link(Ledger):
     def close(self) -> None:
         """End the connection, and the receiver with it."""
         self._board.give_back(self)
+        self._break_off()
         if self._process is None:
             with suppress(OSError):
                 os.close(self._to)
@@ -85,6 +109,7 @@ class Link(Ledger):
 
     def kill(self) -> None:
         """End the connection at once."""
+        self._break_off()
         if self._process is not None:
             self._process.kill()
 
@@ -102,7 +127,11 @@ class Link(Ledger):
 
     def _write(self, header: bytes, data: "memoryview | bytes" = b"") -> None:
         with self._lock:
-            wire.write_all(self._to, header, data)
+            self._put(header, data)
+
+    def _break_off(self) -> None:
+        if self._outlet is not None:
+            self._outlet.break_off()
 
     def _await(self, is_true: "Any", seconds: float) -> None:
         with self._answered:
@@ -124,14 +153,15 @@ class Link(Ledger):
         header = bytearray(wire.HEADER.size)
         try:
             while True:
-                kind, offset, length = wire.read_message(self._from, header)
-                self._take(kind, offset, wire.read_bytes(self._from, length))
+                kind, offset, length = wire.read_message(self._fill, header)
+                self._take(kind, offset, wire.read_bytes(self._fill, length))
         except wire.Silent:
             self.kill()
         except (wire.Gone, OSError, ValueError):
             pass  # ssh ends by itself, and then its exit code says why
         finally:
             self._board.give_back(self)
+            self._break_off()
             with self._answered:
                 self._answered.notify_all()
 
@@ -140,10 +170,12 @@ class Link(Ledger):
             self._board.prove(self, offset, data)
         elif kind == wire.ERROR:
             self._board.fail(_failure(json.loads(data.decode())))
-        elif kind in (wire.HELLO, wire.DONE):
+        elif kind in (wire.HELLO, wire.WIDE, wire.DONE):
             with self._answered:
                 if kind == wire.HELLO:
                     self.hello = json.loads(data.decode())
+                elif kind == wire.WIDE:
+                    self.is_wide = True
                 else:
                     self.is_finished = True
                 self._answered.notify_all()

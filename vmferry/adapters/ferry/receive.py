@@ -6,10 +6,12 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
-from vmferry.adapters.ferry import staging, wire
+from vmferry.adapters.ferry import staging, tls, wire
 from vmferry.adapters.ferry.direct import DirectReader, DirectWriter, aligned_room
 from vmferry.adapters.ferry.extents import cuts
 
@@ -144,7 +146,9 @@ class Receiver:
 
     def __init__(self, words: "list[str]", source: int, sink: int) -> None:
         self._session, self._stream, self._generation, self._path = words
-        self._source = source
+        self._lifeline = source
+        self._fill: Callable[[memoryview], None] = partial(wire.read_into, source)
+        self._is_wide = False
         self._answer = Answer(sink)
         self._kernel = _Kernel()
         self._buffer = aligned_room(wire.CHUNK)
@@ -156,6 +160,8 @@ class Receiver:
         """Serve until the source closes the connection."""
         try:
             self._serve()
+        except wire.Silent:
+            return tls.STALLED if self._is_wide else 1
         except wire.Gone:
             return 1
         except Exception as error:
@@ -164,15 +170,20 @@ class Receiver:
         return 0
 
     def _serve(self) -> None:
-        _, _, length = wire.read_message(self._source, bytearray(wire.HEADER.size))
-        order = json.loads(wire.read_bytes(self._source, length).decode())
-        target = self._open(order)
+        _, _, length = wire.read_message(self._fill, bytearray(wire.HEADER.size))
+        order = json.loads(wire.read_bytes(self._fill, length).decode())
+        door, why = _open_door(order)
+        target = self._open(order, {"port": door.port if door else 0, "closed": why})
         prover = Prover(target.fd, order["digest"], self._answer)
         prover.start()
         threading.Thread(target=self._answer.beat, daemon=True).start()
+        inlet = door.wait(self._lifeline) if door else None
+        if inlet is not None:
+            self._fill, self._is_wide = inlet.read_into, True
+            self._answer.send(wire.WIDE)
         header = bytearray(wire.HEADER.size)
         while True:
-            kind, offset, length = wire.read_message(self._source, header)
+            kind, offset, length = wire.read_message(self._fill, header)
             if kind == wire.WRITE:
                 self._write(offset, length)
                 prover.add(kind, offset, length)
@@ -184,12 +195,12 @@ class Receiver:
             elif kind == wire.SYNC:
                 prover.hurry()
             elif kind == wire.FINISH:
-                asked = json.loads(wire.read_bytes(self._source, length).decode())
+                asked = json.loads(wire.read_bytes(self._fill, length).decode())
                 staging.seal(target, self._path, self._session)
                 staging.finish(target, asked)
                 self._answer.send(wire.DONE, 0, b"{}")
 
-    def _open(self, order: "dict[str, Any]") -> staging.Target:
+    def _open(self, order: "dict[str, Any]", way: "dict[str, Any]") -> staging.Target:
         staging.expel(self._path, self._session, self._stream, int(self._generation))
         if order["is_device"]:
             target = staging.open_device(self._path, order["size"], order.get("inode") is None)
@@ -198,7 +209,7 @@ class Receiver:
         self._target, self._writer = target, DirectWriter(target.fd)
         staging.hold(target)
         told = {"inode": target.inode, "had": target.had, "had_size": target.had_size, "cores": cores()}
-        self._answer.send(wire.HELLO, 0, json.dumps(told).encode())
+        self._answer.send(wire.HELLO, 0, json.dumps(dict(told, **way)).encode())
         return target
 
     def _write(self, offset: int, length: int) -> None:
@@ -206,7 +217,7 @@ class Receiver:
         if length > wire.CHUNK or offset + length > self._target.size:
             raise staging.Refused(f"{length} bytes at {offset} are beyond the file")
         view = self._buffer[:length]
-        wire.read_into(self._source, view)
+        self._fill(view)
         self._writer.write(offset, view)
         if self._unsynced[1] != offset:
             self._unsynced[0] = offset
@@ -235,6 +246,14 @@ class Receiver:
             wire.read_range(target.fd, begin, part)
             if not wire.is_zero(part):
                 self._put(begin, memoryview(wire.ZEROS)[: end - begin])
+
+
+def _open_door(order: "dict[str, Any]") -> "tuple[tls.Door | None, str]":
+    """Return a way in beside ssh where one is asked for; none where there can be none, and why."""
+    try:
+        return (tls.Door(order["tls"]) if order.get("tls") else None), ""
+    except tls.Closed as error:
+        return None, f"the destination opens no port: {error}"
 
 
 def cores() -> int:

@@ -15,6 +15,7 @@ from vmferry.adapters.ferry.direct import DirectReader
 from vmferry.adapters.ferry.extents import CLEAR, COMPARE, Task
 from vmferry.adapters.ferry.link import Link, through_ssh
 from vmferry.adapters.ferry.original import Bucket, Original, cores
+from vmferry.adapters.ferry.tls import Wish
 
 _TICK_S = 0.25
 # A stream for each so many bytes: less is over before another connection is there.
@@ -24,7 +25,7 @@ _FIRST_S = 8.0  # a destination that does not answer at all is told soon: there 
 _SEAL_S = 300.0
 _STALL_S = 300.0
 # What a receiver is made of: every line that is sent is compiled there.
-_RECEIVER = ("wire", "extents", "direct", "staging", "receive")
+_RECEIVER = ("wire", "extents", "direct", "staging", "tls", "receive")
 _HOPELESS = ("Host key verification failed", "Permission denied", "Could not resolve hostname", "Bad owner or perm")
 
 
@@ -40,6 +41,7 @@ class Sender:
         self.streams = 1
         self._bucket = Bucket(order["bytes_s"])
         self._inode: int | None = None
+        self._wish = Wish(order.get("tls"), self._original.allocated)
         self._links: dict[int, Link] = {}
         self._generations: dict[int, int] = {}
         self._why = "connection closed"
@@ -61,6 +63,7 @@ class Sender:
         self._finish()
         seconds, board = time.monotonic() - began, self.board
         done = {"sent": board.sent, "resumed": board.resumed, "streams": self.streams, "seconds": seconds}
+        done["way"] = self._wish.outcome
         self._say({"done": done})
 
     @property
@@ -90,6 +93,7 @@ class Sender:
             "is_device": self._order["is_device"],
             "inode": self._inode,
             "parents": self._original.parents() if self._order["keeps_owner"] else [],
+            "tls": self._wish.ask(),
         }
         if self._is_relayed:
             if generation:
@@ -103,6 +107,7 @@ class Sender:
             link = through_ssh(self.board, [*self._order["ssh"], program.command(len(payload), more)])
         self._links[number] = link
         if link.open(payload, order, _CONNECT_S):
+            link.widen(self._wish)
             return link
         if not link.is_dead:
             link.kill()
@@ -123,7 +128,8 @@ class Sender:
                 if link is not None:
                     self._work(link)
                     if self._is_wanted():
-                        _, self._why = link.why()
+                        code, self._why = link.why()
+                        self._wish.note(code)
                         link.close()
                         pause = 0.25
                 if not self._is_wanted():

@@ -5,6 +5,7 @@ import os
 import select
 import struct
 import zlib
+from collections.abc import Callable
 
 # Files are judged in pieces on this grid: a cluster of qcow2, and small enough for a cache.
 PIECE = 64 * 1024
@@ -19,7 +20,8 @@ HEADER = struct.Struct(">cQI")  # kind, offset, length
 # To the receiver. OPEN and FINISH carry JSON, WRITE carries data, the others nothing.
 OPEN, WRITE, CHECK, ZERO, SYNC, FINISH = b"O", b"W", b"C", b"Z", b"S", b"F"
 # From the receiver: HELLO, ERROR and DONE carry JSON, PROOF the digests of a range as the disk gave it back.
-HELLO, PROOF, ERROR, DONE = b"H", b"V", b"E", b"D"
+# WIDE says that the source came through the door that HELLO told of (see `tls`).
+HELLO, PROOF, ERROR, DONE, WIDE = b"H", b"V", b"E", b"D", b"T"
 BEAT = b"K"  # both ways
 
 STRONG = "sha256"
@@ -83,17 +85,17 @@ def read_into(fd: int, view: memoryview) -> None:
         filled += count
 
 
-def read_message(fd: int, buffer: bytearray) -> "tuple[bytes, int, int]":
-    """Read the next header."""
-    read_into(fd, memoryview(buffer)[: HEADER.size])
+def read_message(fill: "Callable[[memoryview], None]", buffer: bytearray) -> "tuple[bytes, int, int]":
+    """Read the next header; `fill` fills memory from the stream."""
+    fill(memoryview(buffer)[: HEADER.size])
     kind, offset, length = HEADER.unpack_from(buffer)
     return kind, offset, length
 
 
-def read_bytes(fd: int, length: int) -> bytes:
+def read_bytes(fill: "Callable[[memoryview], None]", length: int) -> bytes:
     """Read what a message carries."""
     data = bytearray(length)
-    read_into(fd, memoryview(data))
+    fill(memoryview(data))
     return bytes(data)
 
 
