@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from vmferry.errors import PermanentError
 from vmferry.model.convergence import Policy
 from vmferry.model.disks import CopyKind, FileCopy, LiveDisk
 from vmferry.model.migration import JobStats, MigrationPlan
-from vmferry.model.transport import Encryption, Switch
 from vmferry.rules.case import Case
-from vmferry.rules.mirroring import Mirror, mirrored, tunnelled_words
+from vmferry.rules.mirroring import Mirror, mirrored
 
 _MIB = 2**20
 _GIB = 2**30
@@ -75,23 +73,6 @@ def mirror_deadline_s(disks: Sequence[LiveDisk], policy: Policy, bandwidth_mib_s
     if bandwidth_mib_s is None:
         return allocated_s
     return allocated_s + 2 * sum(disk.size_bytes for disk in disks) / _MIB / bandwidth_mib_s
-
-
-def check_mirroring(plan: MigrationPlan) -> None:
-    """Raise PermanentError, before anything is touched, where the plan's disks cannot go with the rest."""
-    if not plan.disks:
-        return
-    if plan.encryption is Encryption.TUNNELLED:
-        why = tunnelled_words(plan.disks[0].source_path, plan.source, plan.dest, plan.transport.reason)
-        raise PermanentError(f"vm {plan.vm}: {why}", vm=plan.vm, host=plan.source)
-    if plan.switch is Switch.POSTCOPY:
-        raise PermanentError(
-            f"vm {plan.vm}: policy {plan.policy} ends in post-copy, and a VM whose disks are mirrored "
-            f"({', '.join(disk.target for disk in plan.disks)}) cannot: if it broke off, neither host would have both "
-            "its memory and its disks; choose another policy, such as `--policy suspend-if-needed`, or shared storage",
-            vm=plan.vm,
-            host=plan.source,
-        )
 
 
 def whole_job(sample: JobStats, plan: MigrationPlan) -> JobStats:

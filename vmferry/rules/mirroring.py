@@ -234,17 +234,12 @@ def encryption(case: Case) -> Iterator[str]:
     """Disks are mirrored on a connection of their own, which the libvirt connection cannot carry."""
     way = choose_way(case.source, case.dest)
     if way.encryption is Encryption.TUNNELLED and mirrored(case):
-        why = tunnelled_words(mirrored(case)[0].path, case.source.name, case.dest.name, way.reason)
-        yield f"vm {case.vm.name}: {why}"
-
-
-def tunnelled_words(path: str, source: str, dest: str, reason: str) -> str:
-    """Say why a disk cannot be mirrored through the libvirt connection, and what to do."""
-    return (
-        f"{path} would have to be mirrored from {source} to {dest} on a connection of QEMU's own, and the move is "
-        f"tunnelled through libvirt's ({reason}); give both hosts certificates for QEMU's TLS (/etc/pki/qemu), or "
-        "allow `encryption: none` on a private network, or shut the VM down for an offline move"
-    )
+        yield (
+            f"vm {case.vm.name}: {mirrored(case)[0].path} would have to be mirrored from {case.source.name} to "
+            f"{case.dest.name} on a connection of QEMU's own, and the move is tunnelled through libvirt's "
+            f"({way.reason}); give both hosts certificates for QEMU's TLS (/etc/pki/qemu), or allow `encryption: none` "
+            "on a private network, or shut the VM down for an offline move"
+        )
 
 
 def same_target(case: Case) -> Iterator[str]:

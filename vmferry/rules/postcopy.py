@@ -13,6 +13,7 @@ from vmferry.model.vm import DomainState
 from vmferry.rules.case import Case, Side
 from vmferry.rules.compat import version_text
 from vmferry.rules.encryption import choose_way
+from vmferry.rules.mirroring import mirrored
 from vmferry.rules.proofs import has_proved_locks
 from vmferry.rules.rule import Rule, Weights
 from vmferry.rules.sharing import is_media, places
@@ -86,6 +87,17 @@ def _hard_memory(case: Case) -> Iterator[str]:
         yield "a vhost-user network card, whose back end writes to its memory"
 
 
+def postcopy_mirror(case: Case) -> Iterator[str]:
+    """Under policy post-copy, no disk is mirrored: memory would be on both hosts, and disks on the source alone."""
+    if _may_begin(case) and (mirrors := mirrored(case)):
+        yield (
+            f"vm {case.vm.name}: policy {case.convergence} ends in post-copy, and a VM whose disks are mirrored "
+            f"({', '.join(mirror.disk.target for mirror in mirrors)}) cannot: if it broke off, neither host would have "
+            "both its memory and its disks; choose another policy, such as `--policy suspend-if-needed`, or put the "
+            "disks on shared storage"
+        )
+
+
 def postcopy_locks(case: Case) -> Iterator[str]:
     """Under policy post-copy, image locks are proved between the hosts: libvirt lets the VM run without asking."""
     if not _may_begin(case):
@@ -108,6 +120,7 @@ def _live(severity: Severity) -> Weights:
 RULES: tuple[Rule, ...] = (
     Rule("postcopy-transport", postcopy_transport, _live(Severity.BLOCK), _SOURCE, is_final=True),
     Rule("postcopy-release", postcopy_release, _live(Severity.BLOCK), _SOURCE),
+    Rule("postcopy-mirror", postcopy_mirror, _live(Severity.BLOCK), "docs/decisions/0016, 0018", is_final=True),
     Rule("postcopy-memory", postcopy_memory, _live(Severity.WARN), "QEMU migration/postcopy-ram.c"),
     Rule("postcopy-locks", postcopy_locks, _live(Severity.WARN), f"{_SOURCE}; docs/decisions/0018"),
 )

@@ -16,7 +16,7 @@ from vmferry.model.vm import Vm
 from vmferry.planning.copying import file_copies
 from vmferry.planning.forecast import forecast_move
 from vmferry.planning.link_shares import least_grant
-from vmferry.planning.mirroring import backing_copies, check_mirroring, live_disks, mirror_deadline_s
+from vmferry.planning.mirroring import backing_copies, live_disks, mirror_deadline_s
 from vmferry.planning.single import VmDecision
 from vmferry.planning.switching import choose_switch
 from vmferry.planning.transport import choose_transport
@@ -73,7 +73,6 @@ def make_plan(
         deadline_s=move_timeout_s or _deadline_s(case, policy, disks, bandwidth),
         warnings=decision.report.warnings,
     )
-    check_mirroring(plan)
     return plan.model_copy(update={"forecast": forecast_move(case, plan)})
 
 

@@ -19,6 +19,7 @@ from tests.unit.builders import (
     build_vm,
 )
 from tests.unit.rules.cases.mirroring import PRIVATE, image
+from vmferry.model.convergence import PolicyName
 from vmferry.model.evacuation import EvacuationPlan, EvacuationRequest
 from vmferry.model.facts import FileFacts, Mount, Pool, SystemFacts
 from vmferry.model.host import FleetSnapshot
@@ -26,6 +27,7 @@ from vmferry.model.vm import DiskKind, Vm
 from vmferry.planning.placement import plan_evacuation
 from vmferry.planning.replay import replay
 
+KEPT = {"mirrored": PolicyName.SUSPEND_IF_NEEDED}
 SOURCE, DEST = "source-example", "dest-1"
 BASE = f"{LOCAL}/golden.qcow2"
 SRV = SystemFacts(mounts=(Mount(path="/srv", source="/dev/sdb1", fstype="xfs"),))
@@ -104,6 +106,17 @@ def test_replay_refuses_a_plan_that_puts_both_there(crowd: str) -> None:
     crowded = made.model_copy(update={"snapshot": CROWDS[crowd](2 * GIB - 1)})
     (problem,) = replay(crowded)
     assert f"{2 * GIB} bytes arrive" in problem
+
+
+def test_only_the_vm_whose_mirrored_disks_forbid_post_copy_is_stranded_by_it() -> None:
+    shared, mirrored = build_vm("shared"), build_vm("mirrored", disks=(build_disk(f"{LOCAL}/m.qcow2"),))
+    files = file(f"{LOCAL}/m.qcow2") | file(shared.disks[0].source or "")
+    asked = EvacuationRequest(host=SOURCE, policy=PolicyName.POST_COPY)
+    made = plan_evacuation(fleet([shared, mirrored], files), asked)
+    assert [move.vm for move in made.moves] == ["shared"]
+    assert made.stranded[0].summary().startswith("postcopy-mirror: ") and replay(made) == ()
+    spared = plan_evacuation(fleet([shared, mirrored], files), asked.model_copy(update={"policies": KEPT}))
+    assert spared.stranded == ()
 
 
 @pytest.mark.parametrize("is_running", [False, True])

@@ -9,16 +9,14 @@ import pytest
 from tests.unit.builders import GIB, IMAGES, LOCAL, build_disk, build_pair, build_uuid, build_vm
 from tests.unit.rules.cases.making import DEST, RHEL8, SOURCE, make
 from tests.unit.rules.cases.mirroring import BASE, DISK, image, mirror, overlay, with_overlay
-from vmferry.errors import PermanentError
 from vmferry.model.convergence import DEFAULT_POLICY, POLICIES
 from vmferry.model.disks import CopyKind, LiveDisk
 from vmferry.model.facts import FileFacts
 from vmferry.model.migration import DomainChanges, JobStats, MigrationMode, MigrationPlan
-from vmferry.model.transport import Encryption, Switch
+from vmferry.model.transport import Encryption
 from vmferry.model.vm import DomainState
 from vmferry.planning.mirroring import (
     backing_copies,
-    check_mirroring,
     live_disks,
     mirror_deadline_s,
     mirrored_copies,
@@ -126,15 +124,6 @@ def test_the_time_of_disks_counts_holes_only_under_a_cap() -> None:
     assert mirror_deadline_s((), POLICY, 10) == 0
     assert mirror_deadline_s(disks, POLICY, None) == POLICY.s_per_gib
     assert mirror_deadline_s(disks, POLICY, 100) == POLICY.s_per_gib + 2 * 10 * 1024 / 100
-
-
-def test_disks_cannot_be_mirrored_through_the_tunnel_nor_together_with_postcopy() -> None:
-    check_mirroring(plan())
-    check_mirroring(plan(disks=(), encryption=Encryption.TUNNELLED, switch=Switch.POSTCOPY))
-    with pytest.raises(PermanentError, match="certificates"):
-        check_mirroring(plan(encryption=Encryption.TUNNELLED))
-    with pytest.raises(PermanentError, match="suspend-if-needed"):
-        check_mirroring(plan(switch=Switch.POSTCOPY))
 
 
 def test_the_memory_that_is_to_come_counts_while_disks_travel() -> None:

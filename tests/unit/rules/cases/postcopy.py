@@ -6,6 +6,7 @@ from typing import Any
 
 from tests.unit.builders import IMAGES, build_disk, build_pair, build_vm
 from tests.unit.rules.cases.making import DEST, SOURCE, Makers, make
+from tests.unit.rules.cases.mirroring import mirror
 from vmferry.model.convergence import PolicyName
 from vmferry.model.migration import MigrationMode
 from vmferry.model.transport import Encryption
@@ -63,6 +64,10 @@ CASES: dict[str, tuple[Makers, Makers]] = {
             lambda: asked(build_vm(nics=(Nic(kind="vhostuser", mac="52:54:00:00:00:02"),))),
         ),
         (asked, lambda: with_memory(locked="yes"), lambda: make(build_vm(hugepages=True))),
+    ),
+    "postcopy-mirror": (
+        (lambda: mirror(host={"convergence": PolicyName.POST_COPY}),),
+        (asked, mirror, lambda: mirror(host={"convergence": PolicyName.POST_COPY}, mode=MigrationMode.NON_LIVE)),
     ),
     "postcopy-locks": (
         (
