@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from pathlib import Path
 
@@ -97,6 +98,34 @@ def test_the_state_of_a_tpm_arrives_with_owner_and_mode(fleet: Lab, world: RealW
         kvm2.run(["virsh", "destroy", "tpm1"], check=False)
         for host in (kvm1, kvm2):
             host.run(["rm", "-rf", f"/var/lib/libvirt/swtpm/{uuid}"])
+
+
+def test_the_firmware_variables_of_a_uefi_vm_arrive_to_the_byte(fleet: Lab, world: RealWorld) -> None:
+    fleet.add_guest(GuestSpec(name="uefi1", disk=DiskKind.NONE, state=GuestState.SHUTOFF))
+    kvm1, kvm2 = fleet.hosts["kvm1"], fleet.hosts["kvm2"]
+    firmware, variables = f"{IMAGES}/uefi-code.fd", "/var/lib/libvirt/qemu/nvram/uefi1_VARS.fd"
+    try:
+        for host in (kvm1, kvm2):
+            host.outer_path(firmware).write_bytes(b"code")
+        kvm1.outer_path(variables).parent.mkdir(parents=True, exist_ok=True)
+        kvm1.outer_path(variables).write_bytes(os.urandom(540_672))  # as OVMF_VARS.fd, and no byte to guess
+        kvm1.run(["chown", "1234:2345", variables])
+        content = digest(kvm1.outer_path(variables))
+        loader = f"<loader readonly='yes' type='pflash'>{firmware}</loader><nvram>{variables}</nvram>"
+        xml = kvm1.virsh("dumpxml", "--inactive", "uefi1")
+        kvm1.virsh("define", "/dev/stdin", input=xml.replace("</type>", f"</type>{loader}"))
+        outcome = migrate_vm(vm="uefi1", dest="kvm2")
+        assert isinstance(outcome, MigrationOutcome) and outcome.kind is OutcomeKind.MOVED
+        assert digest(kvm2.outer_path(variables)) == content
+        after = kvm2.outer_path(variables).stat()
+        assert (after.st_uid, after.st_gid) == (1234, 2345)
+        assert f"<nvram>{variables}</nvram>" in kvm2.virsh("dumpxml", "uefi1")
+        assert digest(kvm1.outer_path(f"{variables}.vmferry-moved-{outcome.run}")) == content
+        assert not kvm1.outer_path(variables).exists() and fleet.where("uefi1") == {"kvm2": "shut off"}
+    finally:
+        for host in (kvm1, kvm2):
+            host.run(["virsh", "undefine", "uefi1", "--nvram"], check=False)
+            host.run(["sh", "-c", f"rm -f {firmware} {variables}*"])
 
 
 @pytest.mark.parametrize("is_late", [False, True], ids=["before preflight", "before its name is given"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -150,6 +151,21 @@ def test_certificates_that_do_not_work_are_told_and_ssh_carries_the_memory(
     assert not capture.found
     plan = world.journal.find(outcome.run).plan
     assert [finding.rule for finding in plan.warnings if finding.rule == "tls-unused"]
+
+
+def test_without_any_certificate_memory_goes_through_ssh_alone(fleet: Lab, world: RealWorld, pki: Path) -> None:
+    mine = fleet.hosts["kvm1"].outer_path(PKI)
+    for directory in (mine, pki):
+        shutil.rmtree(directory)
+    try:
+        outcome, capture = move(fleet, "tunnelled")
+    finally:
+        tls.issue(authority(fleet), mine, ["kvm1", fleet.hosts["kvm1"].address])
+    assert told(outcome) == "transport: tunnelled — because kvm1 and kvm2 have no certificates for TLS"
+    assert capture.payload_bytes > 4 << 20 and not capture.found
+    here, there = (fleet.hosts[name].address for name in ("kvm1", "kvm2"))
+    between = {frozenset((a, b)) for a, a_port, b, b_port in capture.streams if 22 not in (a_port, b_port)}
+    assert frozenset((here, there)) not in between
 
 
 def test_parallel_connections_and_mirrored_disks_go_by_tls_by_whatever_name_the_certificate_has(

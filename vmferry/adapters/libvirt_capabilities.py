@@ -61,6 +61,17 @@ class Capabilities:
         )
 
     @property
+    def qemu_uid(self) -> int | None:
+        """The user that QEMU runs as unless the domain says otherwise; None without libvirt's DAC driver.
+
+        As the label `+UID:+GID` of the kind of domain that comes first (src/qemu/qemu_driver.c gives all the same).
+        """
+        for model in self._root.iterfind("host/secmodel"):
+            if text_at(model, "model") == "dac":
+                return number((text_at(model, "baselabel") or "").partition(":")[0].lstrip("+"))
+        return None
+
+    @property
     def cells(self) -> tuple[int, ...]:
         """Numbers of the NUMA nodes; they may have gaps."""
         found = (number(cell.get("id")) for cell in self._root.iterfind("host/topology/cells/cell"))

@@ -55,6 +55,7 @@ def read_facts(connection: libvirt.virConnect, host: Host) -> HostFacts:
         hugepages=read_hugepages(connection, capabilities),
         firmware=read_firmware(connection, capabilities),
         cpu=capabilities.cpu,
+        qemu_uid=capabilities.qemu_uid,
         vms=read_vms(connection),
         read_at=datetime.now(UTC),
     )

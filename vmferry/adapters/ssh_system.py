@@ -40,6 +40,7 @@ say speeds "$(grep -H . /sys/class/net/*/speed 2>/dev/null)"
 say mounts "$(try findmnt --json --list --output TARGET,SOURCE,FSTYPE,OPTIONS,UUID || cat /proc/self/mountinfo)"
 say services "$(try systemctl show -p Id -p LoadState -p ActiveState -p UnitFileState $units)"
 say sshd "$({ try sshd -T -C "$connection" || try sshd -T; } | grep -i '^maxstartups ')"
+say userfaultfd "$(cat /proc/sys/vm/unprivileged_userfaultfd 2>/dev/null; test -c /dev/userfaultfd && echo device)"
 say ports "$(grep -E '^[[:space:]]*migration_port_(min|max)[[:space:]]*=' /etc/libvirt/qemu.conf 2>/dev/null)"
 """
     + READ_CERTIFICATES
@@ -70,6 +71,8 @@ def parse_system(done: Completed) -> SystemFacts:
         links=_known("links", lambda: parse_links(said.get("links", ""), said.get("speeds", ""), traffic), ()),
         mounts=_known("mounts", lambda: parse_mounts(said.get("mounts", "")), ()),
         migration_ports=_known("ports", lambda: parse_migration_ports(said.get("ports", "")), _PORTS),
+        may_all_use_userfaultfd={"0": False, "1": True}.get(said.get("userfaultfd", "")[:1]),
+        has_userfaultfd_device="device" in said.get("userfaultfd", ""),
         tls=_known("certificates", lambda: parse_tls(said), None),
     )
 

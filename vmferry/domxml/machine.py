@@ -79,7 +79,7 @@ def read_machine_devices(root: etree._Element) -> Iterator[Device]:
 
     Kinds: the boot files (kernel, initrd, dtb, shim, table, bootloader; attribute path), nvram on the network
     (path), memoryBacking (source, access, locked), secure-boot (by), what the CPU needs of the host
-    (`read_cpu_devices`), and qemu:commandline (arguments).
+    (`read_cpu_devices`), and what is for QEMU past libvirt (`RAW_QEMU`; arguments).
     """
     for path in _BOOT_FILES:
         for element in root.iterfind(path):
@@ -89,7 +89,7 @@ def read_machine_devices(root: etree._Element) -> Iterator[Device]:
     yield from _memory_backing(root)
     yield from _secure_boot(root)
     yield from read_cpu_devices(root)
-    yield from _command_line(root)
+    yield from _raw_qemu(root)
 
 
 def _size_at(root: etree._Element, path: str, problems: list[str]) -> int:
@@ -146,11 +146,27 @@ def _secure_boot(root: etree._Element) -> Iterator[Device]:
             return
 
 
-def _command_line(root: etree._Element) -> Iterator[Device]:
-    arguments = [
-        element.get("value", "")
-        for element in root.iterfind("{http://libvirt.org/schemas/domain/qemu/1.0}commandline/{*}arg")
-    ]
-    if arguments:
-        joined = " ".join(arguments)
-        yield Device(kind="qemu:commandline", detail=shown(joined), attributes={"arguments": joined})
+# Elements of libvirt's QEMU namespace (docs/drvqemu, "Pass-through of arbitrary qemu commands").
+RAW_QEMU = ("qemu:commandline", "qemu:override", "qemu:capabilities", "qemu:deprecation")
+_QEMU = "{http://libvirt.org/schemas/domain/qemu/1.0}"
+
+
+def _raw_qemu(root: etree._Element) -> Iterator[Device]:
+    """Attribute arguments: the words as QEMU gets them, a property as ALIAS.NAME=VALUE, a capability as add or del."""
+    for kind in RAW_QEMU:
+        words = [word for element in root.iterfind(_QEMU + kind[5:]) for word in _raw_words(element)]
+        if words:
+            joined = " ".join(words)
+            yield Device(kind=kind, detail=shown(joined), attributes={"arguments": joined})
+
+
+def _raw_words(element: etree._Element) -> Iterator[str]:
+    yield from (arg.get("value", "") for arg in element.iterfind("{*}arg"))
+    yield from (f"{env.get('name', '')}={env.get('value', '')}" for env in element.iterfind("{*}env"))
+    for device in element.iterfind("{*}device"):
+        for prop in device.iterfind("{*}frontend/{*}property"):
+            yield f"{device.get('alias', '')}.{prop.get('name', '')}={prop.get('value', '')}"
+    for action in ("add", "del"):
+        yield from (f"{action} {found.get('capability', '')}" for found in element.iterfind(f"{{*}}{action}"))
+    if behavior := element.get("behavior"):
+        yield f"deprecated features: {behavior}"

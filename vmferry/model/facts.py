@@ -89,6 +89,9 @@ class SystemFacts(Model):
     mounts: tuple[Mount, ...] = ()
     migration_ports: tuple[int, int] = (49152, 49215)  # qemu.conf migration_port_min, _max
     tls: TlsFacts | None = None  # certificates for migration; None: not read
+    # vm.unprivileged_userfaultfd; None: not read, or a kernel before 5.2, which lets everybody
+    may_all_use_userfaultfd: bool | None = None
+    has_userfaultfd_device: bool = False  # /dev/userfaultfd, kernel 6.1
 
     def link(self, name: str | None) -> Link | None:
         """Return the network device with this name."""

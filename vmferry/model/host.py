@@ -145,6 +145,7 @@ class HostFacts(Model):
     hugepages: tuple[HugePages, ...] | None = None  # None: not read
     firmware: Firmware | None = None
     cpu: HostCpu | None = None
+    qemu_uid: int | None = None  # user that QEMU runs as; None: libvirt does not tell
     vms: tuple[Vm, ...] = ()
     dirty: dict[str, DirtyRate] = Field(default_factory=dict)  # vm uuid → measured for a forecast; empty: not asked
     read_at: datetime

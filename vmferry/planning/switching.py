@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from posixpath import dirname
 
+from vmferry.domxml.machine import RAW_QEMU
 from vmferry.model.convergence import Policy, PolicyName
 from vmferry.model.migration import MigrationMode
 from vmferry.model.transport import Switch
@@ -34,8 +35,8 @@ def choose_switch(case: Case, policy: Policy) -> tuple[Switch, str]:
 
 def _why_unlocked(case: Case) -> str:
     """Say why image locks would not keep a second copy from running; empty where they do, on every disk."""
-    if any(device.kind == "qemu:commandline" for device in case.vm.devices):
-        return "arguments of its own for QEMU (qemu:commandline) may change its image locks"
+    if raw := next((device.kind for device in case.vm.devices if device.kind in RAW_QEMU), None):
+        return f"arguments of its own for QEMU ({raw}) may change its image locks"
     written = [disk for disk in case.vm.disks if not disk.is_readonly and not is_media(disk)]
     if not written:
         return "it has no disk whose image lock could stop a second copy"

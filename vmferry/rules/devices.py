@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from vmferry.domxml.machine import RAW_QEMU
 from vmferry.model.findings import Severity
 from vmferry.model.vm import Device
 from vmferry.rules.case import Case
@@ -41,7 +42,7 @@ _RAW_DEVICES = ("vfio-", "vhost-user-", "vhost-vdpa", "ivshmem", "usb-host", "sc
 
 def raw_device(case: Case) -> Iterator[str]:
     """No raw QEMU argument ties the guest to a device or process of the source: libvirt does not know of it."""
-    for device in _of_kind(case, "qemu:commandline"):
+    for device in _of_kind(case, *RAW_QEMU):
         arguments = device.attributes.get("arguments", "")
         if found := [word for word in _RAW_DEVICES if word in arguments]:
             yield (
@@ -221,7 +222,7 @@ RULES: tuple[Rule, ...] = (
         "raw-device",
         raw_device,
         DEVICE,
-        "reference 9.3: device passthrough; libvirt qemu:commandline",
+        "reference 9.3: device passthrough; libvirt qemu:commandline, qemu:override",
         scope=Scope.VM,
         after_loss=Severity.BLOCK,
     ),

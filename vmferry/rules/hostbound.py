@@ -5,6 +5,7 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Iterator
 
+from vmferry.domxml.machine import RAW_QEMU
 from vmferry.model.findings import Severity
 from vmferry.model.vm import Device
 from vmferry.rules import concerns
@@ -115,10 +116,10 @@ def tied_device(case: Case) -> Iterator[str]:
 
 
 def raw_arguments(case: Case) -> Iterator[str]:
-    """No raw QEMU arguments: neither libvirt nor vmferry knows what they mean on another host."""
-    for device in _of_kind(case, "qemu:commandline"):
+    """No raw QEMU arguments or properties: neither libvirt nor vmferry knows what they mean on another host."""
+    for device in _of_kind(case, *RAW_QEMU):
         yield (
-            f"vm {case.vm.name} has raw QEMU arguments ({device.detail}); make sure that they work on "
+            f"vm {case.vm.name} has raw QEMU arguments ({device.kind}: {device.detail}); make sure that they work on "
             f"{case.dest.name} unchanged: `virsh domxml-to-native qemu-argv --domain {case.vm.name}`"
         )
 
@@ -187,9 +188,9 @@ RULES: tuple[Rule, ...] = (
         "raw-arguments",
         raw_arguments,
         always(Severity.WARN),
-        "libvirt qemu:commandline: no compatibility promise",
+        "libvirt drvqemu, qemu:commandline, qemu:override: no compatibility promise",
         after_loss=Severity.WARN,
-        concerns=concerns.devices("qemu:commandline"),
+        concerns=concerns.devices(*RAW_QEMU),
     ),
     Rule(
         "host-file-missing",

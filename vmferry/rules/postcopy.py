@@ -20,6 +20,7 @@ from vmferry.rules.sharing import is_media, places
 
 # VIR_MIGRATE_POSTCOPY_RESUME (libvirt-domain.h of libvirt); migrate-recover and migrate-pause (migration.json of QEMU).
 _LIBVIRT, _QEMU = 8_005_000, 3_000_000
+_DEVICE_QEMU = 8_001_000
 _OTHER_WAY = "or move it with `--policy suspend-if-needed`"
 _RUNNING = (DomainState.RUNNING, DomainState.BLOCKED)
 _SOURCE = "libvirt-measurements, section 5, Post-copy"
@@ -87,6 +88,25 @@ def _hard_memory(case: Case) -> Iterator[str]:
         yield "a vhost-user network card, whose back end writes to its memory"
 
 
+def postcopy_userfaultfd(case: Case) -> Iterator[str]:
+    """Under policy post-copy, the destination's QEMU may ask the kernel for its missing pages.
+
+    QEMU opens a userfaultfd of all faults, which only root may do, or everybody where the sysctl allows it; since 8.1
+    it tries /dev/userfaultfd first, whose owner libvirt or the operator sets (util/userfaultfd.c).
+    """
+    facts = case.dest.facts
+    is_root = facts.qemu_uid is None or facts.qemu_uid == 0
+    if not _may_begin(case) or is_root or facts.system.may_all_use_userfaultfd is not False:
+        return
+    if facts.system.has_userfaultfd_device and facts.qemu_version >= _DEVICE_QEMU:
+        return
+    yield (
+        f"vm {case.vm.name}: policy {case.convergence} needs userfaultfd on {case.dest.name}, where QEMU runs as user "
+        f"{facts.qemu_uid} and vm.unprivileged_userfaultfd is 0; run `sysctl vm.unprivileged_userfaultfd=1` there (and "
+        f"write it to /etc/sysctl.d), {_OTHER_WAY}"
+    )
+
+
 def postcopy_mirror(case: Case) -> Iterator[str]:
     """Under policy post-copy, no disk is mirrored: memory would be on both hosts, and disks on the source alone."""
     if _may_begin(case) and (mirrors := mirrored(case)):
@@ -120,6 +140,12 @@ def _live(severity: Severity) -> Weights:
 RULES: tuple[Rule, ...] = (
     Rule("postcopy-transport", postcopy_transport, _live(Severity.BLOCK), _SOURCE, is_final=True),
     Rule("postcopy-release", postcopy_release, _live(Severity.BLOCK), _SOURCE),
+    Rule(
+        "postcopy-userfaultfd",
+        postcopy_userfaultfd,
+        _live(Severity.BLOCK),
+        "kernel admin-guide/sysctl/vm.rst, unprivileged_userfaultfd; QEMU postcopy_ram_supported_by_host",
+    ),
     Rule("postcopy-mirror", postcopy_mirror, _live(Severity.BLOCK), "docs/decisions/0016, 0018", is_final=True),
     Rule("postcopy-memory", postcopy_memory, _live(Severity.WARN), "QEMU migration/postcopy-ram.c"),
     Rule("postcopy-locks", postcopy_locks, _live(Severity.WARN), f"{_SOURCE}; docs/decisions/0018"),

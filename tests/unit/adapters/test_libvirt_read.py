@@ -48,6 +48,13 @@ def test_the_capabilities_of_a_debian_12_host_are_read() -> None:
     assert machines["pc-i440fx-7.2"].canonical == "pc-i440fx-7.2"
     assert found.cpu == HostCpu(model="kvm64", vendor="AMD", tsc_hz=2445426000)
     assert (found.cells, found.hugepage_totals) == ((0,), {2048: 0, 1048576: 0})
+    assert found.qemu_uid == 0
+
+
+def test_the_user_of_qemu_is_told_by_the_dac_label_alone() -> None:
+    text = data("capabilities-debian12.xml")
+    assert Capabilities(text.replace("+0:+0", "+64055:+64055")).qemu_uid == 64055
+    assert Capabilities(text.replace("<model>dac</model>", "<model>selinux</model>")).qemu_uid is None
 
 
 def test_tsc_scaling_is_told_only_where_libvirt_says_yes() -> None:

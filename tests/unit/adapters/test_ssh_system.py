@@ -158,6 +158,16 @@ def test_migration_ports_are_those_of_the_first_line_that_is_no_comment(text: st
     assert parse_migration_ports(text) == ports
 
 
+@pytest.mark.parametrize(
+    ("text", "may_all", "has_device"),
+    [("0\n", False, False), ("1\ndevice\n", True, True), ("device\n", None, True), ("", None, False)],
+)
+def test_who_may_use_userfaultfd_is_told(text: str, may_all: bool | None, has_device: bool) -> None:
+    done = Completed(stdout=f"userfaultfd\0{text}\0", stderr="", exit_code=0)
+    system = parse_system(done)
+    assert (system.may_all_use_userfaultfd, system.has_userfaultfd_device) == (may_all, has_device)
+
+
 def test_commented_ports_do_not_leave_the_host(tmp_path: Path) -> None:
     """The script's own filter, on lines as qemu.conf of libvirt 9.0 has them."""
     conf = tmp_path / "qemu.conf"

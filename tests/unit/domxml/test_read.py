@@ -277,7 +277,7 @@ def test_firmware_and_nvram_are_found_in_every_form(os: str, firmware: str | Non
         ("disk-mirror", "mirror", {"target": "hda", "job": "copy", "ready": "yes"}),
         ("disk-mirror-old", "mirror", {"target": "hda", "path": "/dev/HostVG/QEMUGuest1Copy"}),
         ("cpu-tsc-frequency", "feature", {"name": "invtsc", "tsc_frequency": "4567890000"}),
-        ("qemu-ns-alt", "qemu:commandline", {"arguments": "-unknown parameter"}),
+        ("qemu-ns-alt", "qemu:commandline", {"arguments": "-unknown parameter NS=ns BAR="}),
         ("graphics-egl-headless", "graphics", {"type": "egl-headless"}),
         ("disk-vhostuser", "memoryBacking", {"source": "memfd", "access": "shared"}),
     ],
@@ -285,6 +285,22 @@ def test_firmware_and_nvram_are_found_in_every_form(os: str, firmware: str | Non
 def test_devices_carry_what_rules_ask_for(file: str, kind: str, expected: dict[str, str]) -> None:
     found = devices_of(parse_vm(sample(f"libvirt/{file}.xml")), kind)
     assert any(expected.items() <= device.attributes.items() for device in found), found
+
+
+RAW = """<domain type='kvm' xmlns:q='http://libvirt.org/schemas/domain/qemu/1.0'><name>a</name>
+<uuid>2a6c1a1e-3f0b-4c34-9d0c-3f6d3c1f9a01</uuid><memory>1024</memory><os><type>hvm</type></os><q:commandline>
+<q:arg value='-s'/><q:env name='A' value='b'/></q:commandline><q:capabilities><q:add capability='x'/>
+<q:del capability='y'/></q:capabilities><q:deprecation behavior='reject'/><q:override><q:device alias='ua-d'>
+<q:frontend><q:property name='share-rw' type='bool' value='true'/></q:frontend></q:device></q:override></domain>"""
+
+
+def test_whatever_is_for_qemu_past_libvirt_is_told() -> None:
+    assert {device.kind: device.attributes["arguments"] for device in parse_vm(RAW).devices} == {
+        "qemu:commandline": "-s A=b",
+        "qemu:override": "ua-d.share-rw=true",
+        "qemu:capabilities": "add x del y",
+        "qemu:deprecation": "deprecated features: reject",
+    }
 
 
 def test_an_interface_driven_by_vfio_is_a_passed_through_device() -> None:

@@ -118,10 +118,11 @@ def _pair(case: Case) -> PairFacts:
     return case.pair
 
 
-def test_arguments_of_its_own_for_qemu_may_change_the_locks() -> None:
-    vm = build_vm("web", devices=(Device(kind="qemu:commandline", detail="-set"),))
-    switch, why = choose(case_of(vm))
-    assert switch is Switch.GUARDED and "qemu:commandline" in why
+@pytest.mark.parametrize("kind", ["qemu:commandline", "qemu:override"])
+def test_arguments_of_its_own_for_qemu_may_change_the_locks(kind: str) -> None:
+    """A property `share-rw` is enough."""
+    switch, why = choose(case_of(build_vm("web", devices=(Device(kind=kind, detail="-set"),))))
+    assert switch is Switch.GUARDED and kind in why
 
 
 def test_paused_and_shut_off_vms_are_never_let_run_by_libvirt() -> None:

@@ -52,7 +52,10 @@ CASES: dict[str, tuple[Makers, Makers]] = {
         (on, lambda: with_device("hostdev", f"mdev {DEVICE_UUID}", type="mdev")),
     ),
     "raw-device": (
-        (lambda: with_device("qemu:commandline", "raw", arguments="-device vfio-pci,host=0000:01:00.0"),),
+        (
+            lambda: with_device("qemu:commandline", "raw", arguments="-device vfio-pci,host=0000:01:00.0"),
+            lambda: with_device("qemu:override", "raw", arguments="ua-d.driver=usb-host"),
+        ),
         (on, lambda: with_device("qemu:commandline", "raw", arguments="-s -global ICH9-LPC.disable_s3=1")),
     ),
     "mediated-device": (

@@ -88,7 +88,10 @@ CASES: dict[str, tuple[Makers, Makers]] = {
             lambda: with_device("smartcard", "tcp h:1", type="tcp"),
         ),
     ),
-    "raw-arguments": ((lambda: captured("qemu-ns-alt"),), (on,)),
+    "raw-arguments": (
+        (lambda: captured("qemu-ns-alt"), lambda: with_device("qemu:override", "ua-nic.x=1", arguments="ua-nic.x=1")),
+        (on,),
+    ),
     "host-file-missing": (
         (lambda: firmware({}),),
         (on, lambda: firmware(OVMF_FACTS), lambda: on(firmware="efi"), lambda: on(firmware=OVMF)),

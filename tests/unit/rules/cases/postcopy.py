@@ -8,6 +8,7 @@ from tests.unit.builders import IMAGES, build_disk, build_pair, build_vm
 from tests.unit.rules.cases.making import DEST, SOURCE, Makers, make
 from tests.unit.rules.cases.mirroring import mirror
 from vmferry.model.convergence import PolicyName
+from vmferry.model.facts import SystemFacts
 from vmferry.model.migration import MigrationMode
 from vmferry.model.transport import Encryption
 from vmferry.model.vm import Device, DomainState, Nic, Vm
@@ -37,6 +38,11 @@ def locked(*directories: str, vm: Vm = LOCKED) -> Case:
     return asked(vm, pair=pair)
 
 
+def unprivileged(**system: bool | None) -> dict[str, Any]:
+    """A host whose QEMU runs as libvirt-qemu, and whose kernel lets only root use userfaultfd."""
+    return {"qemu_uid": 64055, "system": SystemFacts(**{"may_all_use_userfaultfd": False, **system})}
+
+
 TUNNEL: dict[str, Any] = {"encryption": Encryption.TUNNELLED}
 # rule → (cases with a finding, cases without)
 CASES: dict[str, tuple[Makers, Makers]] = {
@@ -64,6 +70,21 @@ CASES: dict[str, tuple[Makers, Makers]] = {
             lambda: asked(build_vm(nics=(Nic(kind="vhostuser", mac="52:54:00:00:00:02"),))),
         ),
         (asked, lambda: with_memory(locked="yes"), lambda: make(build_vm(hugepages=True))),
+    ),
+    "postcopy-userfaultfd": (
+        (
+            lambda: asked(dest=unprivileged()),
+            lambda: asked(dest=unprivileged(has_userfaultfd_device=True)),  # QEMU 7.2 does not know it
+        ),
+        (
+            lambda: make(dest=unprivileged()),
+            lambda: asked(source=unprivileged()),
+            lambda: asked(dest=unprivileged() | {"qemu_uid": 0}),
+            lambda: asked(dest=unprivileged() | {"qemu_uid": None}),
+            lambda: asked(dest=unprivileged(may_all_use_userfaultfd=True)),
+            lambda: asked(dest=unprivileged(may_all_use_userfaultfd=None)),
+            lambda: asked(dest=unprivileged(has_userfaultfd_device=True) | {"qemu_version": 8_001_000}),
+        ),
     ),
     "postcopy-mirror": (
         (lambda: mirror(host={"convergence": PolicyName.POST_COPY}),),
