@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from prefect import flow
+from prefect.client.schemas.objects import State
 from pydantic import Field
 
 from tasks import _wiring
 from tasks._inputs import unsearched
+from tasks.cancelling import cancellable, cancelled
 from tasks.evacuation import cordon_host, make_report, move_by_plan, names_left
 from tasks.events import telling
 from tasks.live import progress_artifacts
@@ -17,8 +19,9 @@ from tasks.preflight import read_fleet, read_ways
 from tasks.report import label_run, publish_plan, publish_report
 from tasks.window import run_window
 from vmferry.errors import LeftBehind
+from vmferry.model.cancelling import OnCancel
 from vmferry.model.convergence import PolicyName
-from vmferry.model.evacuation import EvacuationReport, EvacuationRequest
+from vmferry.model.evacuation import EvacuationPlan, EvacuationReport, EvacuationRequest
 from vmferry.model.host import FleetSnapshot
 from vmferry.model.migration import MigrationMode, OutcomeKind
 from vmferry.planning.placement import destinations
@@ -37,8 +40,9 @@ def evacuate_host(
     reason: str = "evacuation",
     dry_run: bool = False,
     lift: list[str] | None = None,
+    on_cancel: OnCancel | None = None,
     inventory: str | None = None,
-) -> EvacuationReport:
+) -> EvacuationReport | State[Any]:
     """Move every VM off a host, each by the right kind of migration.
 
     Args:
@@ -51,6 +55,7 @@ def evacuate_host(
         reason: Why, for the cordon and the report.
         dry_run: Plan and check only; nothing is touched.
         lift: Ids of rules whose blocks only warn in this run; recorded in the report, impossible for final rules.
+        on_cancel: What a cancel does to moves that run: finish or abort; VMFERRY_ON_CANCEL (finish) when empty.
         inventory: Path of the inventory file; VMFERRY_INVENTORY when empty.
     """
     request = EvacuationRequest(
@@ -63,14 +68,10 @@ def evacuate_host(
         reason=reason,
         lift=tuple(lift or ()),
     )
-    with _wiring.wired(inventory) as world, telling():
+    with _wiring.wired(inventory) as world, telling(), cancellable(on_cancel, inventory):
         label_run(f"host:{host}")
         started_at = world.clock.now()
-        snapshot = read_fleet()
-        tried = destinations(snapshot, request)
-        if not dry_run:
-            cordon_host(host, reason)
-        plan = plan_host(unsearched(_with_pairs(snapshot, host, tried)), request)
+        plan = _plan(request, dry_run=dry_run)
         publish_plan(unsearched(plan))
         if dry_run:
             return make_report(plan, started_at, None)
@@ -80,7 +81,16 @@ def evacuate_host(
         report = make_report(plan, started_at, result, names_left(plan, result))
         publish(EvacuationEnded(report=report))
         publish_report(report, unsearched(plan))
-    return _must_be_empty(report)
+        return _must_be_empty(report)
+
+
+def _plan(request: EvacuationRequest, *, dry_run: bool) -> EvacuationPlan:
+    """Read, cordon, plan."""
+    snapshot = read_fleet()
+    tried = destinations(snapshot, request)
+    if not dry_run:
+        cordon_host(request.host, request.reason)
+    return plan_host(unsearched(_with_pairs(snapshot, request.host, tried)), request)
 
 
 def _with_pairs(snapshot: FleetSnapshot, host: str, tried: tuple[str, ...]) -> FleetSnapshot:
@@ -89,8 +99,13 @@ def _with_pairs(snapshot: FleetSnapshot, host: str, tried: tuple[str, ...]) -> F
     return read_ways(unsearched(snapshot), host, tried, facts.vms if facts else ())
 
 
-def _must_be_empty(report: EvacuationReport) -> EvacuationReport:
-    """A flow that returns data ends Completed: only an empty host may, with nothing held."""
-    if not report.is_empty or any(outcome.kind is OutcomeKind.HELD for outcome in report.outcomes):
-        raise LeftBehind(f"{report_headline(report)}: {why_left(report)}", host=report.host)
-    return report
+def _must_be_empty(report: EvacuationReport) -> EvacuationReport | State[Any]:
+    """A flow that returns data ends Completed: only an empty host may, with nothing held; Cancelled if it was that."""
+    is_held = any(outcome.kind is OutcomeKind.HELD for outcome in report.outcomes)
+    if report.is_empty and not is_held:
+        return report
+    message = f"{report_headline(report)}: {why_left(report)}"
+    state = None if is_held else cancelled(message)
+    if state is None:
+        raise LeftBehind(message, host=report.host)
+    return state

@@ -6,14 +6,17 @@ from prefect import flow
 from prefect.logging import get_run_logger
 
 from tasks import _wiring
+from tasks.cancelling import cancellable
 from tasks.events import telling
 from tasks.live import progress_artifacts
 from tasks.report import publish_outcome
 from tasks.rollback import settle_run
+from tasks.window import in_thread
 from vmferry.errors import Held
-from vmferry.model.journal import RunState
+from vmferry.model.journal import RunRecord, RunState
 from vmferry.model.migration import MigrationOutcome, OutcomeKind
 from vmferry.progress import RunLeftAlone, RunTakenOver, publish
+from vmferry.stopping import current_stop
 
 
 @flow(name="recover-runs", flow_run_name="recover runs", validate_parameters=True)
@@ -23,17 +26,26 @@ def recover_runs(inventory: str | None = None) -> list[MigrationOutcome]:
     Args:
         inventory: Path of the inventory file; VMFERRY_INVENTORY when empty.
     """
-    outcomes: list[MigrationOutcome] = []
-    with _wiring.wired(inventory) as world, telling(), progress_artifacts("recover"):
-        for record in world.journal.unsettled():
-            if not world.journal.take_over(record.run):
-                get_run_logger().info("run %s of %s: %s works on it", record.run, record.plan.vm, record.owner)
-                publish(RunLeftAlone(run=record.run, vm=record.plan.vm, owner=record.owner))
-                continue
-            publish(RunTakenOver(plan=record.plan, was_held=record.state is RunState.HELD))
-            outcomes.append(settle_run(record.run, record.plan.vm, ""))
-            publish_outcome(outcomes[-1])
+    with _wiring.wired(inventory) as world, telling(), cancellable(None, inventory), progress_artifacts("recover"):
+        outcomes = in_thread(_settle_all, world.journal.unsettled())
     held = [outcome for outcome in outcomes if outcome.kind is OutcomeKind.HELD]
     if held:
         raise Held("; ".join(f"vm {o.vm}: {o.reason}; next: {'; '.join(o.next_commands)}" for o in held))
+    return outcomes
+
+
+def _settle_all(records: tuple[RunRecord, ...]) -> list[MigrationOutcome]:
+    """Settle one after the other; a request to stop leaves the rest to the next recovery."""
+    outcomes: list[MigrationOutcome] = []
+    journal = _wiring.world().journal
+    for record in records:
+        if current_stop().why:
+            break
+        if not journal.take_over(record.run):
+            get_run_logger().info("run %s of %s: %s works on it", record.run, record.plan.vm, record.owner)
+            publish(RunLeftAlone(run=record.run, vm=record.plan.vm, owner=record.owner))
+            continue
+        publish(RunTakenOver(plan=record.plan, was_held=record.state is RunState.HELD))
+        outcomes.append(settle_run(record.run, record.plan.vm, ""))
+        publish_outcome(outcomes[-1])
     return outcomes

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
+from vmferry.adapters.heir import Heir
 from vmferry.adapters.prefect_server import EmbeddedServer
 from vmferry.adapters.world import open_world
 from vmferry.errors import InventoryError
@@ -20,6 +22,13 @@ _stack: list[World] = []
 def embedded_server(log: Path) -> EmbeddedServer:
     """Return the Prefect server of the command line, not yet started."""
     return EmbeddedServer(log)
+
+
+def heir(inventory: str | None) -> AbstractContextManager[object]:
+    """Return the context in which this process has an heir; without effect where no Prefect runner may kill it."""
+    if "PREFECT__FLOW_RUN_ID" not in os.environ:
+        return nullcontext()
+    return Heir(inventory, read_settings().state_dir / "heir.log")
 
 
 def settings() -> Settings:

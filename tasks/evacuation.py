@@ -15,6 +15,7 @@ from vmferry.model.evacuation import EvacuationPlan, EvacuationReport, Move
 from vmferry.model.migration import MigrationOutcome, MigrationRequest, OutcomeKind
 from vmferry.planning.single import plan_vm
 from vmferry.steps.prepare import make_plan
+from vmferry.stopping import current_stop
 
 
 @task(**ONCE, task_run_name="cordon {host}")
@@ -65,6 +66,7 @@ def make_report(
         stranded=plan.stranded,
         not_started=(*(result.not_started if result else ()), *failed),
         left=left,
+        cancelled=current_stop().why,
         started_at=started_at,
         ended_at=world().clock.now(),
     )

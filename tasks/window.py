@@ -5,12 +5,8 @@ from __future__ import annotations
 import contextvars
 import logging
 import queue
-import signal
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
-from types import FrameType
 from typing import TypeVar
 
 from tasks._wiring import world
@@ -18,6 +14,7 @@ from vmferry.model.base import Model
 from vmferry.model.evacuation import Move
 from vmferry.model.migration import MigrationOutcome, OutcomeKind
 from vmferry.planning.window import Window, limits_of
+from vmferry.stopping import current_stop
 
 logger = logging.getLogger("vmferry.window")
 A = TypeVar("A")
@@ -35,10 +32,10 @@ class WindowResult(Model):
 def run_window(moves: tuple[Move, ...], max_parallel: int, move: Callable[[Move], MigrationOutcome]) -> WindowResult:
     """Run all moves; one that fails stops no other, one that is HELD lets no further one start.
 
-    An interrupt lets no further move start either; those that run are finished and reported.
+    A request to stop lets no further move start either; those that run end first, and are reported.
     """
     run = _Run(Window.open(moves, limits_of(world().inventory), max_parallel), move)
-    return in_thread(run.all, max_parallel, on_interrupt=run.stop)
+    return in_thread(run.all, max_parallel, on_stop=run.stop)
 
 
 class _Run:
@@ -87,35 +84,15 @@ class _Run:
             self._failures[item.vm] = str(error)
 
 
-def in_thread(function: Callable[[A], R], argument: A, *, on_interrupt: Callable[[], None] = lambda: None) -> R:
-    """Run on a thread of its own and wait; Ctrl-C is heard, and what runs is finished first.
+def in_thread(function: Callable[[A], R], argument: A, *, on_stop: Callable[[], None] = lambda: None) -> R:
+    """Run on a thread of its own and wait; a request to stop calls `on_stop`, and what runs is ended first.
 
     A move must not run on the main thread: a signal would end it in the middle (prefect-facts 13 and 20).
     """
-    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="moves") as pool, _hearing(on_interrupt):
+    stop = current_stop()
+    stop.is_underway = True
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="moves") as pool, stop.telling(on_stop):
         return _submit(pool, function, argument).result()
-
-
-@contextmanager
-def _hearing(on_interrupt: Callable[[], None]) -> Iterator[None]:
-    """Turn SIGINT into a call for the length of the block; what the handler before says is said, and no more."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.getsignal(signal.SIGINT)
-
-    def hear(number: int, frame: FrameType | None) -> None:
-        on_interrupt()
-        logger.warning("interrupted: no further move starts, running moves are finished first")
-        if callable(before):
-            with suppress(KeyboardInterrupt):
-                before(number, frame)
-
-    signal.signal(signal.SIGINT, hear)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def _submit(pool: ThreadPoolExecutor, function: Callable[[A], R], argument: A) -> Future[R]:

@@ -24,6 +24,7 @@ from vmferry.terminal.options import (
     InventoryOption,
     JsonOption,
     LiftOption,
+    OnCancelOption,
     PairsOption,
     TextOption,
     parse_changes,
@@ -85,6 +86,7 @@ def evacuate(
     parallel: Annotated[int, typer.Option(min=1, max=64, help="Moves at once, at most.")] = 4,
     reason: Annotated[str, typer.Option(help="Kept with the cordon and in the report.")] = "evacuation",
     lift: LiftOption = None,
+    on_cancel: OnCancelOption = None,
     inventory: InventoryOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -104,6 +106,7 @@ def evacuate(
             reason=reason,
             dry_run=dry_run,
             lift=lift,
+            on_cancel=on_cancel,
         )
         end_evacuation(current, ended)
 
@@ -125,6 +128,7 @@ def migrate(
     bandwidth: Annotated[int | None, typer.Option(metavar="MIB_S", min=1, help="Cap, MiB/s.")] = None,
     policy: Annotated[PolicyName | None, typer.Option(help="When it does not converge; else its host's.")] = None,
     lift: LiftOption = None,
+    on_cancel: OnCancelOption = None,
     dry_run: DryRunOption = False,
     inventory: InventoryOption = None,
     as_json: JsonOption = False,
@@ -151,6 +155,7 @@ def migrate(
             policy=policy,
             dry_run=dry_run,
             lift=lift,
+            on_cancel=on_cancel,
         )
         end_migration(current, ended)
 

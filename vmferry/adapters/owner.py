@@ -9,9 +9,14 @@ from pathlib import Path
 
 
 def _start_ticks(pid: int) -> str | None:
-    """Return the start time of a process from /proc, so that a reused pid is not taken for its old owner."""
+    """Return the start time of a process from /proc, so that a reused pid is not taken for its old owner.
+
+    None for a process that has ended and that its parent has not collected yet: it does nothing any more.
+    """
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        is_over = fields[0] in "ZX" and int(fields[17]) <= 1  # of a killed one some threads may still end
+        return None if is_over else fields[19]
     except (OSError, IndexError):
         return None
 

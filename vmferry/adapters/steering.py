@@ -12,6 +12,7 @@ from vmferry.planning.convergence import observe
 from vmferry.planning.course import Course, predict, start_course
 from vmferry.planning.link_register import share_of
 from vmferry.ports import OnOrder
+from vmferry.stopping import reason_to_end
 
 logger = logging.getLogger("vmferry.libvirt")
 
@@ -78,6 +79,8 @@ class Steering:
 
     def take(self, sample: JobStats, elapsed_s: float) -> None:
         """Feed one sample and do what follows from it."""
+        if why := reason_to_end():
+            self._cancel(why)
         self._course, orders = observe(self._course, sample, elapsed_s)
         for order in orders:
             if not self._carry_out(order):
@@ -97,6 +100,22 @@ class Steering:
             logger.info("vm %s: may use %d MiB/s now", self._plan.vm, mib_s)
         except VmferryError as error:
             logger.warning("vm %s: its share of the link, %d MiB/s, was not set: %s", self._plan.vm, mib_s, error)
+
+    def _cancel(self, why: str) -> None:
+        """Abort for the operator; asked again as long as libvirt refuses, because the job has not begun or is over."""
+        if self.abort_reason or self.is_postcopy:
+            return
+        try:
+            self._wheel.abort()
+        except OutcomeUnknown as error:
+            logger.warning("vm %s: %s: abort: no answer: %s", self._plan.vm, why, error)
+        except VmferryError as error:
+            logger.info("vm %s: %s: abort refused for now: %s", self._plan.vm, why, error)
+            return
+        self.abort_reason = why
+        self._course = self._course.model_copy(update={"is_over": True})
+        if self._is_found:
+            self._tell(Order(action=Abort(), iteration=0, reason=why))
 
     def _carry_out(self, order: Order) -> bool:
         """Write it down, then do it; False when it was refused and so has no effect."""

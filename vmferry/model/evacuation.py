@@ -87,6 +87,7 @@ class EvacuationReport(Model):
     stranded: tuple[Stranded, ...] = ()
     not_started: tuple[str, ...] = ()
     left: tuple[str, ...] = ()
+    cancelled: str = ""  # by what; empty: it was not
     started_at: datetime
     ended_at: datetime
 

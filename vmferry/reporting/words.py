@@ -57,6 +57,8 @@ def report_headline(report: EvacuationReport) -> str:
     if report.is_dry_run:
         blocked = f", {len(report.stranded)} stranded" if report.stranded else ""
         return f"{report.host}: dry run, nothing was touched{blocked}"
+    if report.cancelled:
+        parts.append(f"cancelled by {report.cancelled}")
     state = "is empty" if report.is_empty else f"is NOT empty, {count_vms(len(report.left))} left"
     seconds = (report.ended_at - report.started_at).total_seconds()
     return f"{report.host} {state}: {', '.join(parts)} in {format_seconds(seconds)}"

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from vmferry.errors import PermanentError, TransientError
+from vmferry.errors import MoveFailed, PermanentError, TransientError
 from vmferry.model.effects import AutostartCleared, DomainDefined, Effect, FileSetAside, Nothing
 from vmferry.model.journal import Mark, Row
 from vmferry.model.migration import MigrationMode, MigrationPlan
@@ -26,21 +26,25 @@ from vmferry.steps.names import StepName, made
 from vmferry.steps.storage import aside_path, bring_storage
 from vmferry.steps.switch import pass_pivot, persistent_xml
 from vmferry.steps.volumes import keep_volume, refresh_source_pools
+from vmferry.stopping import reason_to_end
 
 logger = logging.getLogger("vmferry.steps")
 
 
 _RUNNING = (DomainState.RUNNING, DomainState.BLOCKED)
+_UP_TO_PIVOT = (StepName.RESERVE, StepName.STORAGE, StepName.DEFINITION, StepName.MOVE)
 
 
 def run_step(run: str, name: StepName, world: World) -> None:
     """Do one step of an open run; raises what the step raises, the journal tells what it left.
 
-    A step that is DONE is not repeated.
+    A step that is DONE is not repeated. Raises MoveFailed, before anything is done, when the run is to be aborted.
     """
     plan = world.journal.find(run).plan
     if is_done(world.journal.rows(run), name):
         return
+    if name in _UP_TO_PIVOT and (why := reason_to_end()):
+        raise MoveFailed(f"vm {plan.vm}: {why}", vm=plan.vm)
     logger.info("run %s vm %s: %s begins (%s → %s)", run, plan.vm, name, plan.source, plan.dest)
     publish(StepStarted(run=run, vm=plan.vm, step=name))
     world.journal.write(run, name, Mark.INTENDED)

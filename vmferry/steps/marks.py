@@ -9,7 +9,7 @@ import logging
 from datetime import timedelta
 
 from vmferry.domxml.marks import put_mark
-from vmferry.errors import AlreadyMoving, OutcomeUnknown, PermanentError, TransientError, VmferryError
+from vmferry.errors import AlreadyMoving, MoveFailed, OutcomeUnknown, PermanentError, TransientError, VmferryError
 from vmferry.model.disks import CopyStats
 from vmferry.model.effects import VmMarked
 from vmferry.model.mark import LEASE_S, VmMark, is_over
@@ -19,6 +19,7 @@ from vmferry.ports import OnCopy, World
 from vmferry.progress import CopyProgress, publish
 from vmferry.rules.marks import STALE, told
 from vmferry.steps.names import StepName, made
+from vmferry.stopping import current_stop
 
 logger = logging.getLogger("vmferry.steps")
 
@@ -93,12 +94,17 @@ def marked(xml: str, plan: MigrationPlan, world: World) -> str:
 
 
 def telling_of_copy(plan: MigrationPlan, world: World) -> OnCopy:
-    """Return a callback that publishes samples of a copy, and renews the VM's mark while it lasts."""
-    renewed_at = world.clock.now()
+    """Return a callback that publishes samples of a copy, and renews the VM's mark while it lasts.
+
+    It raises MoveFailed when the run is to be aborted; it may be called from another thread than the step's.
+    """
+    renewed_at, stop = world.clock.now(), current_stop()
 
     def on_copy(stats: CopyStats) -> None:
         nonlocal renewed_at
         publish(CopyProgress(run=plan.run, vm=plan.vm, stats=stats))
+        if why := stop.reason_to_end():
+            raise MoveFailed(f"vm {plan.vm}: {why} while {stats.path} was copied", vm=plan.vm)
         now = world.clock.now()
         if now - renewed_at < timedelta(seconds=LEASE_S / 3):
             return

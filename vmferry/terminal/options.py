@@ -10,6 +10,7 @@ from typing import Annotated, TypeVar
 import typer
 
 from vmferry.inventory.problems import did_you_mean
+from vmferry.model.cancelling import OnCancel
 from vmferry.model.convergence import PolicyName
 from vmferry.model.migration import DomainChanges, MigrationMode
 
@@ -26,6 +27,10 @@ DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Judge and plan; t
 LiftOption = Annotated[
     list[str] | None,
     typer.Option("--lift", metavar="RULE", help="This rule only warns in this run; is recorded. Repeat it."),
+]
+OnCancelOption = Annotated[
+    OnCancel | None,
+    typer.Option(help="What Ctrl-C, SIGTERM or a cancel does to running moves; else VMFERRY_ON_CANCEL, finish."),
 ]
 FileOption = Annotated[Path | None, typer.Option(metavar="FILE", exists=True, dir_okay=False, readable=True)]
 

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 
-from vmferry.errors import InvalidInput, VmferryError
+from vmferry.errors import InvalidInput, LeftBehind, PermanentError, VmferryError
 from vmferry.model.host import Inventory
 from vmferry.settings import Settings, read_settings
+from vmferry.stopping import announcing
 from vmferry.terminal.exit_codes import ExitCode, code_of_error
 from vmferry.terminal.prefect_start import load_flow, put_checkout_first
 from vmferry.terminal.progress_view import Seen, watching
@@ -27,10 +28,7 @@ from vmferry.terminal.screen import Screen
 if TYPE_CHECKING:
     from vmferry.ports import World
 
-_INTERRUPTED = (
-    "interrupted: running moves are finished first and no new one starts; "
-    "whatever stays open is settled by: vmferry recover"
-)
+_INTERRUPTED = "interrupted; whatever stays open is settled by: vmferry recover"
 
 
 @dataclass(frozen=True)
@@ -104,11 +102,14 @@ class Session:
         away = contextlib.redirect_stdout(sys.stderr) if self.screen.is_json else contextlib.nullcontext()
         with away, saying_when_interrupted(self.screen), watching(self.screen) as seen:
             try:
-                return Ended(flow(**parameters, inventory=self.inventory_path), seen, None)
-            except VmferryError as error:
+                state = flow(**parameters, inventory=self.inventory_path, return_state=True)
+                if state.is_cancelled():
+                    raise LeftBehind(str(state.message))
+                return Ended(state.result(), seen, None)
+            except Exception as error:
                 if seen.report is None and seen.purged is None and not seen.outcomes:
                     raise
-                return Ended(None, seen, error)
+                return Ended(None, seen, error if isinstance(error, VmferryError) else _of_prefect(error))
 
     def end(self, code: ExitCode, content: dict[str, Any], problems: Sequence[str] = ()) -> NoReturn:
         """Write problems and the document, and leave with the exit code."""
@@ -118,22 +119,35 @@ class Session:
         raise typer.Exit(int(code))
 
 
+def _of_prefect(error: Exception) -> PermanentError:
+    """Moves were made and are told; what failed afterwards was Prefect, or the report."""
+    return PermanentError(
+        f"the moves ended as shown, but Prefect does not know it: {type(error).__name__}: {error}; the journal does: "
+        "vmferry runs"
+    )
+
+
 @contextlib.contextmanager
 def saying_when_interrupted(screen: Screen) -> Iterator[None]:
-    """Tell at Ctrl-C what happens now; the interrupt itself goes its usual way. Only main threads get signals."""
+    """Tell at Ctrl-C and SIGTERM what happens now, and end the command; moves that run are ended first (`stopping`).
+
+    Only main threads get signals.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
-    def say(number: int, frame: FrameType | None) -> None:
+    def say(_number: int, _frame: FrameType | None) -> None:
         screen.complain(_INTERRUPTED)
-        signal.default_int_handler(number, frame)
+        raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGINT, say)
+    before = {number: signal.signal(number, say) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield
+        with announcing(screen.complain):
+            yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextlib.contextmanager

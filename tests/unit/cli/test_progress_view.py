@@ -143,12 +143,13 @@ def test_the_result_is_kept_when_the_flow_raises() -> None:
     assert seen.outcomes == [OUTCOME]
 
 
-def test_an_interrupt_says_that_running_moves_are_finished(capsys: pytest.CaptureFixture[str]) -> None:
-    before = signal.getsignal(signal.SIGINT)  # a run in the background may ignore it
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_says_how_to_go_on(number: signal.Signals, capsys: pytest.CaptureFixture[str]) -> None:
+    before = signal.getsignal(number)  # a run in the background may ignore it
     with pytest.raises(KeyboardInterrupt), saying_when_interrupted(Screen(is_json=False)):
-        signal.raise_signal(signal.SIGINT)
-    assert "running moves are finished first" in capsys.readouterr().err
-    assert signal.getsignal(signal.SIGINT) is before
+        signal.raise_signal(number)
+    assert "vmferry recover" in capsys.readouterr().err
+    assert signal.getsignal(number) is before
 
 
 def test_a_name_cannot_steer_the_terminal() -> None:

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import logging
-import signal
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager
 from contextvars import ContextVar
-from types import FrameType
 
 import pytest
 
@@ -24,6 +19,7 @@ from vmferry.errors import PermanentError
 from vmferry.model.evacuation import Move
 from vmferry.model.host import Inventory, Limits
 from vmferry.model.migration import MigrationMode, MigrationOutcome, OutcomeKind
+from vmferry.stopping import Stop, stoppable
 
 WAIT_S = 20
 Kind = OutcomeKind
@@ -192,84 +188,35 @@ def test_a_host_takes_part_in_no_more_moves_than_its_limits_allow() -> None:
     assert road.most == 2
 
 
-# interrupts are for the main thread
+# a request to stop
 
 
-@contextmanager
-def interrupts_allowed() -> Iterator[Callable[[str], None]]:
-    """Yield what sends this main thread a SIGINT as soon as it waits in that function of concurrent.futures."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    main = threading.main_thread().ident
-    assert main is not None
+def test_a_request_to_stop_lets_running_moves_end_and_no_further_one_begin() -> None:
+    both, stop = threading.Barrier(2), Stop()
 
-    def interrupt(function: str) -> None:
-        end = time.monotonic() + WAIT_S
-        while not is_inside(sys._current_frames()[main], function):
-            assert time.monotonic() < end, f"the main thread never waits in {function}"
-            time.sleep(0.001)
-        signal.pthread_kill(main, signal.SIGINT)
+    def move(item: Move) -> MigrationOutcome:
+        both.wait(WAIT_S)
+        if item.order == 0:
+            stop.ask("SIGINT")
+        both.wait(WAIT_S)  # the window has heard it while both still run
+        return outcome_of(item)
 
-    try:
-        yield interrupt
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-def is_inside(frame: FrameType | None, function: str) -> bool:
-    while frame is not None:
-        code = frame.f_code
-        if code.co_name == function and code.co_filename.endswith("concurrent/futures/_base.py"):
-            return True
-        frame = frame.f_back
-    return False
-
-
-@contextmanager
-def told_by_log(heard: threading.Event) -> Iterator[None]:
-    """Set an event when the window says that it was interrupted."""
-
-    class Ear(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            if "interrupted" in record.getMessage():
-                heard.set()
-
-    ear = Ear()
-    logger = logging.getLogger("vmferry.window")
-    logger.addHandler(ear)
-    try:
-        yield
-    finally:
-        logger.removeHandler(ear)
-
-
-def test_an_interrupt_lets_running_moves_end_and_no_further_one_begin() -> None:
-    both, heard = threading.Barrier(2), threading.Event()
-
-    with interrupts_allowed() as interrupt, told_by_log(heard):
-
-        def move(item: Move) -> MigrationOutcome:
-            both.wait(WAIT_S)
-            if item.order == 0:
-                interrupt("result")
-            assert heard.wait(WAIT_S)  # the window has heard it while both still run
-            return outcome_of(item)
-
+    with stoppable(stop):
         result = run_window(build_moves(5), 2, move)
     assert sorted(outcome.vm for outcome in result.outcomes) == ["vm-0", "vm-1"]
     assert result.not_started == ("vm-2", "vm-3", "vm-4")
 
 
-def test_an_interrupted_single_move_is_finished_first_and_its_result_kept() -> None:
-    heard = threading.Event()
+def test_the_result_of_a_single_move_is_kept_when_it_was_to_stop() -> None:
+    stop = Stop()
 
-    with interrupts_allowed() as interrupt, told_by_log(heard):
+    def move(word: str) -> str:
+        stop.ask("SIGTERM")
+        return word.upper()
 
-        def move(word: str) -> str:
-            interrupt("result")
-            assert heard.wait(WAIT_S)
-            return word.upper()
-
+    with stoppable(stop):
         assert in_thread(move, "moved") == "MOVED"
+    assert stop.is_underway
 
 
 def test_the_error_of_a_single_move_is_passed_on() -> None:
