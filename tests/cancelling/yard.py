@@ -1,0 +1,234 @@
+"""Two lab hosts with guests of every kind, a Prefect server with a worker, and evacuations between the two hosts."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from uuid import UUID
+
+from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.states import Cancelling
+from pydantic import SecretStr
+
+from flows.evacuate_host import evacuate_host
+from flows.recover_runs import recover_runs
+from infra.lab import DiskKind, GuestSpec, GuestState, HostSpec, Lab, LabSpec, Watch, take_down
+from tasks import _wiring
+from tests.prefect_side import PrefectServer
+from vmferry.adapters.journal import SqlJournal
+from vmferry.adapters.world import open_world
+from vmferry.inventory import load_inventory
+from vmferry.model.cancelling import OnCancel
+from vmferry.model.journal import Mark, RunRecord
+from vmferry.settings import read_settings
+
+VMFERRY = Path(sys.executable).with_name("vmferry")
+HOSTS = ("kvm1", "kvm2")
+LINK_MIB_S = 20.0  # the memory of a guest flows for one to three seconds
+_FILL_MIB_S, _IDLE_MIB_S = 40.0, 1.0
+GUESTS = (
+    GuestSpec(name="locked", disk=DiskKind.SHARED, working_set_mib=40),  # libvirt's own switch-over
+    GuestSpec(name="guarded", disk=DiskKind.NOLOCK, working_set_mib=40),
+    GuestSpec(name="diskless", disk=DiskKind.NONE, working_set_mib=24),
+    GuestSpec(name="paused", disk=DiskKind.NOLOCK, state=GuestState.PAUSED),
+    GuestSpec(name="off", disk=DiskKind.LOCAL, disk_mib=64, disk_data_mib=40, state=GuestState.SHUTOFF),
+)
+STATES = {"locked": "running", "guarded": "running", "diskless": "running", "paused": "paused", "off": "shut off"}
+RUNNING = tuple(guest for guest, state in STATES.items() if state == "running")
+
+
+class Yard:
+    """The lab as an operator has it: commands, deployments, and what stands on hosts and in the journal."""
+
+    def __init__(self, lab: Lab, server: PrefectServer, state_dir: Path) -> None:
+        self.lab = lab
+        self.server = server
+        self._state_dir = state_dir
+        state_dir.mkdir(parents=True, exist_ok=True)
+        self.journal = SqlJournal(f"sqlite:///{state_dir}/journal.db", owner="reader:1:1")
+        url = SecretStr(f"sqlite:///{state_dir}/journal.db")
+        settings = read_settings(state_dir=state_dir, journal_url=url, settle_patience_s=12)
+        self.world = open_world(load_inventory(lab.inventory_path), settings)
+
+    @classmethod
+    @contextmanager
+    def built(cls, name: str, server: PrefectServer, state_dir: Path) -> Iterator[Yard]:
+        """Build the lab, let its guests touch their memory, and take it down at the end."""
+        hosts = tuple(HostSpec(name=host) for host in HOSTS)
+        filling = tuple(guest.model_copy(update={"dirty_mib_s": _FILL_MIB_S}) for guest in GUESTS)
+        try:
+            lab = Lab.up(LabSpec(name=name, hosts=hosts, guests=filling))
+            for guest in RUNNING:
+                wait_until(lambda guest=guest: _has_touched(lab, guest), f"{guest} has touched its memory")  # type: ignore[misc]
+                lab.set_rate(guest, _IDLE_MIB_S)
+            yard = cls(lab, server, state_dir)
+            yard._cap_links(LINK_MIB_S)
+            yield yard
+            yard.world.close()
+        finally:
+            take_down(name)
+
+    # operating
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a vmferry process of this yard gets."""
+        return self.server.environment() | {
+            "VMFERRY_INVENTORY": str(self.lab.inventory_path),
+            "VMFERRY_STATE_DIR": str(self._state_dir),
+            "VMFERRY_SETTLE_PATIENCE_S": "12",
+        }
+
+    def start(self, *words: str, **environment: str) -> subprocess.Popen[str]:
+        """Start the command line."""
+        return subprocess.Popen(
+            [VMFERRY, *words],
+            env=self.environment | environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def run(self, *words: str, timeout_s: float = 240) -> tuple[int, str]:
+        """Run the command line; return exit code and output."""
+        process = self.start(*words)
+        output = process.communicate(timeout=timeout_s)[0]
+        return process.returncode, output
+
+    def settle(self) -> list[str]:
+        """Recover in this process, as `vmferry recover` does; return what is wrong with its end."""
+        with _wiring.use(self.world):
+            state = recover_runs(return_state=True)
+        wrong = [] if state.is_completed() else [f"recovery: {state.type}: {state.message}"]
+        return wrong + [f"{record.plan.vm}: its run stays {record.state}" for record in self.journal.unsettled()]
+
+    def empty(self, source: str, dest: str) -> list[str]:
+        """Evacuate in this process, over links without a cap; return what is wrong with its end."""
+        self.journal.uncordon(dest)
+        self._cap_links(None)
+        try:
+            with _wiring.use(self.world):
+                state = evacuate_host(source, dests=[dest], max_parallel=4, return_state=True)
+        finally:
+            self._cap_links(LINK_MIB_S)
+        wrong = [] if state.is_completed() else [f"the new evacuation: {state.type}: {state.message}"]
+        return wrong + [f"{vm} is still on {source}" for vm in self.lab.hosts[source].list_domains()]
+
+    def _cap_links(self, mib_s: float | None) -> None:
+        for host in self.lab.hosts.values():
+            host.cap_link(mib_s)
+
+    def refresh_paused(self, host: str) -> None:
+        """Let the paused guest run for a moment: QEMU 7.2 dies when what arrived paused and never ran moves again.
+
+        (bdrv_inactivate_recurse: Assertion `!(bs->open_flags & BDRV_O_INACTIVE)' failed.)
+        """
+        self.lab.hosts[host].virsh("resume", "paused")
+        self.lab.hosts[host].virsh("suspend", "paused")
+
+    def evacuate(self, source: str, dest: str, *words: str) -> subprocess.Popen[str]:
+        """Start an evacuation; the destination is open, whatever a round before has left."""
+        self.journal.uncordon(dest)
+        return self.start("evacuate", source, "--to", dest, *words)
+
+    @contextmanager
+    def worker(self) -> Iterator[None]:
+        """Deploy, and let a worker serve the deployments."""
+        with self.server.client() as client:
+            if not any(pool.name == "vmferry" for pool in client.read_work_pools()):
+                client.create_work_pool(WorkPoolCreate(name="vmferry", type="process"))
+        self.server.command("deploy", "--all", "--prefect-file", "deployments/prefect.yaml")
+        self.server.command("deployment", "schedule", "pause", "recover-runs/recover-runs", "--all")
+        with ExitStack() as stack:
+            given = {k: v for k, v in self.environment.items() if k.startswith("VMFERRY_")}
+            stack.enter_context(self.server.worker("vmferry", **given))
+            yield
+
+    def deploy_run(self, source: str, dest: str, on_cancel: OnCancel, parallel: int) -> UUID:
+        """Have the worker start an evacuation; return its flow run."""
+        self.journal.uncordon(dest)
+        wanted = {"host": source, "dests": [dest], "on_cancel": on_cancel.value, "max_parallel": parallel}
+        with self.server.client() as client:
+            deployment = client.read_deployment_by_name("evacuate-host/evacuate-host")
+            return client.create_flow_run_from_deployment(deployment.id, parameters=wanted).id
+
+    def cancel(self, run: UUID) -> None:
+        """Cancel as the UI and `prefect flow-run cancel` do."""
+        with self.server.client() as client:
+            client.set_flow_run_state(run, Cancelling(), force=False)
+
+    def is_final(self, run: UUID) -> bool:
+        """Whether Prefect says that a flow run is over."""
+        state = self.server.flow_run(run).state
+        return state is not None and state.is_final()
+
+    # looking
+
+    def new_runs(self, known: set[str]) -> tuple[RunRecord, ...]:
+        """Return the runs that are not among those known."""
+        return tuple(record for record in self.journal.recent(40) if record.run not in known)
+
+    def known(self) -> set[str]:
+        """Return the runs of the journal."""
+        return {record.run for record in self.journal.recent(40)}
+
+    def step_of(self, run: str) -> str:
+        """Return where a run stands, by its last journaled step."""
+        rows = [row for row in self.journal.rows(run) if row.mark in (Mark.INTENDED, Mark.DONE)]
+        return f"{rows[-1].step}{'' if rows[-1].mark is Mark.INTENDED else ' done'}" if rows else "opened"
+
+    def problems(self, watches: dict[str, Watch]) -> list[str]:
+        """Return what is wrong with the guests, by `virsh list --all` of both hosts and by their heartbeats."""
+        wrong = []
+        for guest, where in self.lab.where_all().items():
+            if list(where.values()) != [STATES[guest]]:
+                wrong.append(f"{guest}: {where or 'nowhere'}, must be {STATES[guest]} on one host")
+        for guest, watch in watches.items():
+            if watch.overlap_s > 0:
+                wrong.append(f"{guest}: two copies beat for {watch.overlap_s:.2f} s")
+            if watch.errors:
+                wrong.append(f"{guest}: {watch.errors} pages lost")
+            if not any(watch.alive_on(host, within_s=2) for host in HOSTS):
+                wrong.append(f"{guest}: does not beat")
+        return wrong
+
+
+def _has_touched(lab: Lab, guest: str) -> bool:
+    beat = lab.heartbeats(guest).get("kvm1")
+    return beat is not None and beat.passes > 0
+
+
+def wait_until(is_true: Callable[[], object], what: str, timeout_s: float = 90) -> None:
+    """Look until something is true."""
+    deadline = time.monotonic() + timeout_s
+    while not is_true():
+        assert time.monotonic() < deadline, f"not seen within {timeout_s:.0f} s: {what}"
+        time.sleep(0.05)
+
+
+def flow_process(run: UUID) -> int | None:
+    """Return the process of a flow run that a worker has started: it has the run's ID in its environment."""
+    wanted = f"PREFECT__FLOW_RUN_ID={run}".encode()
+    for directory in Path("/proc").glob("[0-9]*"):
+        try:
+            if wanted in (directory / "environ").read_bytes().split(b"\0") and _is_engine(directory):
+                return int(directory.name)
+        except OSError:
+            continue
+    return None
+
+
+def _is_engine(directory: Path) -> bool:
+    return b"engine" in (directory / "cmdline").read_bytes() or int(directory.name) == os.getsid(int(directory.name))
+
+
+def kill(pid: int) -> None:
+    """End a process at once."""
+    os.kill(pid, signal.SIGKILL)
