@@ -14,10 +14,10 @@ PYTEST_ARGS ?=
 PROFILE ?= steady
 WORKERS ?= 3
 
-.PHONY: help setup demo test check bench lab-up lab-down clean
+.PHONY: help setup demo test check bench cancel-test lab-up lab-down clean
 
 help:  ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup:  ## Install apt packages, uv, the virtual environment and libvirt's test suite where they are missing
 	@infra/setup.sh
@@ -34,6 +34,9 @@ check: setup  ## Lint, types, import contracts, spelling
 
 bench: setup  ## Measure: vmferry beside a shell loop of virsh migrate and xargs -P of it
 	@$(AS_ROOT) $(QUIET) $(PYTHON) -m tests.bench
+
+cancel-test: setup  ## Cancel evacuations of the lab 50 times at random moments; prints what became of the VMs
+	@$(AS_ROOT) $(QUIET) $(PYTHON) -m tests.cancelling
 
 lab-up: setup  ## Start a lab: make lab-up LAB=demo HOSTS=3 GUESTS=8
 	@$(AS_ROOT) $(QUIET) $(PYTHON) -m infra.lab up --name $(LAB) --hosts $(HOSTS) --guests $(GUESTS)

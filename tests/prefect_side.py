@@ -12,7 +12,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 from uuid import UUID
@@ -54,6 +54,7 @@ class PrefectServer:
 
     api_url: str
     home: Path
+    pid: int = 0
 
     @classmethod
     @contextmanager
@@ -65,7 +66,7 @@ class PrefectServer:
         command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
         with (home / "server.log").open("w") as log, _process(command, server.environment() | SERVER, log) as process:
             wait_until(lambda: _is_healthy(server, process), f"{server.api_url}/health", START_S)
-            yield server
+            yield replace(server, pid=process.pid)
 
     def environment(self) -> dict[str, str]:
         """Return the environment of a process that talks to this server; none of the caller's Prefect settings."""

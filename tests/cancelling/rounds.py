@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import signal
-import subprocess
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -130,14 +129,13 @@ def _cancel_by_signal(yard: Yard, plan: Plan, source: str, dest: str, done: Roun
         if plan.second_after_s is not None:
             time.sleep(plan.second_after_s)
             process.send_signal(number)
-        output = process.communicate(timeout=END_S)[0]
-    except subprocess.TimeoutExpired:
-        process.kill()
-        output = process.communicate()[0]
-        done.problems.append(f"did not end within {END_S:.0f} s: {output[-1500:]}")
-    done.end = f"exit {process.returncode}"
-    if process.returncode not in (0, 4, 130):
-        done.problems.append(f"ended with {process.returncode}: {output[-1500:]}")
+        code = process.wait(END_S)
+    except AssertionError as error:
+        code = -signal.SIGKILL
+        done.problems.append(str(error))
+    done.end = f"exit {code}"
+    if code not in (0, 4, 130):
+        done.problems.append(f"ended with {code}: {process.output()[-1500:]}")
 
 
 def _cancel_by_api(yard: Yard, plan: Plan, source: str, dest: str, done: Round) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -10,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import IO
 from uuid import UUID
 
 from prefect.client.schemas.actions import WorkPoolCreate
@@ -20,7 +23,7 @@ from flows.evacuate_host import evacuate_host
 from flows.recover_runs import recover_runs
 from infra.lab import DiskKind, GuestSpec, GuestState, HostSpec, Lab, LabSpec, Watch, take_down
 from tasks import _wiring
-from tests.prefect_side import PrefectServer
+from tests.prefect_side import ROOT, PrefectServer
 from vmferry.adapters.journal import SqlJournal
 from vmferry.adapters.world import open_world
 from vmferry.inventory import load_inventory
@@ -28,7 +31,6 @@ from vmferry.model.cancelling import OnCancel
 from vmferry.model.journal import Mark, RunRecord
 from vmferry.settings import read_settings
 
-VMFERRY = Path(sys.executable).with_name("vmferry")
 HOSTS = ("kvm1", "kvm2")
 LINK_MIB_S = 20.0  # the memory of a guest flows for one to three seconds
 _FILL_MIB_S, _IDLE_MIB_S = 40.0, 1.0
@@ -43,12 +45,77 @@ STATES = {"locked": "running", "guarded": "running", "diskless": "running", "pau
 RUNNING = tuple(guest for guest, state in STATES.items() if state == "running")
 
 
+class Command:
+    """A running command line."""
+
+    def __init__(self, pid: int, answers: IO[str], log: Path) -> None:
+        self.pid = pid
+        self._answers = answers
+        self._log = log
+        self._code: int | None = None
+
+    def poll(self) -> int | None:
+        """Return the exit code; None while it runs."""
+        if self._code is None and select.select([self._answers], [], [], 0)[0]:
+            self._code = int(self._answers.readline())
+        return self._code
+
+    def send_signal(self, number: int) -> None:
+        """Send a signal; no-op when it has ended."""
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def wait(self, timeout_s: float) -> int:
+        """Wait for the end; kills it, and fails, when it does not come."""
+        try:
+            wait_until(lambda: self.poll() is not None, "the command ends", timeout_s)
+        except AssertionError:
+            os.kill(self.pid, signal.SIGKILL)
+            self._code = int(self._answers.readline())
+            raise
+        assert self._code is not None
+        return self._code
+
+    def output(self) -> str:
+        """Return what it has said."""
+        return self._log.read_text()
+
+
+class Commands:
+    """Starts command lines, one at a time, from a process that has imported everything (tests.cancelling.zygote)."""
+
+    def __init__(self, process: subprocess.Popen[str], log: Path) -> None:
+        self._process = process
+        self._log = log
+
+    @classmethod
+    @contextmanager
+    def served(cls, environment: dict[str, str], directory: Path) -> Iterator[Commands]:
+        """Start the process, and end it."""
+        log = directory / "command.log"
+        words = ["setpriv", "--pdeathsig", "KILL", sys.executable, "-m", "tests.cancelling.zygote", str(log)]
+        with subprocess.Popen(
+            words, env=environment, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+        ) as process:
+            assert process.stdout is not None and process.stdin is not None
+            assert process.stdout.readline() == "ready\n"
+            yield cls(process, log)
+            process.stdin.close()
+
+    def start(self, *words: str) -> Command:
+        """Start `vmferry WORD…`."""
+        assert self._process.stdout is not None and self._process.stdin is not None
+        self._process.stdin.write(json.dumps(words) + "\n")
+        return Command(int(self._process.stdout.readline()), self._process.stdout, self._log)
+
+
 class Yard:
     """The lab as an operator has it: commands, deployments, and what stands on hosts and in the journal."""
 
     def __init__(self, lab: Lab, server: PrefectServer, state_dir: Path) -> None:
         self.lab = lab
         self.server = server
+        self.commands: Commands
         self._state_dir = state_dir
         state_dir.mkdir(parents=True, exist_ok=True)
         self.journal = SqlJournal(f"sqlite:///{state_dir}/journal.db", owner="reader:1:1")
@@ -69,7 +136,8 @@ class Yard:
                 lab.set_rate(guest, _IDLE_MIB_S)
             yard = cls(lab, server, state_dir)
             yard._cap_links(LINK_MIB_S)
-            yield yard
+            with Commands.served(yard.environment, state_dir) as yard.commands:
+                yield yard
             yard.world.close()
         finally:
             take_down(name)
@@ -84,23 +152,6 @@ class Yard:
             "VMFERRY_STATE_DIR": str(self._state_dir),
             "VMFERRY_SETTLE_PATIENCE_S": "12",
         }
-
-    def start(self, *words: str, **environment: str) -> subprocess.Popen[str]:
-        """Start the command line."""
-        return subprocess.Popen(
-            [VMFERRY, *words],
-            env=self.environment | environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-
-    def run(self, *words: str, timeout_s: float = 240) -> tuple[int, str]:
-        """Run the command line; return exit code and output."""
-        process = self.start(*words)
-        output = process.communicate(timeout=timeout_s)[0]
-        return process.returncode, output
 
     def settle(self) -> list[str]:
         """Recover in this process, as `vmferry recover` does; return what is wrong with its end."""
@@ -133,10 +184,22 @@ class Yard:
         self.lab.hosts[host].virsh("resume", "paused")
         self.lab.hosts[host].virsh("suspend", "paused")
 
-    def evacuate(self, source: str, dest: str, *words: str) -> subprocess.Popen[str]:
+    def start_anew(self, *words: str, **environment: str) -> subprocess.Popen[str]:
+        """Start a command line with an environment of its own, imports and all."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "vmferry.cli", *words],
+            env=self.environment | environment,
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def evacuate(self, source: str, dest: str, *words: str) -> Command:
         """Start an evacuation; the destination is open, whatever a round before has left."""
         self.journal.uncordon(dest)
-        return self.start("evacuate", source, "--to", dest, *words)
+        return self.commands.start("evacuate", source, "--to", dest, *words)
 
     @contextmanager
     def worker(self) -> Iterator[None]:
@@ -145,7 +208,10 @@ class Yard:
             if not any(pool.name == "vmferry" for pool in client.read_work_pools()):
                 client.create_work_pool(WorkPoolCreate(name="vmferry", type="process"))
         self.server.command("deploy", "--all", "--prefect-file", "deployments/prefect.yaml")
-        self.server.command("deployment", "schedule", "pause", "recover-runs/recover-runs", "--all")
+        with self.server.client() as client:
+            for deployment in client.read_deployments():
+                for schedule in deployment.schedules:
+                    client.update_deployment_schedule(deployment.id, schedule.id, active=False)
         with ExitStack() as stack:
             given = {k: v for k, v in self.environment.items() if k.startswith("VMFERRY_")}
             stack.enter_context(self.server.worker("vmferry", **given))

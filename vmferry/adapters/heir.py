@@ -14,12 +14,15 @@ from types import TracebackType
 from typing import Self
 
 # Needs no more than the interpreter while it waits, about 10 MB; the end of the process is seen at once.
-_WAIT = """import os, select, sys
+# Where Prefect's server is lost too (exit code 3), recovery brings its own.
+_WAIT = """import os, select, subprocess, sys
 try:
     select.select([os.pidfd_open(int(sys.argv[1]))], [], [])
 except ProcessLookupError:
     pass
-os.execv(sys.argv[2], sys.argv[2:])
+if subprocess.call(sys.argv[2:]) == 3:
+    os.environ.pop("PREFECT_API_URL", None)
+    os.execv(sys.argv[2], sys.argv[2:])
 """
 # Which run this process is, and the channel to its runner: none of the heir's business.
 _OURS = "PREFECT__"

@@ -6,7 +6,10 @@ import atexit
 import importlib
 import os
 import secrets
+import ssl
 import sys
+import urllib.error
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,6 +28,8 @@ EMBEDDED = {
     "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_READ_BATCH_SIZE": "100",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
 }
+
+_ANSWER_S = 10.0
 
 
 def put_checkout_first() -> Path:
@@ -68,7 +73,10 @@ def load_flow(name: str, settings: Settings, say: Callable[[str], None]) -> Call
             "run vmferry from a checkout (uv run vmferry …)"
         )
     server = None
-    if prepare_environment(settings):
+    is_embedded = prepare_environment(settings)
+    if not is_embedded:
+        _must_answer(os.environ["PREFECT_API_URL"])
+    else:
         say("starting embedded Prefect server …")
         server = _start_server()
     # Importing Prefect takes as long as the server's start: both at once.
@@ -76,6 +84,21 @@ def load_flow(name: str, settings: Settings, say: Callable[[str], None]) -> Call
     if server is not None:
         server.wait_ready(float(os.environ["PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS"]))
     return flow
+
+
+def _must_answer(api_url: str) -> None:
+    """Raise InvalidInput when nobody is at the server's address; who answers at all is Prefect's business."""
+    try:
+        urllib.request.urlopen(f"{api_url.rstrip('/')}/health", timeout=_ANSWER_S).close()
+    except urllib.error.HTTPError:
+        return
+    except OSError as error:
+        reason = getattr(error, "reason", error)
+        if not isinstance(reason, ssl.SSLError):  # Prefect has settings of its own for certificates
+            raise InvalidInput(
+                f"PREFECT_API_URL={api_url}: the Prefect server does not answer ({reason}); nothing was touched; start "
+                "it, or unset the variable: vmferry then starts one of its own"
+            ) from error
 
 
 def _start_server() -> Any:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 
-from vmferry.errors import InvalidInput, LeftBehind, PermanentError, VmferryError
+from vmferry.errors import InvalidInput, LeftBehind, VmferryError
 from vmferry.model.host import Inventory
 from vmferry.settings import Settings, read_settings
 from vmferry.stopping import announcing
@@ -109,7 +109,15 @@ class Session:
             except Exception as error:
                 if seen.report is None and seen.purged is None and not seen.outcomes:
                     raise
-                return Ended(None, seen, error if isinstance(error, VmferryError) else _of_prefect(error))
+                if isinstance(error, VmferryError):
+                    return Ended(None, seen, error)
+                if not _is_of_prefect(error):
+                    raise
+                self.screen.complain(
+                    f"the moves ended as shown, but Prefect does not know it: {type(error).__name__}: {error}; the "
+                    "journal does: vmferry runs"
+                )
+                return Ended(None, seen, None)
 
     def end(self, code: ExitCode, content: dict[str, Any], problems: Sequence[str] = ()) -> NoReturn:
         """Write problems and the document, and leave with the exit code."""
@@ -119,12 +127,13 @@ class Session:
         raise typer.Exit(int(code))
 
 
-def _of_prefect(error: Exception) -> PermanentError:
-    """Moves were made and are told; what failed afterwards was Prefect, or the report."""
-    return PermanentError(
-        f"the moves ended as shown, but Prefect does not know it: {type(error).__name__}: {error}; the journal does: "
-        "vmferry runs"
-    )
+def _is_of_prefect(error: BaseException | None) -> bool:
+    """Whether an error comes from Prefect or its client: the server was lost. What was moved is told all the same."""
+    while error is not None:
+        if type(error).__module__.partition(".")[0] in ("prefect", "httpx", "httpcore"):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 @contextlib.contextmanager
