@@ -112,7 +112,7 @@ def write_client(directory: LabDir, state: LabState) -> None:
     config = directory.path / "ssh_config"
     config.write_text("".join(entries) + common)
     wrapper = directory.path / "ssh"
-    wrapper.write_text(f'#!/bin/sh\nexec ssh -F {config} "$@"\n')
+    wrapper.write_text(f'#!/bin/sh\nexec setsid ssh -F {config} "$@"\n')
     wrapper.chmod(0o755)
 
 

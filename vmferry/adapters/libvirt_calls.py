@@ -14,6 +14,7 @@ from typing import TypeVar
 
 import libvirt
 
+from vmferry.adapters.ssh_apart import apart
 from vmferry.errors import HostBusy, HostUnreachable, NotFound, OutcomeUnknown, PermanentError, VmferryError
 from vmferry.settings import Settings
 
@@ -69,9 +70,9 @@ def bounded(call: Callable[[], T], timeout_s: float) -> T:
 def open_connection(uri: str, host: str, settings: Settings) -> libvirt.virConnect:
     """Open a connection that notices a hung daemon (within 8 s by default); raises HostUnreachable."""
     start_event_loop()
-    timeout_s = settings.connect_timeout_s
+    timeout_s, reached_by = settings.connect_timeout_s, apart(uri, settings.state_dir)
     try:
-        connection = bounded(lambda: libvirt.open(uri), timeout_s)
+        connection = bounded(lambda: libvirt.open(reached_by), timeout_s)
         # Some drivers (test:///) have no keepalive; their calls do not cross a network either.
         if not uri.startswith("test:"):
             connection.setKeepAlive(settings.keepalive_interval_s, settings.keepalive_count)

@@ -1,0 +1,47 @@
+"""libvirt's ssh is no member of our process group: Ctrl-C and Prefect's cancel do not end it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from vmferry.adapters.ssh_apart import apart
+from vmferry.errors import InvalidInput
+
+
+def test_the_command_of_the_uri_runs_ssh_in_a_session_of_its_own(tmp_path: Path) -> None:
+    fake = tmp_path / "bin"
+    fake.mkdir()
+    (fake / "ssh").write_text('#!/bin/sh\nps -o sid= -p $$\necho "$@"\n')
+    (fake / "ssh").chmod(0o755)
+    uri = apart("qemu+ssh://root@kvm1/system", tmp_path / "state")
+    assert uri == f"qemu+ssh://root@kvm1/system?command={tmp_path}/state/ssh-apart"
+    path = f"{fake}:{os.environ['PATH']}"
+    process = subprocess.Popen(
+        [uri.partition("command=")[2], "-T", "a b"], env={"PATH": path}, stdout=subprocess.PIPE, text=True
+    )
+    session, words = process.communicate(timeout=20)[0].splitlines()
+    assert int(session) == process.pid != os.getsid(0)
+    assert words == "-T a b"
+
+
+@pytest.mark.parametrize(
+    ("uri", "expected"),
+    [
+        ("qemu+ssh://kvm1/system?keyfile=/k", "qemu+ssh://kvm1/system?keyfile=/k&command="),
+        ("qemu+ssh://kvm1/system?command=/my/ssh", "qemu+ssh://kvm1/system?command=/my/ssh"),
+        ("qemu+tcp://kvm1/system", "qemu+tcp://kvm1/system"),
+        ("test:///default", "test:///default"),
+    ],
+)
+def test_what_else_a_uri_says_stays(uri: str, expected: str, tmp_path: Path) -> None:
+    assert apart(uri, tmp_path).startswith(expected) and ("ssh-apart" in apart(uri, tmp_path)) == expected.endswith("=")
+
+
+def test_a_place_where_nothing_can_be_made_is_an_error_with_the_remedy(tmp_path: Path) -> None:
+    (tmp_path / "state").write_text("no directory")
+    with pytest.raises(InvalidInput, match="VMFERRY_STATE_DIR"):
+        apart("qemu+ssh://kvm1/system", tmp_path / "state")
