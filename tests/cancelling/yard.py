@@ -61,9 +61,9 @@ class Command:
         return self._code
 
     def send_signal(self, number: int) -> None:
-        """Send a signal; no-op when it has ended."""
+        """Send a signal to it and all that it has started, as a terminal does; no-op when it has ended."""
         if self.poll() is None:
-            os.kill(self.pid, number)
+            os.killpg(self.pid, number)
 
     def wait(self, timeout_s: float) -> int:
         """Wait for the end; kills it, and fails, when it does not come."""

@@ -31,6 +31,7 @@ def main() -> None:
 
 
 def _be_command(words: list[str]) -> None:
+    os.setpgid(0, 0)
     log = os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(log, 1)

@@ -1,8 +1,8 @@
 """libvirt's ssh in a session of its own, so that a signal for our process group is none for it.
 
-Ctrl-C goes to every process of the terminal's foreground group, Prefect's cancel to every one of the run's (3.8.8). The ssh
-that libvirt has started would end with it, in the middle of the moves that are to be finished. libvirt gives its children
-back the default handling of signals (virFork), so that they cannot be told to ignore one.
+Ctrl-C goes to every process of the terminal's foreground group, Prefect's cancel to every one of the run's (3.8.8). The
+ssh that libvirt has started would end with it, in the middle of the moves that are to be finished. libvirt gives its
+children back the default handling of signals (virFork), so that they cannot be told to ignore one.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from vmferry.errors import InvalidInput
 
@@ -27,7 +27,7 @@ def apart(uri: str, directory: Path) -> str:
     has_own = any(word.startswith("command=") for word in parts.query.split("&"))
     if not parts.scheme.endswith("+ssh") or has_own or shutil.which("setsid") is None:
         return uri
-    return f"{uri}{'&' if parts.query else '?'}command={_made(directory)}"
+    return f"{uri}{'&' if parts.query else '?'}command={quote(str(_made(directory)))}"
 
 
 def _made(directory: Path) -> Path:
