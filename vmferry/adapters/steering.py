@@ -79,7 +79,7 @@ class Steering:
 
     def take(self, sample: JobStats, elapsed_s: float) -> None:
         """Feed one sample and do what follows from it."""
-        if why := reason_to_end():
+        if (why := reason_to_end()) and not sample.is_postcopy:
             self._cancel(why)
         self._course, orders = observe(self._course, sample, elapsed_s)
         for order in orders:
