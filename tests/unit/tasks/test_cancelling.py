@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Iterator
 
 import pytest
 
@@ -16,19 +17,23 @@ SIGNALS = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 WAIT_S = 20
 
 
+@pytest.fixture(autouse=True)
+def heard() -> Iterator[None]:
+    """Neither signal is ignored, as SIGINT is in a run in the background."""
+    before = {number: signal.signal(number, signal.default_int_handler) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 @SIGNALS
 def test_before_the_first_move_a_signal_breaks_off_and_a_second_one_does_no_harm(number: signal.Signals) -> None:
-    before = signal.getsignal(number)
-    signal.signal(number, signal.default_int_handler)
-    try:
-        with pytest.raises(KeyboardInterrupt), cancellable():
-            try:
-                signal.raise_signal(number)
-            finally:
-                signal.raise_signal(number)
-        assert signal.getsignal(number) is signal.default_int_handler
-    finally:
-        signal.signal(number, before)
+    with pytest.raises(KeyboardInterrupt), cancellable():
+        try:
+            signal.raise_signal(number)
+        finally:
+            signal.raise_signal(number)
+    assert signal.getsignal(number) is signal.default_int_handler
 
 
 @SIGNALS
