@@ -138,8 +138,7 @@ def migrate(
     What differs on the destination: --disk vda=/path/there, --bridge br0=br1, --network lan=dmz, --title,
     --description; or its whole XML by --xml and --persistent-xml, as for virsh migrate.
     """
-    changes = parse_changes(disk, bridge, network)
-    changes = changes.model_copy(update={"title": title, "description": description})
+    changes = parse_changes(disk, bridge, network).model_copy(update={"title": title, "description": description})
     with session(ctx, inventory, as_json) as current:
         current.require_hosts(source, (to,), lift or ())
         ended = current.run_flow(
