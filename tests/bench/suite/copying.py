@@ -1,8 +1,9 @@
 """Copy the disk of a VM that is off from host to host: vmferry beside scp, rsync, qemu-img, and the limit of ssh.
 
 The image is a qcow2 as virt-install makes them: its metadata preallocated, 4 GiB long, sparse, with 1 GiB of data. The
-limit is that of link and cipher: as many bytes of zeros, through as many connections with the same cipher, read from
-and written to nothing. Every copy is compared with its original afterwards; vmferry's seconds include its own proof.
+limits are those of link and cipher: as many bytes of zeros, through as many connections, by ssh with its fastest cipher
+and by TLS, read from and written to nothing. vmferry goes by TLS, and once more as if the port were closed. Every copy
+is compared with its original afterwards; vmferry's seconds include its own proof.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from rich.table import Table
 
@@ -24,6 +26,7 @@ from infra.lab.storage import IMAGES
 from tests.bench.figures import Spread
 from tests.bench.lab_room import SOURCE, lab_name
 from tests.bench.registry import Options, Result, benchmark
+from tests.bench.tls_zeros import send_zeros
 from vmferry.adapters.ssh_program import SSH_OPTIONS
 from vmferry.adapters.world import open_world
 from vmferry.inventory import load_inventory
@@ -36,6 +39,7 @@ STAGING = f"{IMAGES}/.vmferry-bench/bench.qcow2"
 TIMEOUT_S = 600.0
 # vmferry and the limit take seconds and are compared closely: more rounds, where the others, which take long, get one.
 CLOSE_ROUNDS = 5
+CLOSE_WAYS = 4
 _TOOLS = {"python3", "ssh", "sshd", "sshd-session", "scp", "sftp-server", "rsync", "qemu-img", "qemu-nbd", "tar"}
 _ZEROS = """size=$1 streams=$2 dest=$3; shift 3
 for n in $(seq "$streams"); do
@@ -66,7 +70,9 @@ class Way:
     disk_mib: float = 0.0
 
 
-@benchmark("copying", "a 4 GiB sparse qcow2 with 1 GiB of data: vmferry, scp, rsync -S, qemu-img, ssh's limit")
+@benchmark(
+    "copying", "a 4 GiB sparse qcow2 with 1 GiB of data: vmferry, scp, rsync -S, qemu-img, limits of ssh and TLS"
+)
 def run(options: Options, room: Path) -> Result:
     """Run all ways in turn, round by round, on one lab whose links are not capped."""
     hosts = (HostSpec(name=SOURCE), HostSpec(name=DEST))
@@ -76,7 +82,7 @@ def run(options: Options, room: Path) -> Result:
         _make_image(lab)
         allocated = lab.hosts[SOURCE].outer_path(IMAGE).stat().st_blocks * 512
         ways = _ways(lab, room, allocated, streams)
-        for way in ways[:2]:
+        for way in ways[:CLOSE_WAYS]:
             way.rounds = max(CLOSE_ROUNDS, options.rounds)
         problems: list[str] = []
         for number in range(1, ways[0].rounds + 1):
@@ -95,12 +101,17 @@ def _ways(lab: Lab, room: Path, allocated: int, streams: list[int]) -> list[Way]
     assert entry is not None
     dest = f"{entry.ssh.user}@{entry.ssh.address}"
 
-    def vmferry() -> None:
-        world = open_world(inventory, Settings(state_dir=room / "copying"))
-        try:
-            streams.append(world.tools(SOURCE).copy_file(IMAGE, entry, STAGING).streams)
-        finally:
-            world.close()
+    def vmferry(way: Literal["auto", "never"]) -> Callable[[], None]:
+        def copy() -> None:
+            world = open_world(inventory, Settings(state_dir=room / "copying", copy_tls=way))
+            try:
+                done = world.tools(SOURCE).copy_file(IMAGE, entry, STAGING)
+            finally:
+                world.close()
+            streams.append(done.streams)
+            assert ("through TLS" in done.reason) == (way == "auto"), done.reason
+
+        return copy
 
     def command(*argv: str) -> Callable[[], None]:
         return lambda: void(host.run(argv, timeout=TIMEOUT_S))
@@ -110,10 +121,15 @@ def _ways(lab: Lab, room: Path, allocated: int, streams: list[int]) -> list[Way]
             ["bash", "-c", _ZEROS, "zeros", str(allocated), str(streams[-1]), dest, *SSH_OPTIONS], timeout=TIMEOUT_S
         )
 
+    def tls_limit() -> None:
+        send_zeros(host, lab.hosts[DEST], entry.migration_address, allocated, streams[-1], TIMEOUT_S)
+
     convert = ("bash", "-c", _CONVERT, "convert", IMAGE, STAGING, dest, f"{SIZE_MIB}M")
     return [
-        Way("vmferry", vmferry),
+        Way("vmferry", vmferry("auto")),
+        Way("vmferry, by ssh", vmferry("never")),
         Way("limit: zeros through ssh", limit),
+        Way("limit: zeros through TLS", tls_limit),
         Way("scp", command("scp", "-q", IMAGE, f"{dest}:{STAGING}")),
         Way("rsync -S", command("rsync", "-S", "-e", "ssh", IMAGE, f"{dest}:{STAGING}")),
         Way("qemu-img convert", command(*convert), is_image=False),
@@ -207,8 +223,13 @@ def _look(entry: Path, spaces: set[int], peaks: dict[int, int]) -> None:
         return
 
 
+def _share(limit: Way, way: Way) -> Spread:
+    """Return which share of the limit's speed a way reached, round by round."""
+    return Spread.of(a / b for a, b in zip(limit.seconds, way.seconds, strict=True))
+
+
 def _result(ways: list[Way], problems: list[str], allocated: int, streams: list[int]) -> Result:
-    mine, limit, scp = ways[0], ways[1], ways[2]
+    mine, by_ssh, ssh, tls, scp = ways[:5]
     mib = allocated / 2**20
     table = Table(
         "way",
@@ -225,19 +246,22 @@ def _result(ways: list[Way], problems: list[str], allocated: int, streams: list[
         memory = Spread.of(way.memory_mib).show(digits=0)
         cpu = Spread.of(way.cpu_s).show(digits=1)
         table.add_row(way.title, Spread.of(way.seconds).show(digits=2), cpu, speed.show(digits=0), memory, disk)
-    to_limit = Spread.of(a / b for a, b in zip(limit.seconds, mine.seconds, strict=True))
+    to_limits = [_share(ssh, mine), _share(tls, mine), _share(ssh, by_ssh)]
     to_scp = Spread.of(a / b for a, b in zip(scp.seconds, mine.seconds, strict=False))
-    for way in ways[2:]:
+    for way in ways[CLOSE_WAYS:]:
         if Spread.of(way.seconds).median < Spread.of(mine.seconds).median:
             problems.append(f"{way.title} is faster than vmferry")
     if to_scp.median < 3:
         problems.append(f"vmferry is {to_scp.median:.1f} times as fast as scp, not 3 times")
-    if to_limit.median < 0.8:
-        problems.append(f"vmferry reaches {to_limit.median:.2f} of the limit, not 0.8")
+    if to_limits[0].median < 0.8:
+        problems.append(f"vmferry reaches {to_limits[0].median:.2f} of ssh's limit, not 0.8")
+    if to_limits[1].median < 0.8:
+        problems.append(f"vmferry reaches {to_limits[1].median:.2f} of the limit of TLS, not 0.8")
     return Result(
         tables=(table,),
         notes=(
-            f"vmferry against the limit of {streams[-1]} ssh streams, its proof included: {to_limit.show(digits=2)}",
+            f"vmferry, its proof included, against {streams[-1]} streams of ssh: {to_limits[0].show(digits=2)}, "
+            f"of TLS: {to_limits[1].show(digits=2)}; vmferry by ssh against ssh: {to_limits[2].show(digits=2)}",
             f"vmferry against scp: {to_scp.show(digits=1)} times as fast",
             "CPU seconds: all that the machine did meanwhile, watching included; the limit has no proof and no disk",
             "memory: the sum of the greatest resident sizes of all processes of the copy on both hosts",
@@ -245,7 +269,7 @@ def _result(ways: list[Way], problems: list[str], allocated: int, streams: list[
         data={
             "allocated_mib": mib,
             "streams": streams[-1],
-            "to_limit": asdict(to_limit),
+            "to_limits": [asdict(one) for one in to_limits],
             "to_scp": asdict(to_scp),
             "ways": {
                 w.title: {"s": w.seconds, "cpu_s": w.cpu_s, "memory_mib": w.memory_mib, "disk_mib": w.disk_mib}
