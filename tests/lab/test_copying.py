@@ -16,6 +16,7 @@ import pytest
 
 from infra.lab import Lab, LabHost
 from infra.lab.storage import IMAGES
+from vmferry.adapters import ssh_copy_engine
 from vmferry.adapters.world import open_world
 from vmferry.errors import CopyFailed, TransientError
 from vmferry.inventory import load_inventory
@@ -125,16 +126,23 @@ def test_a_long_cut_fails_clean_and_the_next_attempt_goes_on(fleet: Lab, tools: 
     assert_nothing_runs(kvm1, kvm2)
 
 
-def test_a_firewall_that_knows_only_ssh_is_gone_through_by_ssh(fleet: Lab, tools: World, image: bytes) -> None:
+@pytest.mark.parametrize(
+    ("lost", "why"), [([], "timed out"), (["-m", "length", "--length", "1400:"], "nothing arrived any more")]
+)
+def test_what_the_migration_ports_do_not_let_through_goes_by_ssh(
+    fleet: Lab, tools: World, image: bytes, lost: list[str], why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A firewall that knows only ssh, and a network that loses large packets."""
+    monkeypatch.setattr(ssh_copy_engine, "_TLS_STALL_S", 2.0)
     kvm1, kvm2 = fleet.hosts["kvm1"], fleet.hosts["kvm2"]
-    rule = ["INPUT", "-p", "tcp", "--dport", "49152:49215", "-j", "DROP"]
+    rule = ["INPUT", "-p", "tcp", "--dport", "49152:49215", *lost, "-j", "DROP"]
     kvm2.run(["iptables", "-I", *rule])
     try:
         done = copy(tools, "kvm2")
     finally:
         kvm2.run(["iptables", "-D", *rule])
     assert "through ssh, not TLS: port 49" in done.reason
-    assert "timed out" in done.reason
+    assert why in done.reason
     assert kvm2.outer_path(STAGING).read_bytes() == image == kvm1.outer_path(IMAGE).read_bytes()
     assert_nothing_runs(kvm1, kvm2)
 

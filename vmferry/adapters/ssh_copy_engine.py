@@ -28,6 +28,8 @@ _END_S = 5.0
 _STDERR_CHARS = 4000
 # Less has arrived by ssh before a closed port is known to be one.
 _TLS_BYTES = 64 * 2**20
+# Sooner than ssh would: a network that loses large packets is left for ssh within the copy's patience.
+_TLS_STALL_S = 4 * BEAT_S
 
 
 class NoPython(PermanentError):
@@ -94,7 +96,7 @@ def _tls_of(job: Job) -> dict[str, object] | None:
         "address": job.dest.migration_address,
         "least_bytes": _TLS_BYTES if job.settings.copy_tls == "auto" else 0,
         "source": {"mine": source.key + source.certificate, "peer": dest.certificate},
-        "dest": {"mine": dest.key + dest.certificate, "peer": source.certificate},
+        "dest": {"mine": dest.key + dest.certificate, "peer": source.certificate, "stall_s": _TLS_STALL_S},
     }
 
 

@@ -21,8 +21,9 @@ MIB = 2**20
 SOURCE, DEST, STRANGER = new_pair("source"), new_pair("dest"), new_pair("dest")
 
 
-def told(mine: Pair, peer: Pair) -> dict[str, str]:
-    return {"mine": mine.key + mine.certificate, "peer": peer.certificate, "address": "127.0.0.1"}
+def told(mine: Pair, peer: Pair, stall_s: float = 20.0) -> dict[str, object]:
+    mine_too = mine.key + mine.certificate
+    return {"mine": mine_too, "peer": peer.certificate, "address": "127.0.0.1", "stall_s": stall_s}
 
 
 def wish(mine: Pair = SOURCE, peer: Pair = DEST, *, least_bytes: int = 0) -> tls.Wish:
@@ -34,10 +35,10 @@ def wish(mine: Pair = SOURCE, peer: Pair = DEST, *, least_bytes: int = 0) -> tls
 class Waiting:
     """A receiver at its door, in a thread of its own."""
 
-    def __init__(self) -> None:
+    def __init__(self, stall_s: float) -> None:
         self.lifeline, self.source_end = os.pipe()
         self.inlet: tls.Inlet | None = None
-        self.door = tls.Door(told(DEST, SOURCE))
+        self.door = tls.Door(told(DEST, SOURCE, stall_s))
         self.thread = threading.Thread(target=self._wait, daemon=True)
         self.thread.start()
 
@@ -52,9 +53,9 @@ class Waiting:
 
 
 @contextmanager
-def waiting() -> Iterator[Waiting]:
+def waiting(stall_s: float = 20.0) -> Iterator[Waiting]:
     """Open a door; afterwards it is shut."""
-    one = Waiting()
+    one = Waiting(stall_s)
     try:
         yield one
         one.end()
@@ -149,10 +150,9 @@ def test_a_port_where_nobody_answers_is_told_and_left() -> None:
     assert one.ask() is None
 
 
-def test_a_way_that_falls_silent_while_ssh_lives_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tls, "_STALL_S", 0.1)
+def test_a_way_that_falls_silent_while_ssh_lives_is_left() -> None:
     one = wish()
-    with waiting() as there:
+    with waiting(0.1) as there:
         outlet = one.enter(there.door.port)
         there.thread.join(20)
         assert outlet is not None and there.inlet is not None

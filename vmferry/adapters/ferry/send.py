@@ -171,7 +171,8 @@ class Sender:
             reader.close()
             return
         reader.close()
-        link.kill()
+        if not link.is_dead:  # else it ends by itself, and its exit code says why
+            link.kill()
 
     def _do(self, link: Link, task: Task, reader: DirectReader) -> None:
         parts: list[Part] = []

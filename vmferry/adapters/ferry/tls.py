@@ -21,8 +21,6 @@ _CONF = "/etc/libvirt/qemu.conf"
 _CONNECT_S = 1.5
 _GREET_S = 2.0
 _OPEN_S = 10.0
-# Sooner than ssh would: a network that lets only small packets through is left for ssh within the copy's patience.
-_STALL_S = 4 * wire.BEAT_S
 # AES-GCM is not to be used longer with one key (RFC 8446, 5.5); Python cannot ask for another, a new stream has one.
 _KEY_BYTES = 256 * 2**30
 STALLED = 75  # how a receiver ends then
@@ -100,7 +98,8 @@ class Door:
                     return None
                 with suppress(OSError):  # somebody else
                     plain = self._listener.accept()[0]
-                    return Inlet(_greet(self._context, plain, self._told, is_server=True), lifeline)
+                    stream = _greet(self._context, plain, self._told, is_server=True)
+                    return Inlet(stream, lifeline, self._told["stall_s"])
             return None
         finally:
             self._listener.close()
@@ -136,8 +135,9 @@ def _ports() -> "tuple[int, int]":
 class Inlet:
     """What comes through a door."""
 
-    def __init__(self, stream: "Any", lifeline: int) -> None:
+    def __init__(self, stream: "Any", lifeline: int, stall_s: float) -> None:
         self._stream = stream
+        self._stall_s = stall_s
         self._stream.setblocking(False)
         self._lifeline = lifeline
         self._waiter = select.poll()
@@ -162,9 +162,9 @@ class Inlet:
             filled += count
 
     def _wait(self) -> None:
-        ready = [fd for fd, _ in self._waiter.poll(_STALL_S * 1000)]
+        ready = [fd for fd, _ in self._waiter.poll(self._stall_s * 1000)]
         if not ready:
-            raise wire.Silent(f"silent for {_STALL_S:.0f} s")
+            raise wire.Silent(f"silent for {self._stall_s:.0f} s")
         if self._lifeline in ready:
             raise wire.Gone("ssh has ended")
 
@@ -241,7 +241,7 @@ class Wish:
     def note(self, exit_code: int) -> None:
         """A connection ended: a way that fell silent while ssh lived is not tried again."""
         if exit_code == STALLED:
-            self.refuse(f"port {self._port}: nothing arrived for {_STALL_S:.0f} s")
+            self.refuse(f"port {self._port}: nothing arrived any more")
 
     @property
     def outcome(self) -> str:
