@@ -37,6 +37,56 @@ mount --bind /run/vmferry-lab-cpu_map "$1"
 """
 
 
+# "started": QEMU runs and answers, and has not been told yet what comes to it.
+_HOOK = """\
+#!/bin/sh
+cat >/dev/null
+if [ "$2" = started ] && [ -e "/run/vmferry-lab-stop-$1" ]; then
+    kill -STOP "$(cat "/run/libvirt/qemu/$1.pid")"
+fi
+"""
+_HOOK_PATH = "/etc/libvirt/hooks/qemu"
+
+
+@contextmanager
+def stoppable_starts(host: LabHost) -> Iterator[None]:
+    """Let `stop_at_start` work on this host; libvirtd looks for hooks only when it starts."""
+    path = host.outer_path(_HOOK_PATH)
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(_HOOK)
+    path.chmod(0o755)
+    host.stop_libvirtd()
+    host.start_libvirtd()
+    try:
+        yield
+    finally:
+        path.unlink()
+        if host.is_up:
+            host.stop_libvirtd()
+            host.start_libvirtd()
+
+
+@contextmanager
+def stop_at_start(host: LabHost, guest: str) -> Iterator[None]:
+    """Stop the guest's QEMU on this host as soon as it has been started, as one that starts very slowly.
+
+    At the end of the block it goes on.
+    """
+    mark = f"/run/vmferry-lab-stop-{guest}"
+    host.run(["touch", mark])
+    try:
+        yield
+    finally:
+        host.run(["rm", "-f", mark])
+        host.run(["sh", "-c", f'kill -CONT "$(cat /run/libvirt/qemu/{guest}.pid)"'], check=False)
+
+
+def is_stopped(host: LabHost, guest: str) -> bool:
+    """Whether the guest's QEMU on this host is stopped by a signal."""
+    look = f'grep -q "^State:.T" "/proc/$(cat /run/libvirt/qemu/{guest}.pid)/status"'
+    return host.run(["sh", "-c", look], check=False).returncode == 0
+
+
 @contextmanager
 def closed_ports(host: LabHost, first: int, last: int) -> Iterator[None]:
     """Let the host's firewall drop what arrives on these TCP ports."""
