@@ -14,10 +14,10 @@ PYTEST_ARGS ?=
 PROFILE ?= steady
 WORKERS ?= 3
 
-.PHONY: help setup demo test check bench cancel-test lab-up lab-down clean
+.PHONY: help setup demo test fault-matrix check bench cancel-test lab-up lab-down clean
 
 help:  ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup:  ## Install apt packages, uv, the virtual environment and libvirt's test suite where they are missing
 	@infra/setup.sh
@@ -28,6 +28,9 @@ demo: setup  ## Evacuate a real libvirt host before your eyes (KEEP=1 leaves the
 test: setup  ## Run all tests: real libvirt in the lab, the simulated fleet, Prefect flows
 	@$(AS_ROOT) $(QUIET) VMFERRY_TEST_PROFILE=$(PROFILE) $(PYTHON) -m pytest -p no:cacheprovider \
 	  $(if $(filter nightly,$(PROFILE)),--timeout=7200) -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
+
+fault-matrix: setup  ## Break real moves in every phase in every way, print what happened, write docs/fault-matrix.md (25 min)
+	@$(AS_ROOT) $(QUIET) $(PYTHON) -m tests.matrix --page
 
 check: setup  ## Lint, types, import contracts, spelling
 	@infra/check.sh

@@ -105,26 +105,16 @@ def test_plain_virsh_ends_with_two_running_copies(lab: Lab) -> None:
     dest.virsh("destroy", "plain1")
 
 
-@pytest.mark.parametrize("disk", [DiskKind.NOLOCK, DiskKind.NONE])
-def test_a_guarded_move_ends_with_one_copy(lab: Lab, tcp_world: RealWorld, disk: DiskKind) -> None:
-    guest = f"guarded-{disk}"
-    add_guest(lab, guest, disk)
-    watch, error = lose_finish(lab, guest, lambda: migrate_vm(vm=guest, dest="kvm2"))
+def test_a_guarded_move_of_a_vm_without_disks_ends_with_one_copy(lab: Lab, tcp_world: RealWorld) -> None:
+    """With disks, with and without locks between the hosts: tests/lab/test_fault_matrix.py."""
+    add_guest(lab, "guarded1", DiskKind.NONE)
+    watch, error = lose_finish(lab, "guarded1", lambda: migrate_vm(vm="guarded1", dest="kvm2"))
     assert isinstance(error, LeftBehind), error
     run = tcp_world.journal.recent(1)[0]
     assert run.plan.switch is Switch.GUARDED and run.state is RunState.CLOSED
-    assert lab.where(guest) == {"kvm1": "running"}
+    assert lab.where("guarded1") == {"kvm1": "running"}
     assert watch.alive_on("kvm1") and [spell.host for spell in watch.spells if spell.host == "kvm2"] == []
     assert watch.overlap_s == 0 and watch.errors == 0
-
-
-def test_where_locks_work_libvirts_own_switch_over_ends_with_one_copy_too(lab: Lab, tcp_world: RealWorld) -> None:
-    add_guest(lab, "locked1", DiskKind.SHARED)
-    watch, outcome = lose_finish(lab, "locked1", lambda: migrate_vm(vm="locked1", dest="kvm2"))
-    assert isinstance(outcome, MigrationOutcome) and outcome.kind is OutcomeKind.MOVED, outcome
-    assert tcp_world.journal.find(outcome.run).plan.switch is Switch.LIBVIRT
-    assert lab.where("locked1") == {"kvm2": "running"}
-    assert watch.alive_on("kvm2") and watch.overlap_s == 0 and watch.errors == 0
 
 
 def test_where_libvirt_lets_it_run_without_locks_the_source_is_kept_from_running_again(

@@ -66,7 +66,8 @@ def _stand() -> Iterator[Stand]:
                 PREFECT_HOME: server.home,
                 PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None,
             }
-            with temporary_settings(wanted), Stand.up(f"matrix-{os.getpid()}", room / "state", server) as stand:
+            os.environ.update(Stand.environment(room / "state"))
+            with temporary_settings(wanted), Stand.up(f"matrix-{os.getpid()}", server) as stand:
                 yield stand
     finally:
         shutil.rmtree(room, ignore_errors=True)
@@ -81,8 +82,11 @@ def _try(stand: Stand, cell: Cell, number: str) -> Figures | None:
         return None
     word = "WRONG" if row.problems else "ok"
     took = time.monotonic() - began
-    print(f"{number} {word} {row.phase} × {row.fault}: {row.seen} → {row.decisions or 'settled at once'} → "
-          f"{row.outcome}, {row.seconds} s, silence {row.silence_s} s (cell: {took:.0f} s)", flush=True)
+    print(
+        f"{number} {word} {row.phase} × {row.fault}: {row.seen} → {row.decisions or 'settled at once'} → "
+        f"{row.outcome}, {row.seconds} s, silence {row.silence_s} s (cell: {took:.0f} s)",
+        flush=True,
+    )
     for problem in row.problems:
         print(f"    {problem}", flush=True)
     return row

@@ -124,7 +124,7 @@ def left_mib(stand: Stand, guest: str, what: str) -> float:
 def still_there(stand: Stand, cell: Cell, guest: str, since_s: float) -> None:
     """Prove that the fault struck in its phase: it cannot have ended in the time that the strike took."""
     took = time.monotonic() - since_s
-    if cell.phase in (Phase.MEMORY, Phase.SWITCH, Phase.MIRROR) and took > _MARGIN_S:
+    if cell.phase in (Phase.MEMORY, Phase.SWITCH, Phase.MIRROR, Phase.COPY) and took > _MARGIN_S:
         raise Missed(f"{cell.name}: the strike took {took:.1f} s, longer than the phase may have lasted")
 
 

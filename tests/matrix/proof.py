@@ -18,6 +18,9 @@ find /var/lib/libvirt/images /srv/shared /srv/nolock /etc/libvirt/qemu /run/libv
 find /run /tmp /etc/libvirt /var/lib/libvirt -name '*vmferry*' ! -name 'vmferry-guest.img' 2>/dev/null
 awk '{ print "mount " $2 }' /proc/self/mounts
 for p in /proc/[0-9]*; do tr '\0' ' ' <"$p/cmdline" 2>/dev/null | grep -oE 'guest=[^, ]+|vmferry-(send|receive)'; done
+for guest in $(virsh -q list --all --name); do
+    virsh dumpxml "$guest" | grep -oE '<vmferry[^>]*>' | sed "s/^/mark of $guest: /"
+done
 true
 """
 
@@ -45,9 +48,7 @@ class Figures:
 
 def listing(stand: Stand) -> dict[str, set[str]]:
     """Return what is on both hosts now."""
-    return {
-        name: set(stand.lab.hosts[name].run(["sh", "-c", _LIST]).stdout.splitlines()) for name in (SOURCE, DEST)
-    }
+    return {name: set(stand.lab.hosts[name].run(["sh", "-c", _LIST]).stdout.splitlines()) for name in (SOURCE, DEST)}
 
 
 def leftovers(stand: Stand, before: dict[str, set[str]], cell: Cell, guest: str, record: RunRecord) -> tuple[str, ...]:
@@ -70,7 +71,7 @@ def _belongs(host: str, line: str, guest: str, record: RunRecord) -> bool:
     """Whether it is a part of the VM where it is now, or the original that a moved VM's run has set aside."""
     home = DEST if record.outcome is OutcomeKind.MOVED else SOURCE
     if host == home:
-        own = rf"(/etc/libvirt/qemu|/run/libvirt/qemu|/srv/\w+|/var/lib/libvirt/images)/{guest}\.(xml|pid|raw)|guest={guest}"
+        own = rf"/(etc|run|var/lib)/libvirt/(qemu|images)/{guest}\.(xml|pid|raw)|guest={guest}"
         return re.fullmatch(own, line) is not None
     return line == f"/var/lib/libvirt/images/{guest}.raw.vmferry-moved-{record.run}"
 

@@ -51,6 +51,11 @@ class Stand:
     lab: Lab
     prefect: PrefectServer
 
+    @staticmethod
+    def environment(state_dir: Path) -> dict[str, str]:
+        """Return vmferry's settings for a stand; the journal is in `state_dir`."""
+        return _ENVIRONMENT | {"VMFERRY_STATE_DIR": str(state_dir)}
+
     @property
     def source(self) -> LabHost:
         return self.lab.hosts[SOURCE]
@@ -61,10 +66,9 @@ class Stand:
 
     @classmethod
     @contextmanager
-    def up(cls, name: str, state_dir: Path, prefect: PrefectServer) -> Iterator[Stand]:
-        """Give a stand; its journal is in `state_dir`."""
+    def up(cls, name: str, prefect: PrefectServer) -> Iterator[Stand]:
+        """Give a stand; the environment that its moves need is to be set by the caller."""
         hosts = (HostSpec(name=SOURCE), HostSpec(name=DEST, local_size_mib=DEST_IMAGES_MIB))
-        os.environ.update(_ENVIRONMENT | {"VMFERRY_STATE_DIR": str(state_dir)})
         try:
             lab = Lab.up(LabSpec(name=name, hosts=hosts, listen_tcp=True, keepalive=_KEEPALIVE))
             with stoppable_starts(lab.hosts[DEST]):

@@ -54,7 +54,7 @@ class Ends(StrEnum):
 
 @dataclass(frozen=True)
 class Cell:
-    """One fault in one phase. `disk` decides who lets the VM run: on SHARED, image locks are proved (libvirt itself)."""
+    """One fault in one phase. `disk` decides who lets the VM run: libvirt itself on SHARED, with proved image locks."""
 
     phase: Phase
     fault: Fault
@@ -203,7 +203,6 @@ _IN_TESTS = {
     (Phase.SWITCH, Fault.VMFERRY, DiskKind.NOLOCK),
     (Phase.SWITCH, Fault.SOURCE_LIBVIRTD, DiskKind.NOLOCK),
     (Phase.SWITCH, Fault.LINK_LONG, DiskKind.NOLOCK),
-    (Phase.SWITCH, Fault.REPLY_VMFERRY, DiskKind.NOLOCK),
     (Phase.MEMORY, Fault.SOURCE_QEMU, DiskKind.NOLOCK),
     (Phase.MEMORY, Fault.ABORT, DiskKind.NOLOCK),
     (Phase.MEMORY, Fault.REPLY_VMFERRY, DiskKind.SHARED),
@@ -211,6 +210,10 @@ _IN_TESTS = {
     (Phase.FINISH, Fault.DEST_QEMU, DiskKind.NOLOCK),
     (Phase.COPY, Fault.VMFERRY, DiskKind.LOCAL),
     (Phase.COPY, Fault.HUMAN, DiskKind.LOCAL),
+    (Phase.COPY, Fault.DISK_FULL, DiskKind.LOCAL),
+    (Phase.MEMORY, Fault.REPLY, DiskKind.NOLOCK),
+    (Phase.MEMORY, Fault.REPLY, DiskKind.SHARED),
+    (Phase.FINISH, Fault.LINK_SHORT, DiskKind.NOLOCK),
 }
 _LOCAL = (Phase.MIRROR, Phase.COPY)
 

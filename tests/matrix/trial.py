@@ -108,7 +108,7 @@ def _figures(
         seconds=round(seconds, 1),
         copies=proof.copies_at_once(watch),
         lost_pages=watch.errors,
-        silence_s=round(watch.longest_gap_s, 2),
+        silence_s=round(watch.longest_gap_s, 2) if watch.spells else -1.0,
         leftovers=left,
         strikes=strikes,
         problems=tuple(problems),
