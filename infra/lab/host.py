@@ -130,6 +130,10 @@ class LabHost:
         """Run a program inside the host, as root, in its /."""
         return run([*self.enter, *argv], check=check, input=input, timeout=timeout, env=self._env)
 
+    def begin(self, argv: Sequence[str | Path]) -> None:
+        """Start a program inside the host and do not wait for it; what it says goes to begun.log."""
+        start([*self.enter, *argv], log=self.files / "begun.log", env=self._env)
+
     @property
     def enter(self) -> list[str]:
         """Give the words to put before a command to run it inside the host."""

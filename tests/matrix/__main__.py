@@ -66,7 +66,6 @@ def _stand() -> Iterator[Stand]:
                 PREFECT_HOME: server.home,
                 PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None,
             }
-            os.environ.update(Stand.environment(room / "state"))
             with temporary_settings(wanted), Stand.up(f"matrix-{os.getpid()}", server) as stand:
                 yield stand
     finally:
@@ -76,7 +75,9 @@ def _stand() -> Iterator[Stand]:
 def _try(stand: Stand, cell: Cell, number: str) -> Figures | None:
     began = time.monotonic()
     try:
-        row = try_cell(stand, cell)
+        with tempfile.TemporaryDirectory() as state_dir:  # what a wrong cell leaves open stays its own
+            os.environ.update(Stand.environment(Path(state_dir)))
+            row = try_cell(stand, cell)
     except (Missed, Exception) as error:
         print(f"{number} WRONG {cell.name}: {type(error).__name__}: {error}", flush=True)
         return None

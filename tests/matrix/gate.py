@@ -13,7 +13,7 @@ _HELD_S = 90.0
 
 
 class Gate:
-    """Wraps a journal. The writer of the row that `at` names waits behind it, until `open`."""
+    """Wraps a journal: the writer of the row that `at` names waits behind it, until `open`."""
 
     def __init__(self, journal: Any, *, at: str = "") -> None:
         self._journal = journal
@@ -29,12 +29,6 @@ class Gate:
         if self.at and not self.reached.is_set() and is_at(self.at, step, mark, note):
             self.reached.set()
             self._opened.wait(_HELD_S)
-
-    def hold(self, at: str) -> None:
-        """Hold the next writer of this row; "" holds nobody."""
-        self.at = at
-        self.reached.clear()
-        self._opened.clear()
 
     def open(self) -> None:
         self._opened.set()

@@ -32,8 +32,8 @@ How to read it:
   is left besides the VM itself and the original that a moved VM's run has set aside.
 
 A fault counts only when it struck in its phase: what holds the phase open is a link of {link} MiB/s with seconds of
-memory left, a destination's QEMU that was stopped just after its start (prepare), or a vmferry that waits behind a row of its
-journal (hand-over, finish). libvirt's keepalive between the hosts is 1 × 3 s here instead of 5 × 5 s, so "beyond
+memory left, a destination's QEMU that was stopped just after its start (prepare), or a vmferry that waits behind a row
+of its journal (hand-over, finish). libvirt's keepalive between the hosts is 1 × 3 s here instead of 5 × 5 s, so "beyond
 keepalive" is a link that is down for 9 s.
 """
 _COLUMNS = (
@@ -67,8 +67,8 @@ def _summary(rows: Sequence[Figures]) -> str:
     wrong = sum(bool(row.problems) for row in rows)
     return (
         f"\nMeasured on {datetime.now(UTC):%Y-%m-%d}, {versions}: {len(rows)} cells, {wrong} of them wrong; most "
-        f"copies at once {max(row.copies for row in rows)}; pages lost {sum(row.lost_pages for row in rows)}; left behind "
-        f"{sum(len(row.leftovers) for row in rows)}. Slowest to settle: {slowest.seconds} s ({slowest.phase}, "
+        f"copies at once {max(row.copies for row in rows)}; pages lost {sum(row.lost_pages for row in rows)}; left "
+        f"behind {sum(len(row.leftovers) for row in rows)}. Slowest to settle: {slowest.seconds} s ({slowest.phase}, "
         f"{slowest.fault}). Longest silence of a guest that lived through it: {longest.silence_s} s ({longest.phase}, "
         f"{longest.fault}).\n"
     )

@@ -72,7 +72,8 @@ def prepared(stand: Stand, cell: Cell, guest: str) -> Iterator[ExitStack]:
 def reach(stand: Stand, cell: Cell, guest: str, move: Move) -> None:
     """Wait until the move is in its phase, for certain and for long enough."""
     deadline = time.monotonic() + _REACH_S
-    while not _is_there(stand, cell.phase, guest, move):
+    asked: list[bool] = []
+    while not _is_there(stand, cell.phase, guest, move, asked):
         if move.is_over:
             said = move.said if isinstance(move, OtherMove) else move.end(10)
             raise Missed(f"{cell.name}: over before its phase: {said[-2000:]}")
@@ -81,14 +82,14 @@ def reach(stand: Stand, cell: Cell, guest: str, move: Move) -> None:
         time.sleep(0.02)
 
 
-def _is_there(stand: Stand, phase: Phase, guest: str, move: Move) -> bool:
+def _is_there(stand: Stand, phase: Phase, guest: str, move: Move, asked: list[bool]) -> bool:
     match phase:
         case Phase.PREPARE:
             return is_stopped(stand.dest, guest)
         case Phase.MEMORY:
-            return left_mib(stand, guest, "Memory") > _MARGIN_S * LINK_MIB_S and not _is_switching(stand, guest)
+            return left_mib(stand, guest, "Memory") > _MARGIN_S * LINK_MIB_S
         case Phase.SWITCH:
-            return _switch(stand, guest)
+            return _switch(stand, guest, asked)
         case Phase.MIRROR:
             return left_mib(stand, guest, "File") > _MARGIN_S * LINK_MIB_S
         case Phase.COPY:
@@ -97,18 +98,17 @@ def _is_there(stand: Stand, phase: Phase, guest: str, move: Move) -> bool:
             return move.is_held
 
 
-def _switch(stand: Stand, guest: str) -> bool:
-    """Let QEMU stop the CPUs while much of the memory is still to be sent, as soon as memory flows."""
-    if left_mib(stand, guest, "Memory") <= _MARGIN_S * LINK_MIB_S:
-        return False
-    if not _is_switching(stand, guest):
-        stand.source.run(["virsh", "migrate-setmaxdowntime", guest, "120000"], check=False)
-        return False
-    return True
+def _switch(stand: Stand, guest: str, asked: list[bool]) -> bool:
+    """Let QEMU stop the CPUs while much of the memory is still to be sent, as soon as memory flows.
 
-
-def _is_switching(stand: Stand, guest: str) -> bool:
-    return state(stand, SOURCE, guest) == "paused (migrating)"
+    From then on its monitor answers nobody until all is sent (QEMU 7.2), so nothing is asked that needs it.
+    """
+    if asked:
+        return state(stand, SOURCE, guest) == "paused (migrating)"
+    if left_mib(stand, guest, "Memory") > 2 * _MARGIN_S * LINK_MIB_S:
+        stand.source.begin(["virsh", "migrate-setmaxdowntime", guest, "120000"])
+        asked.append(True)
+    return False
 
 
 def left_mib(stand: Stand, guest: str, what: str) -> float:

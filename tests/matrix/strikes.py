@@ -42,7 +42,7 @@ class Strike:
             Fault.REPLY: self._swallow,
             Fault.REPLY_VMFERRY: self._swallow_and_kill,
             Fault.DISK_FULL: self._fill,
-            Fault.ABORT: lambda: stand.source.virsh("domjobabort", guest),
+            Fault.ABORT: self._abort,
             Fault.HUMAN: self._kill,
         }
         acts[self._cell.fault]()
@@ -78,6 +78,10 @@ class Strike:
         if self._move.is_over:
             raise Missed(f"{self._cell.name}: vmferry had ended: {self._move.said[-500:]}")
         self._move.kill()
+
+    def _abort(self) -> None:
+        # Not waited for: in the switch-over QEMU's monitor answers nobody until all memory is sent.
+        self._stand.source.begin(["virsh", "domjobabort", self._guest])
 
     def _swallow(self) -> None:
         self._lasting.enter_context(swallowed_answers(self._stand.source, self._stand.dest))

@@ -119,7 +119,7 @@ _TABLE: dict[Phase, dict[Fault, Ends | str]] = {
         Fault.REPLY: _S,
         Fault.REPLY_VMFERRY: _S,
         Fault.DISK_FULL: _NO_DISK,
-        Fault.ABORT: _S,
+        Fault.ABORT: _E,  # QEMU hears of it when all is sent
         Fault.HUMAN: _S,
     },
     Phase.HANDOVER: {
@@ -191,7 +191,7 @@ _OWN: dict[tuple[Phase, Fault], Ends] = {
     (Phase.SWITCH, Fault.DEST_QEMU): _S,
     (Phase.SWITCH, Fault.LINK_SHORT): _M,
     (Phase.SWITCH, Fault.LINK_LONG): _S,
-    (Phase.SWITCH, Fault.ABORT): _S,
+    (Phase.SWITCH, Fault.ABORT): _E,
     (Phase.FINISH, Fault.VMFERRY): _M,
     (Phase.FINISH, Fault.DEST_QEMU): _AD,
     (Phase.FINISH, Fault.LINK_LONG): _M,

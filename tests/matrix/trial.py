@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import re
 import subprocess
 import time
@@ -28,7 +29,7 @@ _numbers = itertools.count(1)
 def try_cell(stand: Stand, cell: Cell, say: Callable[[str], None] = print) -> Figures:
     """Try until the fault struck in its phase; raises Missed when it never did."""
     for strikes in range(1, _TRIES + 1):
-        guest = f"m{next(_numbers)}"
+        guest = f"m{os.getpid()}-{next(_numbers)}"
         try:
             return _try_once(stand, cell, guest, strikes)
         except Missed as missed:
