@@ -1,4 +1,7 @@
-"""A vmferry process that is there to be killed: moves one VM as a flow, and waits at a row of its journal."""
+"""A vmferry process that is there to be killed: moves one VM as a flow, and waits at a row of its journal.
+
+What it is to do comes as one line on stdin, so that it is ready by then.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from tests.matrix.gate import Gate
 from tests.matrix.stand import open_stand_world
 
 
-def main(inventory: str, peer_scheme: str, vm: str, dest: str, at: str) -> None:
+def main(vm: str, inventory: str, peer_scheme: str, dest: str, at: str) -> None:
     world = open_stand_world(inventory, peer_scheme)
     gate = Gate(world.journal, at=at)
     threading.Thread(target=_tell, args=(gate,), daemon=True).start()
@@ -28,4 +31,4 @@ def _tell(gate: Gate) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main(*sys.stdin.readline().rstrip("\n").split("\t"))

@@ -63,7 +63,7 @@ def write_page(rows: Sequence[Figures]) -> None:
 def _summary(rows: Sequence[Figures]) -> str:
     versions = f"libvirt {_version('libvirtd')}, QEMU {_version('qemu-system-x86_64')}"
     slowest, silent = max(rows, key=lambda row: row.seconds), [row for row in rows if "human" not in row.outcome]
-    longest = max(silent, key=lambda row: row.silence_s)
+    longest = max(silent, key=lambda row: row.silence_s or 0)
     wrong = sum(bool(row.problems) for row in rows)
     return (
         f"\nMeasured on {datetime.now(UTC):%Y-%m-%d}, {versions}: {len(rows)} cells, {wrong} of them wrong; most "
@@ -85,6 +85,6 @@ def _table(phase: str, rows: Sequence[Figures]) -> Iterator[str]:
     for row in rows:
         if row.phase == phase:
             seen = row.seen.replace(" | ", " \\| ")
-            silence = "–" if row.silence_s < 0 else f"{row.silence_s:.1f}"
+            silence = "–" if row.silence_s is None else f"{row.silence_s:.1f}"
             cells = (row.fault, seen, row.decisions or "none", row.outcome, f"{row.seconds:.1f}")
             yield "| " + " | ".join((*cells, str(row.copies), str(row.lost_pages), silence)) + " |"

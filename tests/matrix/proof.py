@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 
 from infra.lab import Watch
 from tests.matrix.stand import DEST, SOURCE, Stand
-from tests.matrix.table import Cell, Ends, Phase
+from tests.matrix.table import Cell, Ends, Fault, Phase
 from vmferry.model.journal import RunRecord
 from vmferry.model.migration import OutcomeKind
 
@@ -37,7 +37,7 @@ class Figures:
     seconds: float
     copies: int
     lost_pages: int
-    silence_s: float
+    silence_s: float | None  # a VM that is shut off is silent
     leftovers: tuple[str, ...]
     strikes: int
     problems: tuple[str, ...]
@@ -51,7 +51,7 @@ def listing(stand: Stand) -> dict[str, set[str]]:
     return {name: set(stand.lab.hosts[name].run(["sh", "-c", _LIST]).stdout.splitlines()) for name in (SOURCE, DEST)}
 
 
-def leftovers(stand: Stand, before: dict[str, set[str]], cell: Cell, guest: str, record: RunRecord) -> tuple[str, ...]:
+def leftovers(stand: Stand, before: dict[str, set[str]], guest: str, record: RunRecord) -> tuple[str, ...]:
     """Return what is there and does not belong there; the daemons need a moment to tidy up."""
     deadline = time.monotonic() + 20
     while True:
@@ -86,7 +86,7 @@ def check(stand: Stand, cell: Cell, guest: str, record: RunRecord, watch: Watch)
     """Return what is wrong with the end of a cell: both `virsh list --all`, the beat, and the journal's word."""
     problems = []
     home = DEST if record.outcome is OutcomeKind.MOVED else SOURCE
-    is_off = cell.phase is Phase.COPY and not _was_started(cell, record)
+    is_off = cell.phase is Phase.COPY and cell.fault is not Fault.HUMAN  # who starts it at the source
     wanted = {home: "shut off" if is_off else "running"}
     where = stand.lab.where(guest)
     if where != wanted:
@@ -107,7 +107,3 @@ def check(stand: Stand, cell: Cell, guest: str, record: RunRecord, watch: Watch)
     if record.outcome not in allowed:
         problems.append(f"ended {record.outcome}, wanted: {cell.ends}")
     return problems
-
-
-def _was_started(cell: Cell, record: RunRecord) -> bool:
-    return cell.fault.name == "HUMAN"

@@ -107,12 +107,15 @@ def open_stand_world(inventory: str, peer_scheme: str) -> RealWorld:
 class OwnMove:
     """A move in this process."""
 
-    def __init__(self, world: RealWorld, vm: str, at: str) -> None:
+    def __init__(self, world: RealWorld, at: str) -> None:
         self._gate = Gate(world.journal, at=at)
         held: Any = self._gate
         world.journal = held
         self._pool = ThreadPoolExecutor(max_workers=1)
-        self._future: Future[object] = self._pool.submit(copy_context().run, lambda: migrate_vm(vm=vm, dest=DEST))
+        self._future: Future[object] = Future()
+
+    def begin(self, vm: str) -> None:
+        self._future = self._pool.submit(copy_context().run, lambda: migrate_vm(vm=vm, dest=DEST))
 
     @property
     def is_held(self) -> bool:
@@ -129,26 +132,35 @@ class OwnMove:
         """Wait for the end; return what the flow returned or raised."""
         self.release()
         error = self._future.exception(timeout=timeout_s)
-        self._pool.shutdown()
         return f"{type(error).__name__}: {error}" if error is not None else "moved"
+
+    def close(self) -> None:
+        self.release()
+        self._pool.shutdown()
 
 
 class OtherMove:
-    """A move in a process of its own, which can be killed."""
+    """A move in a process of its own, which can be killed; it is started before it is needed: imports take seconds."""
 
-    def __init__(self, stand: Stand, peer_scheme: str, vm: str, at: str) -> None:
-        words = [str(stand.lab.inventory_path), peer_scheme, vm, DEST, at]
+    def __init__(self, stand: Stand, peer_scheme: str, at: str) -> None:
         self._process = subprocess.Popen(
-            ["setpriv", "--pdeathsig", "KILL", sys.executable, "-m", "tests.matrix.ferry", *words],
+            ["setpriv", "--pdeathsig", "KILL", sys.executable, "-m", "tests.matrix.ferry"],
             cwd=ROOT,
             env=stand.prefect.environment() | {k: v for k, v in os.environ.items() if k.startswith("VMFERRY_")},
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
         )
+        self._words = (str(stand.lab.inventory_path), peer_scheme, DEST, at)
         self._lines: list[str] = []
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
+
+    def begin(self, vm: str) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write("\t".join((vm, *self._words)) + "\n")
+        self._process.stdin.flush()
 
     def _read(self) -> None:
         assert self._process.stdout is not None
@@ -170,10 +182,12 @@ class OtherMove:
         """It is dead, or about to be."""
 
     def end(self, timeout_s: float) -> str:
-        self._process.kill()
-        self._process.wait(timeout_s)
-        self._reader.join()
+        self.close()
         return "killed"
+
+    def close(self) -> None:
+        self.kill()
+        self._reader.join()
 
     @property
     def said(self) -> str:

@@ -8,12 +8,12 @@ import re
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 
 from flows.recover_runs import recover_runs
-from infra.lab import Watch
 from tests.matrix import phases, proof
 from tests.matrix.proof import Figures
-from tests.matrix.stand import Missed, OtherMove, OwnMove, Stand
+from tests.matrix.stand import Missed, Move, OtherMove, OwnMove, Stand
 from tests.matrix.strikes import KILLS, OVER_TCP, Strike
 from tests.matrix.table import Cell, Ends
 from vmferry.adapters.world import RealWorld
@@ -21,6 +21,7 @@ from vmferry.errors import Held
 from vmferry.model.journal import RunRecord
 
 _TRIES = 3
+_BY_A_HUMAN = (Ends.ANEW_SOURCE, Ends.ANEW_DEST)
 _END_S = 120.0
 _SETTLE_S = 120.0
 _numbers = itertools.count(1)
@@ -42,78 +43,80 @@ def try_cell(stand: Stand, cell: Cell, say: Callable[[str], None] = print) -> Fi
 
 def _try_once(stand: Stand, cell: Cell, guest: str, strikes: int) -> Figures:
     peer = "qemu+tcp" if cell.fault in OVER_TCP else "qemu+ssh"
-    phases.add_guest(stand, cell, guest)
-    before = proof.listing(stand)
-    with stand.world(peer) as world, stand.lab.watch(guest) as watch, phases.prepared(stand, cell, guest) as held:
+    with stand.world(peer) as world, phases.prepared(stand, cell, guest) as held:
         at = phases.gate_of(cell.phase)
-        move = OtherMove(stand, peer, guest, at) if cell.fault in KILLS else OwnMove(world, guest, at)
-        fault = Strike(stand, cell, guest, move, held)
+        move = OtherMove(stand, peer, at) if cell.fault in KILLS else OwnMove(world, at)
         try:
-            phases.reach(stand, cell, guest, move)
-            struck_s = time.monotonic()
-            fault.strike()
-            phases.still_there(stand, cell, guest, struck_s)
-            seen = phases.both(stand, guest)
-            fault.mend()
-            said = move.end(_END_S)
+            phases.add_guest(stand, cell, guest)
+            return _Trial(stand, cell, guest, world, move).run(held, strikes)
         finally:
-            fault.close()
             stand.source.cap_link(None)
-            move.end(_END_S)
-        record = _settle(stand, world, cell)
-        seconds = time.monotonic() - struck_s
-        time.sleep(1)  # a second copy would beat now
-        watch.stop()
-        return _figures(stand, cell, guest, world, record, watch, before, (seen, said, seconds, strikes))
+            move.close()
 
 
-def _settle(stand: Stand, world: RealWorld, cell: Cell) -> RunRecord:
-    """Recover until nothing is open; where a human is asked, do what the message says, once."""
-    deadline, is_human_asked = time.monotonic() + _SETTLE_S, cell.ends in (Ends.ANEW_SOURCE, Ends.ANEW_DEST)
-    while world.journal.unsettled():
-        try:
-            recover_runs()
-        except Held as held:
-            starts = re.findall(r"virsh -c '[^']+' start '[^']+'", str(held))
-            if is_human_asked and len(starts) == 1:
-                is_human_asked = False
-                subprocess.run(["sh", "-c", starts[0]], check=True, capture_output=True, timeout=60)
-            elif time.monotonic() > deadline:
-                raise
-    return world.journal.recent(1)[0]
+class _Trial:
+    """One attempt at a cell."""
 
+    def __init__(self, stand: Stand, cell: Cell, guest: str, world: RealWorld, move: Move) -> None:
+        self._stand = stand
+        self._cell = cell
+        self._guest = guest
+        self._world = world
+        self._move = move
 
-def _figures(
-    stand: Stand,
-    cell: Cell,
-    guest: str,
-    world: RealWorld,
-    record: RunRecord,
-    watch: Watch,
-    before: dict[str, set[str]],
-    told: tuple[str, str, float, int],
-) -> Figures:
-    seen, said, seconds, strikes = told
-    rows = world.journal.rows(record.run)
-    decisions = [found[1] for row in rows if (found := re.search(r"→ ([A-Z_]+): ", row.note))]
-    left = proof.leftovers(stand, before, cell, guest, record)
-    problems = [*proof.check(stand, cell, guest, record, watch), *(f"left behind: {one}" for one in left)]
-    if problems:
-        problems += [f"the move ended: {said}", *(row.note for row in rows if row.note)]
-    return Figures(
-        phase=cell.place,
-        fault=str(cell.fault),
-        seen=seen,
-        decisions=", ".join(decisions),
-        outcome=str(record.outcome) + (", after a human" if "ANEW" in cell.ends.name else ""),
-        seconds=round(seconds, 1),
-        copies=proof.copies_at_once(watch),
-        lost_pages=watch.errors,
-        silence_s=round(watch.longest_gap_s, 2) if watch.spells else -1.0,
-        leftovers=left,
-        strikes=strikes,
-        problems=tuple(problems),
-    )
+    def run(self, held: ExitStack, strikes: int) -> Figures:
+        stand, cell, guest = self._stand, self._cell, self._guest
+        before, fault = proof.listing(stand), Strike(stand, cell, guest, self._move, held)
+        with stand.lab.watch(guest) as watch:
+            self._move.begin(guest)
+            try:
+                phases.reach(stand, cell, guest, self._move)
+                struck_s = time.monotonic()
+                fault.strike()
+                phases.still_there(cell, struck_s)
+                seen = phases.both(stand, guest)
+                fault.mend()
+                said = self._move.end(_END_S)
+            finally:
+                fault.close()
+            record = self._settle()
+            seconds = time.monotonic() - struck_s
+            time.sleep(1)  # a second copy would beat now
+        left = proof.leftovers(stand, before, guest, record)
+        problems = [*proof.check(stand, cell, guest, record, watch), *(f"left behind: {one}" for one in left)]
+        rows = self._world.journal.rows(record.run)
+        if problems:
+            problems += [f"the move ended: {said}", *(row.note for row in rows if row.note)]
+        return Figures(
+            phase=cell.place,
+            fault=str(cell.fault),
+            seen=seen,
+            decisions=", ".join(found[1] for row in rows if (found := re.search(r"→ ([A-Z_]+): ", row.note))),
+            outcome=str(record.outcome) + (", after a human" if cell.ends in _BY_A_HUMAN else ""),
+            seconds=round(seconds, 1),
+            copies=proof.copies_at_once(watch),
+            lost_pages=watch.errors,
+            silence_s=round(watch.longest_gap_s, 2) if watch.spells else None,
+            leftovers=left,
+            strikes=strikes,
+            problems=tuple(problems),
+        )
+
+    def _settle(self) -> RunRecord:
+        """Recover until nothing is open; where a human is asked, do what the message says, once."""
+        deadline, journal = time.monotonic() + _SETTLE_S, self._world.journal
+        is_human_asked = self._cell.ends in _BY_A_HUMAN
+        while journal.unsettled():
+            try:
+                recover_runs()
+            except Held as held:
+                starts = re.findall(r"virsh -c '[^']+' start '[^']+'", str(held))
+                if is_human_asked and len(starts) == 1:
+                    is_human_asked = False
+                    subprocess.run(["sh", "-c", starts[0]], check=True, capture_output=True, timeout=60)
+                elif time.monotonic() > deadline:
+                    raise
+        return journal.recent(1)[0]
 
 
 def _tidy(stand: Stand, guest: str) -> None:
