@@ -24,7 +24,7 @@ delete table inet vmferry_lab_swallow
 table inet vmferry_lab_swallow {{
     chain input {{
         type filter hook input priority 0
-        ip saddr {address} tcp sport 16509 meta length > 160 drop
+        ip saddr {address} tcp sport 16509 meta length > {longer_than} drop
     }}
 }}
 """
@@ -98,12 +98,13 @@ def closed_ports(host: LabHost, first: int, last: int) -> Iterator[None]:
 
 
 @contextmanager
-def swallowed_answers(host: LabHost, peer: LabHost) -> Iterator[None]:
+def swallowed_answers(host: LabHost, peer: LabHost, *, longer_than: int = 160) -> Iterator[None]:
     """Let the host lose every answer of another one's libvirtd (TCP 16509) that is longer than a keepalive's.
 
-    Begun while memory flows, the first such answer is that to Finish: a peer-to-peer move asks nothing meanwhile.
+    Begun while memory flows, the first such answer is that to Finish: a peer-to-peer move asks nothing meanwhile. That
+    to Prepare is shorter than 160 bytes (measured), a keepalive's has 80.
     """
-    host.run(["nft", "-f", "-"], input=_SWALLOW.format(address=peer.address))
+    host.run(["nft", "-f", "-"], input=_SWALLOW.format(address=peer.address, longer_than=longer_than))
     try:
         yield
     finally:

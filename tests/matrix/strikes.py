@@ -14,6 +14,7 @@ from tests.matrix.table import Cell, Fault, Phase
 _SHORT_S = 1.5
 _LONG_S = 9.0  # libvirt's keepalive in the lab is 1 × 3 s, its connection through ssh the same
 _HOG = "/var/lib/libvirt/images/hog"
+_KEEPALIVE_BYTES = 100
 KILLS = (Fault.VMFERRY, Fault.REPLY_VMFERRY, Fault.HUMAN)
 OVER_TCP = (Fault.REPLY, Fault.REPLY_VMFERRY)
 
@@ -84,7 +85,8 @@ class Strike:
         self._stand.source.begin(["virsh", "domjobabort", self._guest])
 
     def _swallow(self) -> None:
-        self._lasting.enter_context(swallowed_answers(self._stand.source, self._stand.dest))
+        loss = swallowed_answers(self._stand.source, self._stand.dest, longer_than=_KEEPALIVE_BYTES)
+        self._lasting.enter_context(loss)
 
     def _swallow_and_kill(self) -> None:
         self._kill()
