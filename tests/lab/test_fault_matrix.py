@@ -6,13 +6,13 @@ All cells: `make fault-matrix`. The cells, and how each must end, are data: test
 from __future__ import annotations
 
 import itertools
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from infra.lab import DiskKind
+from tests.labs import lab_name
 from tests.matrix.stand import Stand
 from tests.matrix.table import CELLS, IMPOSSIBLE, Cell, Fault, Phase
 from tests.matrix.trial import try_cell
@@ -23,8 +23,8 @@ PART = [cell for cell in CELLS if cell.in_tests]
 
 
 @pytest.fixture(scope="module")
-def stand(prefect_server: PrefectServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
-    with Stand.up(f"t{os.getpid()}-matrix", prefect_server) as made:
+def stand(prefect_server: PrefectServer) -> Iterator[Stand]:
+    with Stand.up(lab_name("matrix"), prefect_server) as made:
         yield made
 
 

@@ -76,9 +76,10 @@ def _summary(rows: Sequence[Figures]) -> str:
     longest = max(silent, key=lambda row: row.silence_s or 0)
     wrong = sum(bool(row.problems) for row in rows)
     most, lost = max(row.copies for row in rows), sum(row.lost_pages for row in rows)
+    left = sum(len(row.leftovers) for row in rows)
     return (
         f"\nMeasured on {datetime.now(UTC):%Y-%m-%d}, {versions}: {len(rows)} of {len(CELLS)} cells, {wrong} of them "
-        f"wrong; most copies at once {most}; pages lost {lost}; left behind {sum(len(row.leftovers) for row in rows)}.\n"
+        f"wrong; most copies at once {most}; pages lost {lost}; left behind {left}.\n"
         f"Slowest to settle: {slowest.seconds} s ({slowest.phase}, {slowest.fault}). Longest silence of a guest that\n"
         f"lived through it: {longest.silence_s} s ({longest.phase}, {longest.fault}).\n"
     )
