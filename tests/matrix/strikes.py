@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import threading
 from collections.abc import Callable
 from contextlib import ExitStack
 
@@ -11,7 +11,7 @@ from tests.matrix.phases import state
 from tests.matrix.stand import DEST, Missed, Move, OtherMove, Stand, wait_until
 from tests.matrix.table import Cell, Fault, Phase
 
-_SHORT_S = 1.5
+_SHORT_S = 1.0
 _LONG_S = 9.0  # libvirt's keepalive in the lab is 1 × 3 s, its connection through ssh the same
 _HOG = "/var/lib/libvirt/images/hog"
 _KEEPALIVE_BYTES = 100
@@ -29,6 +29,7 @@ class Strike:
         self._move = move
         self._held = held  # closing it lets the move go on
         self._lasting = ExitStack()
+        self._healing: threading.Timer | None = None
 
     def strike(self) -> None:
         stand, guest = self._stand, self._guest
@@ -38,8 +39,8 @@ class Strike:
             Fault.DEST_LIBVIRTD: stand.dest.kill_libvirtd,
             Fault.SOURCE_QEMU: lambda: stand.source.kill_qemu(guest),
             Fault.DEST_QEMU: lambda: stand.dest.kill_qemu(guest),
-            Fault.LINK_SHORT: stand.dest.link_down,
-            Fault.LINK_LONG: stand.dest.link_down,
+            Fault.LINK_SHORT: lambda: self._cut(_SHORT_S),
+            Fault.LINK_LONG: lambda: self._cut(_LONG_S),
             Fault.REPLY: self._swallow,
             Fault.REPLY_VMFERRY: self._swallow_and_kill,
             Fault.DISK_FULL: self._fill,
@@ -51,9 +52,8 @@ class Strike:
     def mend(self) -> None:
         """Restart, reconnect, or let a human act: what happens in the world besides vmferry."""
         stand, fault = self._stand, self._cell.fault
-        if fault in (Fault.LINK_SHORT, Fault.LINK_LONG):
-            time.sleep(_SHORT_S if fault is Fault.LINK_SHORT else _LONG_S)  # this is the fault, not a wait for it
-            stand.dest.link_up()
+        if self._healing is not None:
+            self._healing.join()
         if fault is Fault.HUMAN:
             self._human()
         self._held.close()
@@ -73,6 +73,11 @@ class Strike:
         """End what lasted until the move had ended."""
         self._lasting.close()
         self._stand.dest.run(["rm", "-f", _HOG], check=False)
+
+    def _cut(self, seconds: float) -> None:
+        self._stand.dest.link_down()
+        self._healing = threading.Timer(seconds, self._stand.dest.link_up)
+        self._healing.start()
 
     def _kill(self) -> None:
         assert isinstance(self._move, OtherMove)
