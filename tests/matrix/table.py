@@ -73,8 +73,8 @@ class Cell:
         return f"{self.phase}, libvirt's own" if self.disk is DiskKind.SHARED else str(self.phase)
 
 
-_M, _S, _E, _AS, _AD = Ends.MOVED, Ends.STAYS, Ends.EITHER, Ends.ANEW_SOURCE, Ends.ANEW_DEST
 # A cut of 1 s: whether libvirt's keepalive (1 × 3 s in the lab) runs out before TCP has sent again, nobody decides.
+_M, _S, _E, _AS, _AD = Ends.MOVED, Ends.STAYS, Ends.EITHER, Ends.ANEW_SOURCE, Ends.ANEW_DEST
 _NO_QEMU = "the VM is shut off"
 _NO_DISK = "no disk is written to at the destination; see disk mirror and disk copy"
 _NO_JOB = "the job is over"
