@@ -14,7 +14,7 @@ from vmferry.model.journal import Mark, Row, RunRecord, RunState
 from vmferry.model.migration import MigrationMode, MigrationOutcome, MigrationPlan, OutcomeKind
 from vmferry.model.transport import Switch
 from vmferry.model.vm import DomainState
-from vmferry.planning.settlement import Facts, Verdict, settle
+from vmferry.planning.settlement import Facts, Verdict, settle, start_place
 from vmferry.ports import World
 from vmferry.progress import MoveEnded, publish
 from vmferry.reporting.words import lifted_note
@@ -266,9 +266,6 @@ def _commands(plan: MigrationPlan, world: World, pair: Pair | None) -> tuple[str
     )
     if pair is not None and has_lost_memory(pair):
         return (*looks, *commands_after_loss(plan, pair, uris), "vmferry recover")
-    is_lost = pair is not None and pair.is_known and not (pair.source.state.is_active or pair.dest.state.is_active)
-    defined = (
-        [s.host for s in (pair.source, pair.dest) if s.state is not DomainState.ABSENT] if pair and is_lost else []
-    )
-    starts = tuple(f"virsh -c '{uris.get(host, host)}' start '{plan.uuid}'" for host in defined)
+    place = start_place(pair.source, pair.dest, _facts(plan, world)) if pair is not None else None
+    starts = (f"virsh -c '{uris.get(place, place)}' start '{plan.uuid}'",) if place is not None else ()
     return (*looks, *starts, "vmferry recover")
