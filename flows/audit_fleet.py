@@ -19,8 +19,9 @@ from vmferry.reporting.audit_words import finding_tags
 def audit_fleet(inventory: str | None = None) -> State[Any]:
     """Tell what could be moved and what could not, without touching anything: read only, safe at any time.
 
-    The run is Failed only when a VM runs on two hosts. What else was found stands in its message and tags
-    (`unmovable:3`, `stranded-by-loss:1`, `became-unmovable:2`), in its artifacts and in the report directory.
+    The run is Failed only when a VM runs on two hosts, or a migration left a copy that belongs to nobody. What else was
+    found stands in its message and tags (`unmovable:3`, `stranded-by-loss:1`, `became-unmovable:2`), in its artifacts
+    and in the report directory.
 
     Args:
         inventory: Path of the inventory file; VMFERRY_INVENTORY when empty.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Annotated, Any
 
 from prefect import flow
@@ -11,7 +12,7 @@ from pydantic import Field
 from tasks import _wiring
 from tasks._inputs import unsearched
 from tasks.cancelling import cancellable, cancelled
-from tasks.evacuation import cordon_host, make_report, move_by_plan, names_left
+from tasks.evacuation import cordoned, make_report, move_by_plan, names_left
 from tasks.events import telling
 from tasks.live import progress_artifacts
 from tasks.placement import plan_host
@@ -71,25 +72,24 @@ def evacuate_host(
     with _wiring.wired(inventory) as world, telling(), cancellable(on_cancel, inventory):
         label_run(f"host:{host}")
         started_at = world.clock.now()
-        plan = _plan(request, dry_run=dry_run)
-        publish_plan(unsearched(plan))
-        if dry_run:
-            return make_report(plan, started_at, None)
-        with progress_artifacts(f"evacuate {host}"):
-            publish(EvacuationStarted(plan=plan))
-            result = run_window(plan.moves, max_parallel, lambda move: move_by_plan(move, plan))
+        snapshot = read_fleet()
+        with nullcontext() if dry_run else cordoned(host, reason):
+            plan = _plan(snapshot, request)
+            publish_plan(unsearched(plan))
+            if dry_run:
+                return make_report(plan, started_at, None)
+            with progress_artifacts(f"evacuate {host}"):
+                publish(EvacuationStarted(plan=plan))
+                result = run_window(plan.moves, max_parallel, lambda move: move_by_plan(move, plan))
         report = make_report(plan, started_at, result, names_left(plan, result))
         publish(EvacuationEnded(report=report))
         publish_report(report, unsearched(plan))
         return _must_be_empty(report)
 
 
-def _plan(request: EvacuationRequest, *, dry_run: bool) -> EvacuationPlan:
-    """Read, cordon, plan."""
-    snapshot = read_fleet()
+def _plan(snapshot: FleetSnapshot, request: EvacuationRequest) -> EvacuationPlan:
+    """Look from the host at every destination, and plan."""
     tried = destinations(snapshot, request)
-    if not dry_run:
-        cordon_host(request.host, request.reason)
     return plan_host(unsearched(_with_pairs(snapshot, request.host, tried)), request)
 
 

@@ -16,6 +16,7 @@ from vmferry.errors import Held
 from vmferry.model.journal import RunRecord, RunState
 from vmferry.model.migration import MigrationOutcome, OutcomeKind
 from vmferry.progress import RunLeftAlone, RunTakenOver, publish
+from vmferry.steps.takeover import take_over
 from vmferry.stopping import current_stop
 
 
@@ -37,11 +38,10 @@ def recover_runs(inventory: str | None = None) -> list[MigrationOutcome]:
 def _settle_all(records: tuple[RunRecord, ...]) -> list[MigrationOutcome]:
     """Settle one after the other; a request to stop leaves the rest to the next recovery."""
     outcomes: list[MigrationOutcome] = []
-    journal = _wiring.world().journal
     for record in records:
         if current_stop().why:
             break
-        if not journal.take_over(record.run):
+        if not take_over(record, _wiring.world()):
             get_run_logger().info("run %s of %s: %s works on it", record.run, record.plan.vm, record.owner)
             publish(RunLeftAlone(run=record.run, vm=record.plan.vm, owner=record.owner))
             continue

@@ -66,7 +66,7 @@ def save_audit(found: FleetAudit) -> Path | None:
 
 
 def end_audit(found: FleetAudit, saved: Path | None) -> str:
-    """Return the last line of a sound run; raises UnsafeError when a VM runs twice, PermanentError when not saved.
+    """Return the last line of a sound run; raises UnsafeError for alarms, PermanentError when not saved.
 
     Only a run that ends well removes old audits.
     """

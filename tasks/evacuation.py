@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 
 from prefect import task
@@ -14,6 +16,7 @@ from vmferry.errors import TransientError
 from vmferry.model.evacuation import EvacuationPlan, EvacuationReport, Move
 from vmferry.model.migration import MigrationOutcome, MigrationRequest, OutcomeKind
 from vmferry.planning.single import plan_vm
+from vmferry.steps.host_marks import host_in_work
 from vmferry.steps.prepare import make_plan
 from vmferry.stopping import current_stop
 
@@ -22,6 +25,14 @@ from vmferry.stopping import current_stop
 def cordon_host(host: str, reason: str) -> None:
     """Close the host for arrivals; the mark outlives this run."""
     world().journal.cordon(host, reason)
+
+
+@contextmanager
+def cordoned(host: str, reason: str) -> Iterator[None]:
+    """Hold the host against other evacuations while it is emptied, and close it for arrivals: that outlives the run."""
+    with host_in_work(host, reason, world()):
+        cordon_host(host, reason)
+        yield
 
 
 @task(**READ, task_run_name="re-read {host}")

@@ -228,7 +228,10 @@ def cordon(
     with session(ctx, inventory, as_json) as current:
         current.require_hosts(host, ())
         with current.world() as world:
+            from vmferry.steps.host_marks import close_host
+
             world.journal.cordon(host, reason)
+            close_host(host, reason, world)
             kept = next((c.reason for c in world.journal.cordons() if c.host == host), reason)
         current.screen.say(f"{host} is cordoned ({kept}): no VM moves to it until: vmferry uncordon {host}")
         current.end(ExitCode.DONE, {"host": host, "is_cordoned": True, "reason": kept})
@@ -242,7 +245,10 @@ def uncordon(
     with session(ctx, inventory, as_json) as current:
         current.require_hosts(host, ())
         with current.world() as world:
+            from vmferry.steps.host_marks import open_host
+
             was_cordoned = world.journal.uncordon(host)
+            open_host(host, world)
         current.screen.say(f"{host} is open for arrivals" + ("" if was_cordoned else " (it was not cordoned)"))
         current.end(ExitCode.DONE, {"host": host, "is_cordoned": False, "was_cordoned": was_cordoned})
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -79,3 +80,22 @@ def test_a_vm_that_is_not_there_cannot_be_marked_and_has_no_mark_to_lose(fleet: 
     with pytest.raises(NotFound):
         hypervisor.mark(NOBODY, mark())
     hypervisor.unmark(NOBODY, "contract")
+
+
+def test_a_mark_is_put_on_a_host_only_where_the_expected_one_stands(fleet: FleetUnderTest) -> None:
+    tools = fleet.world.tools(SOURCE)
+    text = '{"owner": "ops\'s $HOME `id` ü"}'
+    try:
+        assert tools.swap_mark("", text) == text == tools.read_system().mark
+        assert tools.swap_mark("", "mine") == text == tools.swap_mark("other", "mine")
+        assert tools.swap_mark(text, "mine") == "mine" == tools.read_system().mark
+        assert fleet.world.tools(DEST).read_system().mark == ""
+    finally:
+        assert tools.swap_mark("mine", "") == "" == tools.read_system().mark
+
+
+def test_of_many_that_mark_a_host_at_once_one_wins(fleet: FleetUnderTest) -> None:
+    tools = fleet.world.tools(SOURCE)
+    with ThreadPoolExecutor(max_workers=6) as pool:
+        seen = set(pool.map(lambda name: tools.swap_mark("", name), "abcdef"))
+    assert len(seen) == 1 and tools.swap_mark(seen.pop(), "") == ""

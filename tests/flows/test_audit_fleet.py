@@ -1,4 +1,4 @@
-"""audit-fleet on the simulated fleet: nothing is touched, everything is told, and only two copies make it fail."""
+"""audit-fleet on the simulated fleet: nothing is touched, everything is told, and only alarms make it fail."""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ from infra.lab import HostSpec, Lab, LabSpec, take_down
 from tasks import _wiring
 from tests.labs import lab_name
 from tests.prefect_side import PrefectServer
+from vmferry.adapters.ssh_marks import PLACE
 from vmferry.adapters.world import RealWorld, open_world
 from vmferry.inventory import load_inventory
 from vmferry.settings import read_settings
@@ -55,5 +56,6 @@ def tidy(request: pytest.FixtureRequest) -> Iterator[None]:
         host.link_up()
         host.cap_link(None)
         host.start_libvirtd()
+        host.run(["rm", "-rf", PLACE])  # an evacuation leaves its host closed for arrivals
     for guest in set(lab.guests) - before:
         lab.remove_guest(guest)

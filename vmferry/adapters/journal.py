@@ -13,7 +13,7 @@ from sqlalchemy.engine import Row as SqlRow
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from vmferry.adapters.journal_tables import cordons, create_tables, open_engine, rows, runs
-from vmferry.adapters.owner import is_owner_alive, this_owner
+from vmferry.adapters.owner import is_owner_alive, is_owner_here, this_owner
 from vmferry.errors import AlreadyMoving, NotFound, UnsafeError
 from vmferry.model.effects import Effect
 from vmferry.model.host import Cordon
@@ -23,7 +23,15 @@ from vmferry.model.migration import MigrationOutcome, MigrationPlan, OutcomeKind
 _EFFECT: TypeAdapter[Effect] = TypeAdapter(Effect)
 
 # Built once: making the object and its cache key takes SQLAlchemy as long as SQLite takes to answer.
-_OPEN, _WRITE = insert(runs), insert(rows)
+_OPEN = insert(runs)
+# A row of a run that the writer owns, else none.
+_ROW = [column for column in rows.c if column is not rows.c.seq]
+_WRITE = insert(rows).from_select(
+    [column.name for column in _ROW],
+    select(*(bindparam(f"row_{column.name}", type_=column.type) for column in _ROW))
+    .select_from(runs)
+    .where(runs.c.run == bindparam("row_run"), runs.c.owner == bindparam("writer")),
+)
 _ROWS_OF = select(rows).where(rows.c.run == bindparam("run")).order_by(rows.c.seq)
 _RUN = select(runs).where(runs.c.run == bindparam("run"))
 _UNSETTLED = select(runs).where(runs.c.state != RunState.CLOSED).order_by(runs.c.opened_at, runs.c.run)
@@ -37,6 +45,15 @@ class SqlJournal:
         self._is_alive = is_alive
         self._engine = open_engine(url)
         create_tables(self._engine)
+
+    @property
+    def owner(self) -> str:
+        """This process, as `user@host:pid:start`."""
+        return self._owner
+
+    def is_dead(self, owner: str) -> bool:
+        """Whether an owner was a process of this machine and has ended."""
+        return is_owner_here(owner) and not self._is_alive(owner)
 
     def open_run(self, plan: MigrationPlan) -> None:
         """Open a run; the unique index lets one run per VM win."""
@@ -59,22 +76,36 @@ class SqlJournal:
         if holder is None:
             return AlreadyMoving(f"vm {plan.vm}: another run has just ended; try again", vm=plan.vm)
         return AlreadyMoving(
-            f"vm {plan.vm}: run {holder.run} ({holder.plan.source} → {holder.plan.dest}, {holder.state}, "
-            f"owner {holder.owner}) holds it; wait for it, or settle it with `vmferry recover`",
+            f"vm {plan.vm}: run {holder.run} ({holder.plan.source} → {holder.plan.dest}, {holder.state}) of "
+            f"{holder.owner} (user@host:pid:start) holds it since {holder.opened_at:%Y-%m-%d %H:%M:%S} UTC; "
+            "wait for it, or settle it with `vmferry recover`",
             vm=plan.vm,
         )
 
     def write(self, run: str, step: str, mark: Mark, effect: Effect | None = None, note: str = "") -> None:
-        """Append a row; when this raises, the caller must not touch the world."""
+        """Append a row; when this raises, the caller must not touch the world.
+
+        A run that another process has taken over takes no row of ours: whoever comes late is stopped before its act.
+        """
         values = {
-            "run": run,
-            "step": step,
-            "mark": mark,
-            "effect": effect.model_dump_json() if effect is not None else None,
-            "note": note,
-            "at": datetime.now(UTC),
+            "row_run": run,
+            "row_step": step,
+            "row_mark": mark,
+            "row_effect": effect.model_dump_json() if effect is not None else None,
+            "row_note": note,
+            "row_at": datetime.now(UTC),
+            "writer": self._owner,
         }
-        self._change(_WRITE, values)
+        if self._change(_WRITE, values) != 1:
+            raise self._lost_run(run)
+
+    def _lost_run(self, run: str) -> UnsafeError:
+        record = self.find(run)
+        return UnsafeError(
+            f"run {run} of vm {record.plan.vm}: {record.owner} (user@host:pid:start) has taken it over, this process "
+            "must not touch it any more; `vmferry runs` shows how it ends",
+            vm=record.plan.vm,
+        )
 
     def rows(self, run: str) -> tuple[Row, ...]:
         """Return the rows of a run in the order of writing."""
@@ -96,12 +127,13 @@ class SqlJournal:
         query = select(runs).order_by(runs.c.opened_at.desc(), runs.c.run).limit(limit)
         return tuple(_record(r) for r in self._ask(query))
 
-    def take_over(self, run: str) -> bool:
+    def take_over(self, run: str, *, lost_owner: str = "") -> bool:
         """Become the owner of an unsettled run whose owner is dead; of two takers one wins."""
         record = self.find(run)
         if record.state is RunState.CLOSED:
             return False
-        if record.owner != self._owner and self._is_alive(record.owner):
+        is_lost = record.owner == lost_owner and not is_owner_here(lost_owner)
+        if record.owner != self._owner and not is_lost and self._is_alive(record.owner):
             return False
         claim = (
             update(runs)
@@ -125,8 +157,11 @@ class SqlJournal:
         )
 
     def _update(self, run: str, **values: object) -> None:
-        """Change a run that is not closed; a closed one stays as it is."""
-        self._change(update(runs).where(runs.c.run == run, runs.c.state != RunState.CLOSED).values(**values))
+        """Change a run of ours that is not closed; a closed one stays as it is."""
+        ours = (runs.c.run == run, runs.c.owner == self._owner)
+        changed = self._change(update(runs).where(*ours, runs.c.state != RunState.CLOSED).values(**values))
+        if changed == 0 and self.find(run).owner != self._owner:
+            raise self._lost_run(run)
 
     def _ask(self, query: Select[Any], **values: object) -> Sequence[SqlRow[Any]]:
         try:
@@ -141,7 +176,8 @@ class SqlJournal:
         """Execute in a transaction of its own; return the number of rows. A conflict is the caller's if it may be."""
         try:
             with self._engine.begin() as connection:
-                return connection.execute(statement, values).rowcount
+                # Without the option the number of inserted rows is unknown on PostgreSQL.
+                return connection.execute(statement, values, execution_options={"preserve_rowcount": True}).rowcount
         except SQLAlchemyError as error:
             if may_conflict and isinstance(error, IntegrityError):
                 raise

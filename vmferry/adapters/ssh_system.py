@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from vmferry.adapters.ssh_certificates import READ_CERTIFICATES, parse_tls
 from vmferry.adapters.ssh_links import parse_links
+from vmferry.adapters.ssh_marks import READ_MARK
 from vmferry.adapters.ssh_mounts import parse_mounts
 from vmferry.adapters.ssh_shell import Completed, Script
 from vmferry.model.facts import ClockReading, OsRelease, Service, SshdLimits, SystemFacts
@@ -44,6 +45,7 @@ say userfaultfd "$(cat /proc/sys/vm/unprivileged_userfaultfd 2>/dev/null; test -
 say ports "$(grep -E '^[[:space:]]*migration_port_(min|max)[[:space:]]*=' /etc/libvirt/qemu.conf 2>/dev/null)"
 """
     + READ_CERTIFICATES
+    + READ_MARK
     + r"""wait
 say traffic-after "$(traffic)"
 say ended "${EPOCHREALTIME:-$(date +%s.%N)}"
@@ -74,6 +76,7 @@ def parse_system(done: Completed) -> SystemFacts:
         may_all_use_userfaultfd={"0": False, "1": True}.get(said.get("userfaultfd", "")[:1]),
         has_userfaultfd_device="device" in said.get("userfaultfd", ""),
         tls=_known("certificates", lambda: parse_tls(said), None),
+        mark=said.get("mark", ""),
     )
 
 

@@ -31,6 +31,7 @@ from vmferry.adapters.ssh_images import (
     parse_images,
 )
 from vmferry.adapters.ssh_locks import FIND_LOCKS, HOLD_LOCKS
+from vmferry.adapters.ssh_marks import PLACE, SWAP_MARK
 from vmferry.adapters.ssh_peers import LANES, PROBE, parse_probe, probe_arguments
 from vmferry.adapters.ssh_probe import measure_link
 from vmferry.adapters.ssh_process import AWAIT_END, FIND_QEMU
@@ -103,6 +104,13 @@ class SshTools:
     def virsh_list(self) -> tuple[ListedDomain, ...]:
         """Return `virsh list --all` of this host's system session."""
         return parse_virsh_list(self._must(["virsh", "--connect", "qemu:///system", "list", "--all"]))
+
+    def swap_mark(self, expected: str, wanted: str) -> str:
+        """Put a mark on this host where `expected` stands; return what stands there afterwards."""
+        done = self._run(SWAP_MARK, [expected, wanted])
+        if not done.is_ok:
+            raise PermanentError(f"host {self.host}: {PLACE}: not marked: {done.complaint}", host=self.host)
+        return done.stdout
 
     def free_bytes(self, paths: Sequence[str]) -> dict[str, int]:
         """Return the free bytes under each directory that exists."""

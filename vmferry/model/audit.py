@@ -111,6 +111,7 @@ class Trouble(StrEnum):
     DISK_TWICE = "one disk, two VMs"
     AUTOSTART_TWICE = "autostart of a second definition"
     LEFT_PAUSED = "left paused by a migration"
+    MARK_LEFT = "mark of a run that is over"
     DEFINED_TWICE = "defined twice"
     NAME_TWICE = "one name, several VMs"
 
@@ -126,8 +127,8 @@ class DomainTrouble(Model):
 
     @property
     def is_alarm(self) -> bool:
-        """Whether two copies may be writing to one disk now."""
-        return self.kind is Trouble.RUNS_TWICE
+        """Whether two copies may be writing to one disk, now or after a wrong word, or a VM stands still for ever."""
+        return self.kind in (Trouble.RUNS_TWICE, Trouble.ACTIVE_TWICE, Trouble.LEFT_PAUSED)
 
 
 class Listing(Model):
@@ -251,5 +252,5 @@ class FleetAudit(Model):
 
     @property
     def alarms(self) -> tuple[DomainTrouble, ...]:
-        """The VMs that run twice."""
+        """The VMs that run twice, and those of which a migration has left a copy that belongs to nobody."""
         return tuple(trouble for trouble in self.troubles if trouble.is_alarm)

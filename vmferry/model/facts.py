@@ -92,6 +92,7 @@ class SystemFacts(Model):
     # vm.unprivileged_userfaultfd; None: not read, or a kernel before 5.2, which lets everybody
     may_all_use_userfaultfd: bool | None = None
     has_userfaultfd_device: bool = False  # /dev/userfaultfd, kernel 6.1
+    mark: str = ""  # vmferry's mark of the host (vmferry.model.mark.HostMark); empty: none
 
     def link(self, name: str | None) -> Link | None:
         """Return the network device with this name."""

@@ -39,3 +39,38 @@ class VmMark(Model):
 def is_over(until: datetime, now: datetime) -> bool:
     """Whether a lease has ended by every clock."""
     return now > until + timedelta(seconds=SKEW_S)
+
+
+class HostMark(Model):
+    """What stands on a host that is being emptied, or was closed for arrivals."""
+
+    owner: str  # user@host:pid:start
+    reason: str
+    since: datetime
+    until: datetime | None = None  # None: closed until somebody opens it, nobody works on it
+
+    @property
+    def is_work(self) -> bool:
+        """Whether a process is at work, that renews the mark as long as it lives."""
+        return self.until is not None
+
+    def is_stale(self, now: datetime) -> bool:
+        """Whether a process that was at work should have renewed it, clocks that differ allowed for."""
+        return self.until is not None and is_over(self.until, now)
+
+    def words(self) -> str:
+        """Return who, why, since when and until when."""
+        until = f" until {self.until:%Y-%m-%d %H:%M:%S} UTC" if self.until is not None else ""
+        return f"{self.owner} (user@host:pid:start), {self.reason}, since {self.since:%Y-%m-%d %H:%M:%S} UTC{until}"
+
+    def text(self) -> str:
+        """Return the one line that stands on the host."""
+        return self.model_dump_json()
+
+
+def parse_host_mark(text: str) -> HostMark | None:
+    """Return the mark of a host; None where there is none, or nothing that can be understood."""
+    try:
+        return HostMark.model_validate_json(text) if text else None
+    except ValueError:
+        return None

@@ -26,7 +26,7 @@ def runs(vm: Vm) -> bool:
 def find_doubles(fleet: Fleet) -> tuple[DomainTrouble, ...]:
     """Return what is wrong with domains across hosts, most dangerous first, then by name. Reads only.
 
-    What an open run or a migration under way explains is not told; two running copies always are.
+    What an open run, another vmferry's mark or a migration under way explains is not told; two running copies are.
     """
     by_uuid = _by_uuid(fleet)
     found = [trouble for uuid, twins in by_uuid.items() for trouble in _of_one(fleet, uuid, twins)]
@@ -35,10 +35,11 @@ def find_doubles(fleet: Fleet) -> tuple[DomainTrouble, ...]:
     return tuple(sorted(found, key=lambda t: (order.index(t.kind), t.vm, t.uuid or "")))
 
 
-def run_twice(fleet: Fleet) -> dict[UUID, Twins]:
-    """Return the VMs that were seen running on several hosts; hosts are read one after the other, so look again."""
-    found = {u: {h: vm for h, vm in twins.items() if runs(vm)} for u, twins in _by_uuid(fleet).items()}
-    return {uuid: running for uuid, running in found.items() if len(running) > 1}
+def suspicious(fleet: Fleet) -> dict[UUID, Twins]:
+    """Return the VMs that may be an alarm: hosts are read one after the other, so look at them again."""
+    active = {u: {h: vm for h, vm in twins.items() if vm.is_active} for u, twins in _by_uuid(fleet).items()}
+    paused = {u: t for u, t in active.items() if any(_waits_for_a_migration(vm) for vm in t.values())}
+    return paused | {u: t for u, t in active.items() if len(t) > 1}
 
 
 def _by_uuid(fleet: Fleet) -> dict[UUID, Twins]:
@@ -61,23 +62,27 @@ def _of_one(fleet: Fleet, uuid: UUID, twins: Twins) -> Iterator[DomainTrouble]:
     if len(running) > 1:
         yield _alarm(fleet, uuid, running)
         return
-    if run is not None or _is_moving(active):
+    if run is not None or _is_moving(active) or _in_other_hands(fleet, twins):
         return
     if len(active) > 1:
         text = (
-            f"vm {name} has a QEMU process on {_where(active)}; no run of vmferry and no migration job explains it, "
-            "so a broken move left it; resume none of them, look with `virsh domjobinfo` and `virsh domstate --reason` "
-            "on each, then destroy the one that never ran"
+            f"ALARM: vm {name} has a QEMU process on {_where(active)}; no run of vmferry and no migration job explains "
+            f"it{_left_by(twins)}, so a broken move left it; resume none of them, look with `virsh domjobinfo` and "
+            "`virsh domstate --reason` on each, then destroy the one that never ran"
         )
         yield _trouble(Trouble.ACTIVE_TWICE, uuid, twins, text)
-    elif any(vm.state is DomainState.PAUSED and vm.state_reason in _OF_A_MIGRATION for vm in active.values()):
+    elif any(_is_left_paused(vm) for vm in active.values()):
         text = (
-            f"vm {name} is {_where(active)} and no run of vmferry is open for it: it serves nobody; look for its other "
-            f"half on every host (`virsh domstate --reason {name}`) before it is resumed"
+            f"ALARM: vm {name} is {_where(active)} and belongs to nobody: no run of this vmferry is open for it, no "
+            f"job runs{_left_by(twins)}; it serves nobody; look for its other half on every host (`virsh domstate "
+            f"--reason {name}`) before it is resumed: where a copy runs, destroy this one"
         )
         yield _trouble(Trouble.LEFT_PAUSED, uuid, twins, text)
     elif len(twins) > 1:
         yield _defined_twice(fleet, uuid, twins, active)
+    elif _left_by(twins):
+        text = f"vm {name} is {_where(twins)}{_left_by(twins)}; `vmferry check {name}` tells what to do"
+        yield _trouble(Trouble.MARK_LEFT, uuid, twins, text)
 
 
 def _alarm(fleet: Fleet, uuid: UUID, running: Twins) -> DomainTrouble:
@@ -93,8 +98,33 @@ def _alarm(fleet: Fleet, uuid: UUID, running: Twins) -> DomainTrouble:
 
 def _is_moving(active: Twins) -> bool:
     """Whether somebody else's migration explains two QEMU processes: one has a job, the rest wait paused."""
+    waiting = [vm for vm in active.values() if _waits_for_a_migration(vm) and not _is_left_paused(vm)]
+    if waiting:
+        return True  # an incoming copy, or a source at its switch-over
     jobs = [host for host, vm in active.items() if vm.has_active_job and vm.state is not DomainState.PAUSED]
     return len(jobs) == 1 and all(vm.state is DomainState.PAUSED for host, vm in active.items() if host not in jobs)
+
+
+def _is_left_paused(vm: Vm) -> bool:
+    """Whether a migration has stopped its CPUs and is not there any more; what broke off keeps its job for ever."""
+    is_broken = vm.state_reason == "post-copy failed"
+    return _waits_for_a_migration(vm) and (is_broken or not vm.has_active_job)
+
+
+def _waits_for_a_migration(vm: Vm) -> bool:
+    return vm.state is DomainState.PAUSED and vm.state_reason in _OF_A_MIGRATION
+
+
+def _in_other_hands(fleet: Fleet, twins: Twins) -> bool:
+    """Whether a mark that has not ended explains it: another vmferry has the VM in work."""
+    now = fleet.snapshot.taken_at
+    return any(not mark.is_stale(now) for vm in twins.values() for mark in vm.marks)
+
+
+def _left_by(twins: Twins) -> str:
+    """Say whose mark that has ended is on it; empty without one."""
+    words = dict.fromkeys(mark.words() for vm in twins.values() for mark in vm.marks)
+    return f"; its mark is over: {'; '.join(words)}" if words else ""
 
 
 def _defined_twice(fleet: Fleet, uuid: UUID, twins: Twins, active: Twins) -> DomainTrouble:

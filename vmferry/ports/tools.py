@@ -40,6 +40,14 @@ class HostTools(Protocol):
         """Return `virsh list --all` of this host."""
         ...
 
+    def swap_mark(self, expected: str, wanted: str) -> str:
+        """Put a mark on this host where `expected` stands, in one act; return what stands there afterwards.
+
+        Empty: no mark. What `read_system` tells as `mark`; it outlives a reboot. Raises PermanentError where that is
+        not allowed.
+        """
+        ...
+
     def free_bytes(self, paths: Sequence[str]) -> dict[str, int]:
         """Return the free bytes of the file system under each directory that exists."""
         ...

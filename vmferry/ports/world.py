@@ -16,12 +16,21 @@ from vmferry.ports.tools import HostTools
 class Journal(Protocol):
     """Durable memory of runs and cordons; every write is on disk when the call returns."""
 
+    @property
+    def owner(self) -> str:
+        """This process, as `user@host:pid:start`."""
+        ...
+
+    def is_dead(self, owner: str) -> bool:
+        """Whether an owner was a process of this machine and has ended; of others nobody here can tell."""
+        ...
+
     def open_run(self, plan: MigrationPlan) -> None:
         """Open a run; raises AlreadyMoving when the VM has one that is not closed."""
         ...
 
     def write(self, run: str, step: str, mark: Mark, effect: Effect | None = None, note: str = "") -> None:
-        """Append a row."""
+        """Append a row; raises UnsafeError when it cannot be written, or another process has taken the run over."""
         ...
 
     def rows(self, run: str) -> tuple[Row, ...]:
@@ -40,8 +49,11 @@ class Journal(Protocol):
         """Return the newest runs, newest first."""
         ...
 
-    def take_over(self, run: str) -> bool:
-        """Become the owner of an unsettled run whose owner is dead; False when its owner lives."""
+    def take_over(self, run: str, *, lost_owner: str = "") -> bool:
+        """Become the owner of an unsettled run whose owner is dead; False when its owner lives.
+
+        Of a process on another machine nobody here can tell: `lost_owner` is one whose lease the caller has seen end.
+        """
         ...
 
     def hold(self, run: str, reason: str) -> None:

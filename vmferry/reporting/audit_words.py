@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
-from vmferry.model.audit import Changes, DomainTrouble, FileKind, FleetAudit, HostLoss, OrphanFile, VmChange
+from vmferry.model.audit import Changes, DomainTrouble, FileKind, FleetAudit, HostLoss, OrphanFile, Trouble, VmChange
 from vmferry.model.evacuation import Stranded
 from vmferry.model.findings import Finding
 from vmferry.reporting.units import format_bytes
@@ -38,8 +38,18 @@ def audit_headline(audit: FleetAudit) -> str:
     weak = [loss.host for loss in audit.losses if loss.stranded]
     if weak:
         parts.append(f"the loss of {names(weak)} would strand VMs")
-    alarm = f"ALARM: two copies running: {names(dict.fromkeys(t.vm for t in audit.alarms))}; " if audit.alarms else ""
-    return alarm + "; ".join(parts)
+    return _alarm(audit) + "; ".join(parts)
+
+
+def _alarm(audit: FleetAudit) -> str:
+    words = {
+        Trouble.RUNS_TWICE: "two copies running",
+        Trouble.ACTIVE_TWICE: "two QEMU processes",
+        Trouble.LEFT_PAUSED: "left paused by a migration",
+    }
+    found = {word: names(dict.fromkeys(t.vm for t in audit.alarms if t.kind is kind)) for kind, word in words.items()}
+    told = "; ".join(f"{word}: {vms}" for word, vms in found.items() if vms)
+    return f"ALARM: {told}; " if told else ""
 
 
 def _stuck(count: int) -> str:

@@ -9,7 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 from vmferry.errors import VmferryError
 from vmferry.model.facts import ImageFile
-from vmferry.model.host import FleetSnapshot, Host, HostFacts, Reservation, Unreachable
+from vmferry.model.host import Cordon, FleetSnapshot, Host, HostFacts, Reservation, Unreachable
+from vmferry.model.mark import parse_host_mark
 from vmferry.model.migration import MigrationPlan
 from vmferry.model.vm import Disk, Vm
 from vmferry.ports import HostTools, World
@@ -39,11 +40,22 @@ def read_fleet(world: World, hosts: Iterable[str] | None = None) -> FleetSnapsho
         inventory=world.inventory,
         hosts=tuple(r for r in results if isinstance(r, HostFacts)),
         unreachable=tuple(r for r in results if isinstance(r, Unreachable)),
-        cordons=world.journal.cordons(),
+        cordons=_cordons(world, [r for r in results if isinstance(r, HostFacts)]),
         reserved=_reserved([record.plan for record in unsettled]),
         open_runs={str(record.plan.uuid): record.run for record in unsettled},
         taken_at=world.clock.now(),
     )
+
+
+def _cordons(world: World, hosts: Iterable[HostFacts]) -> tuple[Cordon, ...]:
+    """Return our own cordons, and those that other vmferrys have marked on the hosts."""
+    ours = {cordon.host: cordon for cordon in world.journal.cordons()}
+    for facts in hosts:
+        mark = parse_host_mark(facts.system.mark)
+        if mark is not None and facts.name not in ours and not mark.is_stale(facts.read_at):
+            found = Cordon(host=facts.name, owner=mark.owner, reason=mark.reason, since=mark.since)
+            ours[facts.name] = found
+    return tuple(ours[host] for host in sorted(ours))
 
 
 def _reserved(plans: Iterable[MigrationPlan]) -> dict[str, Reservation]:

@@ -1,4 +1,4 @@
-"""What an audit reads besides the fleet: a second look at VMs that seem to run twice, and the stored files."""
+"""What an audit reads besides the fleet: a second look at VMs that seem to be an alarm, and the stored files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from vmferry.model.audit import Listing
 from vmferry.model.host import FleetSnapshot, HostFacts
 from vmferry.model.sighting import Sighting
 from vmferry.model.vm import DomainState, Vm
-from vmferry.planning.doubles import run_twice
+from vmferry.planning.doubles import suspicious
 from vmferry.ports import World
 from vmferry.rules.case import Fleet
 
@@ -19,12 +19,12 @@ _PARALLEL_READS = 64
 
 
 def look_again(world: World, snapshot: FleetSnapshot) -> FleetSnapshot:
-    """Return the snapshot with VMs that were seen running on several hosts as they are now; reads only.
+    """Return the snapshot with VMs that were seen active on several hosts, or waiting, as they are now; reads only.
 
-    Hosts are not read at the same moment: a VM that moves meanwhile is seen on both. A host that does not answer this
-    time keeps what it showed before: nothing proves that its copy is gone.
+    Hosts are not read at the same moment: a VM that moves meanwhile is seen on both, or between them. A host that does
+    not answer this time keeps what it showed before: nothing proves that its copy is gone.
     """
-    suspects = [(host, uuid) for uuid, running in run_twice(Fleet(snapshot)).items() for host in running]
+    suspects = [(host, uuid) for uuid, twins in suspicious(Fleet(snapshot)).items() for host in twins]
     if not suspects:
         return snapshot
     with ThreadPoolExecutor(max_workers=_PARALLEL_READS, thread_name_prefix="look") as pool:
@@ -40,7 +40,8 @@ def _as_seen(facts: HostFacts, seen: dict[tuple[str, UUID], Sighting]) -> HostFa
         if sighting is None or not sighting.is_reachable:
             vms.append(vm)
         elif sighting.state is not DomainState.ABSENT:
-            vms.append(vm.model_copy(update={"state": sighting.state, "state_reason": sighting.reason}))
+            now = {"state": sighting.state, "state_reason": sighting.reason, "has_active_job": sighting.has_job}
+            vms.append(vm.model_copy(update=now))
     return facts.model_copy(update={"vms": tuple(vms)})
 
 

@@ -107,7 +107,9 @@ def end_recovery(current: Session, ended: Ended) -> NoReturn:
     outcomes: Sequence[MigrationOutcome] = ended.seen.outcomes if ended.result is None else ended.result
     _say_outcomes(current, ended, outcomes)
     for alone in ended.seen.left_alone:
-        current.screen.say(f"{alone.vm}: run {alone.run} is left alone: {alone.owner} works on it (host:pid:start)")
+        current.screen.say(
+            f"{alone.vm}: run {alone.run} is left alone: {alone.owner} works on it (user@host:pid:start)"
+        )
     if not outcomes and not ended.seen.left_alone:
         current.screen.say("no open runs: nothing to settle")
     code = _worst(code_of_outcomes(outcomes, is_recovery=True), error)

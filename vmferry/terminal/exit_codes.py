@@ -80,7 +80,7 @@ def code_of_report(report: EvacuationReport) -> ExitCode:
 
 
 def code_of_audit(audit: FleetAudit) -> ExitCode:
-    """Two copies before hosts that were not read before VMs that can go nowhere and hosts that cannot be emptied."""
+    """Alarms before hosts that were not read before VMs that can go nowhere and hosts that cannot be emptied."""
     if audit.alarms:
         return ExitCode.HELD
     if audit.movability.unread:

@@ -51,6 +51,8 @@ def show_vms(screen: Screen, hosts: Iterable[HostFacts], open_runs: Mapping[str,
             notes = [*vm.problems]
             if str(vm.uuid) in open_runs:
                 notes.append(f"open run {open_runs[str(vm.uuid)]}")
+            others = (mark for mark in vm.marks if mark.run != open_runs.get(str(vm.uuid)))
+            notes += (f"{mark.words()}{' (over)' if mark.is_stale(facts.read_at) else ''}" for mark in others)
             if not vm.is_persistent:
                 notes.append("transient")
             memory, disks = format_kib(vm.memory_kib), str(len(vm.disks))

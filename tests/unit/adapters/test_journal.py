@@ -239,6 +239,29 @@ def test_a_run_is_taken_over_from_a_dead_owner_only_and_by_one_taker(path: Path)
     assert open_journal(path).find("run-1").owner == "second"
 
 
+def test_an_owner_elsewhere_is_followed_only_by_who_saw_its_lease_end(path: Path) -> None:
+    away, here = "ops@elsewhere:4711:99", this_owner()
+    open_journal(path, away).open_run(build_plan("run-1"))
+    open_journal(path, here).open_run(build_plan("run-2", uuid=build_uuid("wanderer2")))
+    second = open_journal(path, "ops@second:1:1", away, here)
+    assert second.take_over("run-1") is False
+    assert second.take_over("run-1", lost_owner="ops@other:1:1") is False
+    assert second.take_over("run-2", lost_owner=here) is False  # a process of this machine: it can be asked for
+    assert second.take_over("run-1", lost_owner=away) is True
+
+
+def test_who_has_lost_a_run_writes_nothing_more_of_it(path: Path) -> None:
+    first, second = open_journal(path, "first"), open_journal(path, "second")
+    first.open_run(build_plan("run-1"))
+    first.write("run-1", "move", Mark.INTENDED)
+    assert second.take_over("run-1")
+    for act in (lambda: first.write("run-1", "move", Mark.DONE), lambda: first.hold("run-1", "x")):
+        with pytest.raises(UnsafeError, match=r"second .* has taken it over"):
+            act()
+    assert [row.mark for row in second.rows("run-1")] == [Mark.INTENDED]
+    assert second.find("run-1").state is RunState.OPEN
+
+
 def test_a_closed_run_is_not_taken_over(journal: SqlJournal, path: Path) -> None:
     journal.open_run(build_plan())
     journal.close_run("run-1", build_outcome(build_plan()))

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,8 @@ from vmferry.adapters.journal import SqlJournal
 from vmferry.adapters.simulated.fleet import SimulatedFleet
 from vmferry.cli import app
 from vmferry.inventory import load_inventory
+from vmferry.model.mark import VmMark
+from vmferry.steps.host_marks import close_host
 
 RUNNER = CliRunner()
 TEXT = """\
@@ -234,3 +237,18 @@ def test_the_lab_takes_its_own_options() -> None:
         [sys.executable, "-m", "vmferry.cli", "lab", "--help"], capture_output=True, text=True, check=True
     )
     assert "vmferry lab" in done.stdout and "down" in done.stdout
+
+
+def test_what_another_vmferry_has_in_hand_is_shown(fleet: SimulatedFleet, inventory: Path) -> None:
+    vm, now = fleet.hosts["kvm1"].domains.popitem()[1], fleet.now()
+    fleet.hosts["kvm1"].domains[vm.uuid] = vm
+    mark = VmMark(
+        run="r-1", owner="ops@mgmt2:4711:99", source="kvm1", dest="kvm2", since=now, until=now + timedelta(minutes=15)
+    )
+    fleet.hypervisor("kvm1").mark(vm.uuid, mark)
+    close_host("kvm2", "new fans", fleet.world(journal=SqlJournal("sqlite://", owner="ops@mgmt2:4711:99")))
+    said = " ".join(call("vms", "-i", inventory)[1].split())
+    assert "ops@mgmt2:4711:99" in said and "r-1" in said and "(over)" not in said
+    assert "cordoned (new fans)" in call("hosts", "-i", inventory)[1]
+    assert call("uncordon", "kvm2", "-i", inventory)[0] == 0
+    assert "cordoned" not in call("hosts", "-i", inventory)[1]

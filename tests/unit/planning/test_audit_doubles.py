@@ -16,10 +16,11 @@ from tests.unit.builders import (
     build_uuid,
     build_vm,
 )
+from tests.unit.rules.cases.marks import ending
 from vmferry.model.audit import DomainTrouble, Trouble
 from vmferry.model.host import FleetSnapshot
 from vmferry.model.vm import DiskKind, DomainState, Vm
-from vmferry.planning.doubles import find_doubles, run_twice
+from vmferry.planning.doubles import find_doubles, suspicious
 from vmferry.rules.case import Fleet
 
 MIGRATING = {"state": DomainState.PAUSED, "state_reason": "migrating"}
@@ -65,9 +66,12 @@ def test_two_running_copies_under_different_names_are_still_an_alarm() -> None:
     assert "a / renamed" in found.message
 
 
-def test_only_vms_that_run_on_several_hosts_are_looked_at_again() -> None:
-    vms = fleet((build_vm("a"), build_vm("b"), build_vm("c")), (build_vm("a"), off("b"), build_vm("c", **MIGRATING)))
-    assert {uuid: list(where) for uuid, where in run_twice(Fleet(vms)).items()} == {build_uuid("a"): ["kvm1", "kvm2"]}
+def test_only_vms_that_are_active_on_several_hosts_or_wait_for_a_migration_are_looked_at_again() -> None:
+    here = (build_vm("a"), build_vm("b"), build_vm("c"), build_vm("d", **MIGRATING))
+    vms = fleet(here, (build_vm("a"), off("b"), build_vm("c", **MIGRATING)))
+    twice = ["kvm1", "kvm2"]
+    found = {uuid: list(where) for uuid, where in suspicious(Fleet(vms)).items()}
+    assert found == {build_uuid("a"): twice, build_uuid("c"): twice, build_uuid("d"): ["kvm1"]}
 
 
 @pytest.mark.parametrize("runs", [{str(build_uuid("a")): "run-1"}, {}], ids=["a run of ours", "somebody's job"])
@@ -78,14 +82,27 @@ def test_a_move_under_way_is_no_trouble(runs: dict[str, str]) -> None:
 
 def test_a_second_qemu_that_nothing_explains_is_told() -> None:
     (found,) = troubles((build_vm("a"),), (build_vm("a", **MIGRATING),))
-    assert (found.kind, found.is_alarm) == (Trouble.ACTIVE_TWICE, False)
+    assert (found.kind, found.is_alarm) == (Trouble.ACTIVE_TWICE, True)
     assert "resume none of them" in found.message
 
 
 def test_a_vm_left_paused_by_a_migration_is_told() -> None:
     (found,) = troubles((build_vm("a", **MIGRATING),), ())
-    assert found.kind is Trouble.LEFT_PAUSED
-    assert "paused, migrating" in found.message
+    assert (found.kind, found.is_alarm) == (Trouble.LEFT_PAUSED, True)
+    assert "paused, migrating" in found.message and "belongs to nobody" in found.message
+
+
+@pytest.mark.parametrize("states", [MIGRATING, {}], ids=["paused", "running"])
+def test_another_vmferrys_mark_explains_it_until_it_is_over_and_then_names_its_owner(states: dict[str, object]) -> None:
+    lasts, over = (ending(seconds).vm.marks for seconds in (60, -86400))
+    assert troubles((build_vm("a", marks=lasts, **states),), ()) == ()
+    (found,) = troubles((build_vm("a", marks=over, **states),), ())
+    assert found.kind is (Trouble.LEFT_PAUSED if states else Trouble.MARK_LEFT)
+    assert "ops@mgmt2:4711:99" in found.message and "is over" in found.message
+
+
+def test_a_vm_at_its_switch_over_is_no_trouble() -> None:
+    assert troubles((build_vm("a", has_active_job=True, **MIGRATING),), ()) == ()
 
 
 def test_a_vm_paused_by_its_user_is_no_trouble() -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
 from tests.unit.steps.voyage import DEST, SCENARIOS, SOURCE, Scenario, Voyage
+from vmferry.adapters.journal import SqlJournal
 from vmferry.errors import AlreadyMoving, PermanentError
 from vmferry.model.disks import CopyStats
 from vmferry.model.findings import Finding, Severity
@@ -16,9 +18,10 @@ from vmferry.model.migration import MigrationMode, MigrationPlan, OutcomeKind
 from vmferry.model.vm import DomainState
 from vmferry.rules.marks import STALE
 from vmferry.steps.forward import run_step
-from vmferry.steps.marks import claim, telling_of_copy
+from vmferry.steps.marks import claim, lease_s, telling_of_copy
 from vmferry.steps.names import StepName
 from vmferry.steps.recover import recover
+from vmferry.steps.takeover import take_over
 
 LIFTED = Finding(rule=STALE, severity=Severity.WARN, message="", source="", is_lifted=True)
 
@@ -157,3 +160,28 @@ def test_the_mark_is_renewed_while_a_copy_lasts() -> None:
     on_copy(CopyStats(path="/x", total_bytes=1, done_bytes=1))
     (second, *_) = voyage.marks_on(SOURCE)
     assert second.until - first.until >= timedelta(seconds=LEASE_S / 3) and second.since == first.since
+
+
+def test_a_run_of_another_machine_is_taken_over_when_neither_journal_nor_mark_was_renewed_for_its_lease(
+    tmp_path: Path,
+) -> None:
+    voyage = Voyage(SCENARIOS["live"])
+    theirs = SqlJournal(f"sqlite:///{tmp_path}/journal.db", owner="ops@mgmt2:4711:99")
+    theirs.open_run(voyage.plan)
+    ours = voyage.fleet.world(journal=SqlJournal(f"sqlite:///{tmp_path}/journal.db"))
+    record = ours.journal.find(voyage.run)
+    lease = timedelta(seconds=lease_s(voyage.plan))
+    voyage.fleet.advance((record.opened_at - ours.clock.now()).total_seconds())  # the journal has the true time
+    run_step(voyage.run, StepName.RESERVE, voyage.fleet.world(journal=theirs))
+    voyage.fleet.advance(lease.total_seconds())
+    assert not take_over(record, ours)  # clocks may differ
+    voyage.fleet.cut_link(DEST)
+    voyage.fleet.advance(SKEW_S + 60)
+    assert not take_over(record, ours)  # its owner may still reach what we do not
+    voyage.fleet.heal()
+    renewed = VmMark(**{**dict(voyage.marks_on(SOURCE)[0]), "until": ours.clock.now() + lease})
+    ours.hypervisor(SOURCE).mark(voyage.uuid, renewed)
+    assert not take_over(record, ours)  # it is alive: it has renewed its mark
+    voyage.fleet.advance(lease.total_seconds() + SKEW_S + 1)
+    assert take_over(record, ours)
+    assert recover(voyage.run, ours).kind is OutcomeKind.ROLLED_BACK and voyage.marks_on(SOURCE) == ()

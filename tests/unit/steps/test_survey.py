@@ -11,7 +11,7 @@ from vmferry.adapters.journal import SqlJournal
 from vmferry.adapters.simulated import LOCAL, SHARED, Blow, Fault, SimulatedFleet
 from vmferry.model.host import FleetSnapshot
 from vmferry.model.vm import DomainState
-from vmferry.planning.doubles import run_twice
+from vmferry.planning.doubles import suspicious
 from vmferry.ports import World
 from vmferry.rules.case import Fleet
 from vmferry.steps.read import read_all_pairs, read_fleet
@@ -40,9 +40,9 @@ def seen_on_both(world: World, fleet: SimulatedFleet) -> FleetSnapshot:
 
 def test_a_vm_that_moved_while_the_fleet_was_read_runs_once(fleet: SimulatedFleet, world: World) -> None:
     snapshot = seen_on_both(world, fleet)
-    assert run_twice(Fleet(snapshot))
+    assert suspicious(Fleet(snapshot))
     again = look_again(world, snapshot)
-    assert run_twice(Fleet(again)) == {}
+    assert suspicious(Fleet(again)) == {}
     assert [len(facts.vms) for facts in again.hosts] == [1, 0, 0]
 
 
@@ -55,13 +55,13 @@ def test_a_vm_that_is_shut_off_by_now_is_kept_as_it_is_now(fleet: SimulatedFleet
 
 def test_two_running_copies_are_still_two_when_looked_at_again(fleet: SimulatedFleet, world: World) -> None:
     fleet.add_vm("b", "web", disks=[f"{SHARED}/web.qcow2"])
-    assert len(run_twice(Fleet(look_again(world, read_fleet(world))))) == 1
+    assert len(suspicious(Fleet(look_again(world, read_fleet(world))))) == 1
 
 
 def test_a_host_that_does_not_answer_any_more_keeps_the_alarm(fleet: SimulatedFleet, world: World) -> None:
     snapshot = seen_on_both(world, fleet)
     fleet.cut_power("b")
-    assert len(run_twice(Fleet(look_again(world, snapshot)))) == 1
+    assert len(suspicious(Fleet(look_again(world, snapshot)))) == 1
 
 
 def test_nobody_is_asked_again_when_no_vm_runs_twice(fleet: SimulatedFleet, world: World) -> None:

@@ -25,6 +25,15 @@ class GatedJournal(SimulatedPort):
         super().__init__(ground, "")
         self._journal = journal
 
+    @property
+    def owner(self) -> str:
+        """This process."""
+        return self._journal.owner
+
+    def is_dead(self, owner: str) -> bool:
+        """Whether an owner was a process of this machine and has ended."""
+        return self._journal.is_dead(owner)
+
     def open_run(self, plan: MigrationPlan) -> None:
         """Open a run."""
         self._write("open_run", plan.run, lambda: self._journal.open_run(plan))
@@ -49,9 +58,9 @@ class GatedJournal(SimulatedPort):
         """Return the newest runs."""
         return self._read("recent", "", lambda: self._journal.recent(limit))
 
-    def take_over(self, run: str) -> bool:
+    def take_over(self, run: str, *, lost_owner: str = "") -> bool:
         """Become the owner of a dead owner's run."""
-        return self._write("take_over", run, lambda: self._journal.take_over(run))
+        return self._write("take_over", run, lambda: self._journal.take_over(run, lost_owner=lost_owner))
 
     def hold(self, run: str, reason: str) -> None:
         """Mark a run as waiting for a human."""

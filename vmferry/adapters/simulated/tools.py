@@ -56,6 +56,16 @@ class SimulatedTools(SimulatedPort):
 
         return self._ask("virsh_list", "", listed, is_write=False)
 
+    def swap_mark(self, expected: str, wanted: str) -> str:
+        """Put a mark on this host where `expected` stands."""
+
+        def swap(host: SimHost) -> str:
+            if host.system.mark == expected:
+                host.system = host.system.model_copy(update={"mark": wanted})
+            return host.system.mark
+
+        return self._ask("swap_mark", "", swap, is_write=True)
+
     def free_bytes(self, paths: Sequence[str]) -> dict[str, int]:
         """Return the free bytes under each directory that exists."""
 

@@ -1,0 +1,37 @@
+"""The mark of a host: one small file, changed by compare-and-swap under a lock on the host itself.
+
+Beside libvirt's own state: there on every host, on its own disk, kept over a reboot (docs/decisions/0020).
+"""
+
+from __future__ import annotations
+
+from vmferry.adapters.ssh_shell import Script
+
+PLACE = "/var/lib/libvirt/vmferry"
+READ_MARK = f"""say mark "$(head -c 4096 {PLACE}/mark.json 2>/dev/null)"
+"""
+
+# $1 what must stand there (empty: nothing), $2 what shall (empty: nothing); prints what stands there afterwards.
+SWAP_MARK = Script(
+    "swap-mark",
+    f"""set -eu
+umask 022
+mkdir -p -- {PLACE}
+cd {PLACE}
+exec 9>>lock
+flock -w 10 9
+now=$(head -c 4096 mark.json 2>/dev/null) || now=
+if [ "$now" = "$1" ]; then
+  if [ -n "$2" ]; then
+    printf '%s\\n' "$2" >mark.new
+    sync mark.new
+    mv -T mark.new mark.json
+  else
+    rm -f mark.json
+  fi
+  now=$2
+fi
+printf '%s' "$now"
+""",
+    is_write=True,
+)
