@@ -22,7 +22,7 @@ from tasks.window import run_window
 from vmferry.errors import LeftBehind
 from vmferry.model.cancelling import OnCancel
 from vmferry.model.convergence import PolicyName
-from vmferry.model.evacuation import EvacuationPlan, EvacuationReport, EvacuationRequest
+from vmferry.model.evacuation import EvacuationReport, EvacuationRequest
 from vmferry.model.host import FleetSnapshot
 from vmferry.model.migration import MigrationMode, OutcomeKind
 from vmferry.planning.placement import destinations
@@ -73,8 +73,9 @@ def evacuate_host(
         label_run(f"host:{host}")
         started_at = world.clock.now()
         snapshot = read_fleet()
+        tried = destinations(snapshot, request)
         with nullcontext() if dry_run else cordoned(host, reason):
-            plan = _plan(snapshot, request)
+            plan = plan_host(unsearched(_with_pairs(snapshot, host, tried)), request)
             publish_plan(unsearched(plan))
             if dry_run:
                 return make_report(plan, started_at, None)
@@ -85,12 +86,6 @@ def evacuate_host(
         publish(EvacuationEnded(report=report))
         publish_report(report, unsearched(plan))
         return _must_be_empty(report)
-
-
-def _plan(snapshot: FleetSnapshot, request: EvacuationRequest) -> EvacuationPlan:
-    """Look from the host at every destination, and plan."""
-    tried = destinations(snapshot, request)
-    return plan_host(unsearched(_with_pairs(snapshot, request.host, tried)), request)
 
 
 def _with_pairs(snapshot: FleetSnapshot, host: str, tried: tuple[str, ...]) -> FleetSnapshot:
