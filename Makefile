@@ -27,7 +27,8 @@ demo: setup  ## Evacuate a real libvirt host before your eyes (KEEP=1 leaves the
 
 test: setup  ## Run all tests: real libvirt in the lab, the simulated fleet, Prefect flows
 	@$(AS_ROOT) $(QUIET) VMFERRY_TEST_PROFILE=$(PROFILE) $(PYTHON) -m pytest -p no:cacheprovider \
-	  $(if $(filter nightly,$(PROFILE)),--timeout=7200) -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
+	  $(if $(filter nightly,$(PROFILE)),--timeout=7200) -n $(WORKERS) --dist loadfile --no-loadscope-reorder \
+	  --max-worker-restart=2 $(PYTEST_ARGS)
 
 fault-matrix: setup  ## Break real moves in every phase in every way, print what happened, write docs/fault-matrix.md (25 min)
 	@$(AS_ROOT) $(QUIET) $(PYTHON) -m tests.matrix --page

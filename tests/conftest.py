@@ -19,11 +19,13 @@ if TYPE_CHECKING:
 # Before Prefect is imported: its servers in tests send nothing anywhere and write down all task runs at once.
 os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
 os.environ.setdefault("DO_NOT_TRACK", "1")
+# A flow that was told of no server (a thread without its test's context) fails instead of starting one of its own.
+os.environ.setdefault("PREFECT_SERVER_ALLOW_EPHEMERAL_MODE", "false")
 
 
 # `make test` runs several workers beside one another; a file is one worker's (`--dist loadfile`). Those that wait
 # longest begin first, so that no worker ends long after the others.
-ROOMS = ("tests/lab/", "tests/contract/", "tests/flows/", "tests/unit/adapters/", "tests/")
+ROOMS = ("tests/lab/", "tests/contract/", "tests/unit/steps/", "tests/flows/", "tests/unit/adapters/", "tests/")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

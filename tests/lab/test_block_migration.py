@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from pathlib import Path
 
 import pytest
@@ -180,7 +181,7 @@ def test_a_destination_that_fills_up_costs_the_vm_nothing(fleet: Lab, world: Rea
     path = add_guest(fleet, "mir7", disk_data_mib=30, dirty_mib_s=0.4)  # kvm3 has 48 MiB
     hog = f"{IMAGES}/mirhog"
     with ThreadPoolExecutor(max_workers=1) as pool:
-        future = pool.submit(migrate_vm, vm="mir7", dest="kvm3", bandwidth_mib_s=8)
+        future = pool.submit(copy_context().run, migrate_vm, vm="mir7", dest="kvm3", bandwidth_mib_s=8)
         wait_until(lambda: is_mirroring(fleet, "mir7") or future.done(), "disks travel")
         assert not future.done(), future.result()
         fleet.hosts["kvm3"].run(["sh", "-c", f"head -c 40M /dev/urandom > {hog}"], check=False)
@@ -205,7 +206,7 @@ def test_a_link_that_dies_while_disks_travel_holds_nobody(
     hasty = open_world(load_inventory(fleet.inventory_path), read_settings(connect_timeout_s=5, move_stall_s=4))
     hasty.inventory = plain(fleet, hasty.inventory)
     with _wiring.use(hasty), ThreadPoolExecutor(max_workers=1) as pool:
-        future = pool.submit(migrate_vm, vm="mir8", dest="kvm2", bandwidth_mib_s=4)
+        future = pool.submit(copy_context().run, migrate_vm, vm="mir8", dest="kvm2", bandwidth_mib_s=4)
         wait_until(lambda: is_mirroring(fleet, "mir8") or future.done(), "disks travel")
         assert not future.done(), future.result()
         fleet.hosts["kvm2"].link_down()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
 
 import pytest
 
@@ -50,7 +51,7 @@ def is_moving(lab: Lab, guest: str) -> bool:
 def break_during_move(lab: Lab, guest: str, fault: Callable[[], None]) -> BaseException:
     """Start a live move, break something while memory flows, return what the flow raised."""
     with ThreadPoolExecutor(max_workers=1) as pool:
-        future: Future[object] = pool.submit(migrate_vm, vm=guest, dest="kvm2")
+        future: Future[object] = pool.submit(copy_context().run, migrate_vm, vm=guest, dest="kvm2")
         wait_until(lambda: is_moving(lab, guest) or future.done(), "a running migration")
         assert not future.done(), future.result()
         fault()

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 
 import pytest
 
@@ -66,7 +67,7 @@ def test_a_guest_that_its_user_paused_arrives_paused(fleet: Lab, world: RealWorl
 def break_in_postcopy(lab: Lab, guest: str, fault: Callable[[], None]) -> MigrationOutcome | BaseException:
     """Move under post-copy, break something in the middle of it; return what the flow returned or raised."""
     with ThreadPoolExecutor(max_workers=1) as pool:
-        future = pool.submit(move, guest, PolicyName.POST_COPY)
+        future = pool.submit(copy_context().run, move, guest, PolicyName.POST_COPY)
         wait_until(lambda: is_in_postcopy(lab, guest) or future.done(), "post-copy", timeout_s=120)
         assert not future.done(), future.result()
         fault()
