@@ -196,18 +196,19 @@ def test_image_locks_reach_the_other_host_on_shared_and_not_on_nolock(pair: Lab)
 
 
 def test_a_capped_link_is_slow_in_both_directions_until_uncapped(pair: Lab) -> None:
-    def seconds(source: str, dest: str) -> float:
+    def mib_s(source: str, dest: str, mib: int) -> float:
         began = time.monotonic()
-        pair.hosts[source].run(["sh", "-c", f"head -c 12M /dev/zero | ssh {dest} 'cat >/dev/null'"])
-        return time.monotonic() - began
+        pair.hosts[source].run(["sh", "-c", f"head -c {mib}M /dev/zero | ssh {dest} 'cat >/dev/null'"])
+        return mib / (time.monotonic() - began)
 
     pair.hosts["kvm1"].cap_link(8)
     try:
-        assert 1.3 < seconds("kvm1", "kvm2") < 10
-        assert 1.3 < seconds("kvm2", "kvm1") < 10
+        assert mib_s("kvm1", "kvm2", 12) < 9.5
+        assert mib_s("kvm2", "kvm1", 12) < 9.5
     finally:
         pair.hosts["kvm1"].cap_link(None)
-    assert seconds("kvm1", "kvm2") < 1.2
+    # One transfer that is faster than any under the cap proves that there is none; a busy machine may need a second.
+    assert any(mib_s("kvm1", "kvm2", 64) > 9.5 for _ in range(4))
 
 
 def test_a_power_cut_ends_everything_and_power_on_brings_persistent_guests_back(pair: Lab) -> None:
