@@ -17,6 +17,7 @@ import libvirt
 from vmferry.adapters.ssh_apart import apart
 from vmferry.errors import HostBusy, HostUnreachable, NotFound, OutcomeUnknown, PermanentError, VmferryError
 from vmferry.settings import Settings
+from vmferry.stopping import Stop, current_stop
 
 T = TypeVar("T")
 
@@ -70,9 +71,9 @@ def bounded(call: Callable[[], T], timeout_s: float) -> T:
 def open_connection(uri: str, host: str, settings: Settings) -> libvirt.virConnect:
     """Open a connection that notices a hung daemon (within 8 s by default); raises HostUnreachable."""
     start_event_loop()
-    timeout_s, reached_by = settings.connect_timeout_s, apart(uri, settings.state_dir)
+    timeout_s, reached_by, stop = settings.connect_timeout_s, apart(uri, settings.state_dir), current_stop()
     try:
-        connection = bounded(lambda: libvirt.open(reached_by), timeout_s)
+        connection = bounded(lambda: _open(reached_by, stop), timeout_s)
         # Some drivers (test:///) have no keepalive; their calls do not cross a network either.
         if not uri.startswith("test:"):
             connection.setKeepAlive(settings.keepalive_interval_s, settings.keepalive_count)
@@ -87,6 +88,16 @@ def open_connection(uri: str, host: str, settings: Settings) -> libvirt.virConne
             f"host {host}: libvirt at {uri} cannot be opened: {text_of(error)}; try `virsh -c '{uri}' version`",
             host=host,
         ) from error
+
+
+def _open(uri: str, stop: Stop) -> libvirt.virConnect:
+    """Open; once more where a request to stop has come: its signal ends an ssh that has not yet been set apart."""
+    try:
+        return libvirt.open(uri)
+    except libvirt.libvirtError:
+        if not stop.why:
+            raise
+        return libvirt.open(uri)
 
 
 def text_of(error: libvirt.libvirtError) -> str:

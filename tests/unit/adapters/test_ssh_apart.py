@@ -8,8 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from vmferry.adapters.libvirt_calls import open_connection
 from vmferry.adapters.ssh_apart import apart
-from vmferry.errors import InvalidInput
+from vmferry.errors import HostUnreachable, InvalidInput
+from vmferry.settings import read_settings
+from vmferry.stopping import Stop, stoppable
 
 
 def test_the_command_of_the_uri_runs_ssh_in_a_session_of_its_own(tmp_path: Path) -> None:
@@ -45,3 +48,18 @@ def test_a_place_where_nothing_can_be_made_is_an_error_with_the_remedy(tmp_path:
     (tmp_path / "state").write_text("no directory")
     with pytest.raises(InvalidInput, match="VMFERRY_STATE_DIR"):
         apart("qemu+ssh://kvm1/system", tmp_path / "state")
+
+
+@pytest.mark.parametrize("was_asked", [True, False])
+def test_only_after_a_request_to_stop_a_connection_that_broke_is_opened_once_more(
+    was_asked: bool, tmp_path: Path
+) -> None:
+    count, command = tmp_path / "count", tmp_path / "ssh"
+    command.write_text(f"#!/bin/sh\necho once >>{count}\nexit 1\n")
+    command.chmod(0o755)
+    stop = Stop()
+    if was_asked:
+        stop.ask("SIGTERM")
+    with stoppable(stop), pytest.raises(HostUnreachable, match="kvm1"):
+        open_connection(f"qemu+ssh://kvm1/system?command={command}", "kvm1", read_settings())
+    assert len(count.read_text().splitlines()) == 1 + was_asked
