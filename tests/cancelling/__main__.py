@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 import tempfile
 from collections import Counter
@@ -22,6 +23,7 @@ def main() -> int:
     """Run the rounds; exit code 1 when a VM was harmed, or an evacuation did not end as it should."""
     asked = _parse()
     need_root()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # with all that is to be put away
     ways = tuple(Way(way) for way in asked.way) if asked.way else USUAL
     rounds: list[Round] = []
     with tempfile.TemporaryDirectory(prefix="vmferry-cancel-", dir="/var/tmp") as room, ExitStack() as stack:
