@@ -226,17 +226,3 @@ def _settle_offline(pair: tuple[Seen, Seen], facts: Facts) -> Verdict:
         # Somebody started it at the source in the meantime: it stays there.
         return Verdict.HOLD if facts.is_pivot_done else Verdict.ROLL_BACK
     return Verdict.HOLD
-
-
-def start_place(source: Sighting, dest: Sighting, facts: Facts) -> str | None:
-    """Return the one host on which a human may start a VM that runs nowhere; None where there is none to name.
-
-    Never two: each would be a copy of its own. It is where the VM was last: at the destination once it has left the
-    source or may have run there, else at the source, whose disks are as it left them.
-    """
-    pair = (reduce_sighting(source), reduce_sighting(dest))
-    if Seen.UNKNOWN in pair or source.state.is_active or dest.state.is_active or facts.mode is MigrationMode.OFFLINE:
-        return None
-    has_left = pair[0] in _GONE or (pair[1] is Seen.DIED and facts.may_dest_have_run)
-    home = dest if has_left else source
-    return home.host if home.state is not DomainState.ABSENT else None

@@ -119,7 +119,8 @@ def _wrong_at_dest(plan: MigrationPlan, seen: Sighting) -> list[str]:
     if plan.mode is MigrationMode.OFFLINE:
         allowed: tuple[DomainState, ...] = (DomainState.SHUTOFF, *_RUNNING)
     else:
-        allowed = _RUNNING if plan.must_run_after else (DomainState.PAUSED,)
+        # A VM that its user had paused may be let run by its user as soon as it is there.
+        allowed = _RUNNING if plan.must_run_after else (*_RUNNING, DomainState.PAUSED)
     wrong = [] if seen.state in allowed else [f"{seen.host} shows it {seen.words()}"]
     if plan.is_persistent and seen.is_reachable and not seen.is_persistent:
         wrong.append(f"{seen.host} holds no persistent definition of it")

@@ -14,7 +14,8 @@ from vmferry.model.journal import Mark, Row, RunRecord, RunState
 from vmferry.model.migration import MigrationMode, MigrationOutcome, MigrationPlan, OutcomeKind
 from vmferry.model.transport import Switch
 from vmferry.model.vm import DomainState
-from vmferry.planning.settlement import Facts, Verdict, settle, start_place
+from vmferry.planning.advice import advise
+from vmferry.planning.settlement import Facts, Verdict, settle
 from vmferry.ports import World
 from vmferry.progress import MoveEnded, publish
 from vmferry.reporting.words import lifted_note
@@ -254,18 +255,21 @@ def _held_reason(plan: MigrationPlan, pair: Pair) -> str:
     if pair.source.state.is_active and pair.dest.state.is_active:
         return f"TWO ACTIVE COPIES: {pair.words()}"
     if not pair.source.state.is_active and not pair.dest.state.is_active and plan.mode is not MigrationMode.OFFLINE:
-        return f"the VM runs nowhere: {pair.words()}"
+        hint = "" if plan.is_persistent else "; no host has its definition: create it anew where its disks are"
+        return f"the VM runs nowhere: {pair.words()}{hint}"
     return f"{pair.words()}: not a state that may be settled automatically"
 
 
 def _commands(plan: MigrationPlan, world: World, pair: Pair | None) -> tuple[str, ...]:
-    """Return what a human types next; only commands that look, then recovery: the acts are theirs to choose."""
+    """Return what a human types next: looks, the one way to let a VM run again that runs nowhere, then recovery."""
     uris = {h.name: h.uri for h in world.inventory.hosts}
     looks = tuple(
         f"virsh -c '{uris.get(host, host)}' domstate --reason '{plan.uuid}'" for host in (plan.source, plan.dest)
     )
-    if pair is not None and has_lost_memory(pair):
+    if pair is None:
+        return (*looks, "vmferry recover")
+    if has_lost_memory(pair):
         return (*looks, *commands_after_loss(plan, pair, uris), "vmferry recover")
-    place = start_place(pair.source, pair.dest, _facts(plan, world)) if pair is not None else None
-    starts = (f"virsh -c '{uris.get(place, place)}' start '{plan.uuid}'",) if place is not None else ()
-    return (*looks, *starts, "vmferry recover")
+    acts = advise(pair.source, pair.dest, _facts(plan, world), has_own_disks=bool(plan.disks))
+    told = tuple(f"virsh -c '{uris.get(act.host, act.host)}' {act.verb} '{plan.uuid}'" for act in acts)
+    return (*looks, *told, "vmferry recover")

@@ -113,7 +113,7 @@ def _is_layer_of_others(effect: FileMade, plan: MigrationPlan, world: World) -> 
         if other.run != plan.run and other.dest == effect.host and effect.path in {c.dest_path for c in other.files}:
             return True
     facts, tools = world.hypervisor(effect.host).read_host(), world.tools(effect.host)
-    asked, seen = {path for vm in facts.vms for path in named_paths(vm, facts)}, set[str]()
+    asked, seen = {path for vm in facts.vms if vm.uuid != plan.uuid for path in named_paths(vm, facts)}, set[str]()
     while asked:
         seen |= asked
         headers = tools.backing_files(sorted(asked))

@@ -12,7 +12,7 @@ from vmferry.model.migration import MigrationMode
 from vmferry.model.sighting import Sighting
 from vmferry.model.transport import Switch
 from vmferry.model.vm import DomainState
-from vmferry.planning.settlement import Facts, Verdict, settle, start_place
+from vmferry.planning.settlement import Facts, Verdict, settle
 
 # virsh's words for every reason of every state; "" is what an unknown reason is read as.
 REASONS: dict[DomainState, tuple[str, ...]] = {
@@ -407,25 +407,3 @@ def test_live_and_non_live_moves_are_settled_alike() -> None:
         if case.facts.mode is MigrationMode.NON_LIVE:
             same = case.facts.model_copy(update={"mode": MigrationMode.LIVE})
             assert case.verdict is live[case.source, case.dest, same], case
-
-
-@pytest.mark.parametrize(
-    ("source", "dest", "given", "place"),
-    [
-        ("shut off (crashed)", "absent", {}, "kvm1"),
-        ("shut off (crashed)", "shut off", {}, "kvm1"),
-        # It had left the source: what is defined there is older, and with disks of its own it is another VM.
-        ("shut off (migrated)", "shut off (crashed)", {}, "kvm2"),
-        ("absent", "shut off (destroyed)", {}, "kvm2"),
-        ("shut off (crashed)", "shut off (crashed)", {"may_dest_have_run": True}, "kvm2"),
-        ("shut off (migrated)", "absent", {}, None),
-        ("absent", "absent", {}, None),
-        ("shut off (crashed)", "unknown", {}, None),
-        ("shut off (crashed)", "paused (user)", {}, None),
-        ("shut off", "shut off", {"mode": MigrationMode.OFFLINE}, None),
-    ],
-)
-def test_a_vm_that_runs_nowhere_is_to_be_started_on_one_host_only(
-    source: str, dest: str, given: dict[str, Any], place: str | None
-) -> None:
-    assert start_place(see(source), see(dest, host="kvm2"), facts_of(**given)) == place

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.steps.voyage import SCENARIOS, Scenario, Voyage, enumerate_faults, memory_journal, wrongs_of
+from tests.unit.steps.promises import wrongs_of
+from tests.unit.steps.voyage import SCENARIOS, Scenario, Voyage, enumerate_faults, memory_journal
 from vmferry.adapters.simulated import Blow, Fault
 from vmferry.errors import VmferryError
 

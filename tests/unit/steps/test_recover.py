@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from tests.unit.steps.promises import wrongs_of
 from tests.unit.steps.voyage import (
     DEST,
     SCENARIOS,
@@ -17,7 +18,6 @@ from tests.unit.steps.voyage import (
     counted,
     enumerate_faults,
     memory_journal,
-    wrongs_of,
 )
 from vmferry.adapters.simulated import Blow, Fault, SimulatedCrash
 from vmferry.errors import VmferryError

@@ -2,35 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 from vmferry.adapters.journal import SqlJournal
-from vmferry.adapters.simulated import LOCAL, Blow, Fault, Operation, SimulatedCrash, SimulatedFleet
+from vmferry.adapters.simulated import LOCAL, SHARED, Fault, Operation, SimulatedCrash, SimulatedFleet
 from vmferry.adapters.simulated.texts import write_text
 from vmferry.domxml.marks import marks_of
 from vmferry.errors import NotFound, VmferryError
-from vmferry.model.convergence import DEFAULT_POLICY, POLICIES, PolicyName
+from vmferry.model.convergence import DEFAULT_POLICY, PolicyName
 from vmferry.model.disks import CopyKind, FileCopy, LiveDisk
 from vmferry.model.facts import Pool
-from vmferry.model.journal import RunRecord, RunState
+from vmferry.model.journal import RunRecord
 from vmferry.model.mark import VmMark
 from vmferry.model.migration import DomainChanges, MigrationMode, MigrationOutcome, MigrationPlan, OutcomeKind
 from vmferry.model.transport import Encryption, Switch
 from vmferry.model.vm import DomainState
-from vmferry.ports import World
+from vmferry.ports import Journal, World
 from vmferry.steps.forward import run_step
 from vmferry.steps.names import StepName
 from vmferry.steps.recover import close, recover
 
 SOURCE, DEST = "kvm1", "kvm2"
 GROUP = Pool(name="vg0", kind="logical", target="/dev/vg0")
-UNTOLD = "whether it is this run's cannot be told"
-TOUCHING = tuple(step for step in StepName if step is not StepName.RESERVE)
 _numbers = count(1)
 
 
@@ -47,6 +45,7 @@ class Scenario:
     has_more: bool = False  # the first file builds on a layer, the last disk is a logical volume, and there is a TPM
     title: str | None = None
     policy: PolicyName = DEFAULT_POLICY
+    switch: Switch = Switch.GUARDED
     dirty_mib_s: float = 0.0
 
     @property
@@ -57,11 +56,14 @@ class Scenario:
 
 SCENARIOS = {
     "live": Scenario(MigrationMode.LIVE, is_autostart=True),
+    "live with locks": Scenario(MigrationMode.LIVE, switch=Switch.LIBVIRT, is_autostart=True),
     "live with changes": Scenario(MigrationMode.LIVE, title="on the other side"),
     "non-live": Scenario(MigrationMode.NON_LIVE, is_autostart=True),
     "paused": Scenario(MigrationMode.LIVE, state=DomainState.PAUSED),
     "suspended on the way": Scenario(MigrationMode.LIVE, policy=PolicyName.SUSPEND_IF_NEEDED, dirty_mib_s=400),
-    "post-copy": Scenario(MigrationMode.LIVE, policy=PolicyName.POST_COPY, dirty_mib_s=400, is_autostart=True),
+    "post-copy": Scenario(
+        MigrationMode.LIVE, policy=PolicyName.POST_COPY, switch=Switch.POSTCOPY, dirty_mib_s=400, is_autostart=True
+    ),
     "with local disks": Scenario(MigrationMode.LIVE, disks=2, is_autostart=True),
     "transient": Scenario(MigrationMode.LIVE, is_persistent=False),
     "offline": Scenario(MigrationMode.OFFLINE, state=DomainState.SHUTOFF, is_autostart=True, files=2),
@@ -79,13 +81,15 @@ class Voyage:
     more than all the rest), and only this voyage's run counts.
     """
 
-    def __init__(self, scenario: Scenario, journal: Path | SqlJournal | None = None) -> None:
+    def __init__(self, scenario: Scenario, journal: Path | Journal | None = None) -> None:
         number = next(_numbers)
         self.scenario = scenario
         self.vm, self.run = f"web{number}", f"20250101-000000-{number:08x}"
         self.fleet = SimulatedFleet.of(SOURCE, DEST)
         local = [f"{LOCAL}/{self.vm}-{n}.qcow2" for n in range(scenario.files)]
         mirrored = [f"{LOCAL}/{self.vm}-{n}.raw" for n in range(scenario.disks)]
+        if scenario.switch is Switch.LIBVIRT:
+            self.fleet.hosts[SOURCE].locate(f"{SHARED}/x")[0].has_locks = True
         self.uuid: UUID = self.fleet.add_vm(
             SOURCE,
             self.vm,
@@ -102,7 +106,7 @@ class Voyage:
             self._add_more(local[0])
         self.before = self.files(DEST)
         self.outcome: MigrationOutcome | None = None
-        self._journal = journal or memory_journal()
+        self._opened = journal or memory_journal()
         self.world = self.process()
 
     def _rich_xml(self, local: list[str]) -> str:
@@ -132,49 +136,24 @@ class Voyage:
         beside = (FileCopy(dest_path=one["source_path"], **size, **one) for one in more)
         self.plan = self.plan.model_copy(update={"files": (below, *self.plan.files, *beside)})
 
-    def make_plan(self, files: tuple[str, ...] = (), mirrored: tuple[str, ...] = (), **given: Any) -> MigrationPlan:
+    def make_plan(self, files: Sequence[Any] = (), mirrored: Sequence[str] = (), **given: Any) -> MigrationPlan:
         """Plan the move without preflight."""
-        entry = self.fleet.inventory.find(DEST)
-        assert entry is not None
-        copies = tuple(
-            FileCopy(source_path=path, dest_path=path, size_bytes=10 << 30, allocated_bytes=1 << 30) for path in files
-        )
-        disks = tuple(
-            LiveDisk(target=f"vd{n}", source_path=path, dest_path=path, size_bytes=10 << 30, allocated_bytes=1 << 30)
-            for n, path in enumerate(mirrored)
-        )
-        fields: dict[str, Any] = {
-            "run": self.run,
-            "vm": self.vm,
-            "uuid": self.uuid,
-            "source": SOURCE,
-            "dest": DEST,
-            "mode": self.scenario.mode,
-            "mode_reason": "asked for",
-            "state_before": self.scenario.state,
-            "is_persistent": self.scenario.is_persistent,
-            "is_autostart": self.scenario.is_autostart,
-            "memory_kib": 1 << 20,
-            "reserved_kib": 0,
-            "changes": DomainChanges(title=self.scenario.title),
-            "files": copies,
-            "disks": disks,
-            "encryption": Encryption.NONE if disks else entry.encryption,
-            "peer_uri": entry.peer_uri,
-            "migration_uri": f"tcp://{entry.migration_address}",
-            "policy": self.scenario.policy,
-            "switch": Switch.POSTCOPY if POLICIES[self.scenario.policy].may_postcopy else Switch.GUARDED,
-            "deadline_s": 270.0,
-        }
-        return MigrationPlan(**{**fields, **given})
+        usual = {"run": self.run, "source": SOURCE, "dest": DEST, "files": files, "mirrored": mirrored}
+        return plan_move(self.fleet, self.scenario, self.vm, self.uuid, **{**usual, **given})
 
     def process(self) -> World:
         """Start a vmferry process with adapters of its own; those before it are dead."""
-        journal = self._journal
+        journal = self._opened
         if isinstance(journal, Path):
             journal = SqlJournal(f"sqlite:///{journal}", owner=f"process-{next(_numbers)}", is_alive=lambda _: False)
+        self.journal: Journal = journal  # as it is; the world's own one is behind the gate
         self.world = self.fleet.world(journal=journal)
         return self.world
+
+    def go_on_with(self, journal: Journal) -> None:
+        """Start a process with what a journal was at some moment."""
+        self._opened, self.outcome = journal, None
+        self.process()
 
     # working
 
@@ -200,20 +179,20 @@ class Voyage:
 
     def recover_all(self) -> None:
         """Do what `vmferry recover` does."""
-        for record in self.unsettled():
-            if self.world.journal.take_over(record.run):
+        for record in self.world.journal.unsettled():
+            if record.run == self.run and self.world.journal.take_over(record.run):
                 self.outcome = recover(record.run, self.world)
 
     # asking
 
     def unsettled(self) -> tuple[RunRecord, ...]:
         """Return the runs that are open or held."""
-        return tuple(record for record in self.world.journal.unsettled() if record.run == self.run)
+        return tuple(record for record in self.journal.unsettled() if record.run == self.run)
 
     def record(self) -> RunRecord | None:
         """Return the run; None when it was never opened."""
         try:
-            return self.world.journal.find(self.run)
+            return self.journal.find(self.run)
         except NotFound:
             return None
 
@@ -243,6 +222,51 @@ class Voyage:
         return domain is not None and domain.is_autostart
 
 
+def plan_move(
+    fleet: SimulatedFleet,
+    scenario: Scenario,
+    vm: str,
+    uuid: UUID,
+    *,
+    run: str,
+    source: str,
+    dest: str,
+    files: Sequence[Any] = (),
+    mirrored: Sequence[str] = (),
+    **given: Any,
+) -> MigrationPlan:
+    """Plan a move without preflight; files are copied to where they are at the source."""
+    entry = fleet.inventory.find(dest)
+    assert entry is not None
+    size: dict[str, Any] = {"size_bytes": 10 << 30, "allocated_bytes": 1 << 30}
+    copies = [one if isinstance(one, FileCopy) else FileCopy(source_path=one, dest_path=one, **size) for one in files]
+    disks = [LiveDisk(target=f"vd{n}", source_path=path, dest_path=path, **size) for n, path in enumerate(mirrored)]
+    fields: dict[str, Any] = {
+        "run": run,
+        "vm": vm,
+        "uuid": uuid,
+        "source": source,
+        "dest": dest,
+        "mode": scenario.mode,
+        "mode_reason": "asked for",
+        "state_before": scenario.state,
+        "is_persistent": scenario.is_persistent,
+        "is_autostart": scenario.is_autostart,
+        "memory_kib": 1 << 20,
+        "reserved_kib": 0,
+        "changes": DomainChanges(title=scenario.title),
+        "files": tuple(copies),
+        "disks": tuple(disks),
+        "encryption": Encryption.NONE if disks else entry.encryption,
+        "peer_uri": entry.peer_uri,
+        "migration_uri": f"tcp://{entry.migration_address}",
+        "policy": scenario.policy,
+        "switch": scenario.switch,
+        "deadline_s": 270.0,
+    }
+    return MigrationPlan(**{**fields, **given})
+
+
 def memory_journal() -> SqlJournal:
     """Return a journal in memory whose earlier owners are all dead."""
     return SqlJournal("sqlite://", owner="vmferry", is_alive=lambda _: False)
@@ -265,91 +289,3 @@ def counted(fault: Fault, log: Sequence[Operation]) -> Fault:
     place = Fault(does=fault.does, host=at.host, op=at.op, phase=at.phase, target=fault.target, peer=fault.peer)
     nth = sum(place.fits(operation) for operation in log[: fault.seq + 1])
     return place.model_copy(update={"nth": nth})
-
-
-def wrongs_of(voyage: Voyage, fault: Fault) -> Iterator[str]:
-    """Yield every broken promise after a run was settled with all hosts healed."""
-    for problem in voyage.fleet.problems():
-        yield problem.words()
-    record = voyage.record()
-    if record is not None and record.state is RunState.CLOSED:
-        yield from (f"the mark is left on {host}" for host in (SOURCE, DEST) if voyage.marks_on(host))
-    match record.state if record is not None else RunState.CLOSED:
-        case RunState.OPEN:
-            yield "the run is open: neither closed nor held"
-        case RunState.HELD:
-            yield from _held(voyage, fault)
-        case RunState.CLOSED if record is not None and record.outcome is OutcomeKind.MOVED:
-            yield from _moved(voyage, fault)
-        case RunState.CLOSED:
-            yield from _rolled_back(voyage, fault)
-
-
-def _held(voyage: Voyage, fault: Fault) -> Iterator[str]:
-    """Only a fault that ends a QEMU needs a human, and one that leaves a volume of which nobody knows whose it is."""
-    if voyage.outcome and UNTOLD in voyage.outcome.reason:
-        if f"{GROUP.target}/{voyage.vm}" not in voyage.files(DEST) or voyage.state_on(DEST) is not DomainState.ABSENT:
-            yield f"held without a reason: {voyage.outcome.reason}"
-        return
-    if fault.does not in (Blow.POWER_CUT, Blow.QEMU_KILLED):
-        yield f"held after {fault.does}: {voyage.outcome and voyage.outcome.reason}"
-    domain = voyage.fleet.domain(DEST, voyage.uuid)
-    has_lost_memory = domain is not None and domain.reason == "post-copy failed"  # its guest stands still
-    if voyage.fleet.running_on(voyage.uuid) and not has_lost_memory:
-        yield f"held, but runs on {voyage.fleet.running_on(voyage.uuid)}"
-
-
-def _moved(voyage: Voyage, fault: Fault) -> Iterator[str]:
-    scenario, fleet = voyage.scenario, voyage.fleet
-    # A destination that reboots at the end of an offline move starts the VM by its autostart flag.
-    has_booted = fault.does is Blow.POWER_CUT and (fault.target or fault.host) == DEST and scenario.is_autostart
-    if has_booted and voyage.state_on(DEST) is DomainState.RUNNING:
-        scenario = replace(scenario, state=DomainState.RUNNING)
-    if fleet.running_on(voyage.uuid) != ((DEST,) if scenario.must_run else ()):
-        yield f"moved, but runs on {fleet.running_on(voyage.uuid)}"
-    if voyage.state_on(DEST) is not scenario.state:
-        yield f"moved, but {voyage.state_on(DEST)} at the destination"
-    if voyage.state_on(SOURCE) is not DomainState.ABSENT:
-        yield f"moved, but {voyage.state_on(SOURCE)} at the source"
-    if fleet.defined_on(voyage.uuid) != ((DEST,) if scenario.is_persistent else ()):
-        yield f"moved, but defined on {fleet.defined_on(voyage.uuid)}"
-    if voyage.autostart_on(DEST) is not scenario.is_autostart:
-        yield f"moved, but autostart is {voyage.autostart_on(DEST)}"
-    brought = (*voyage.plan.files, *voyage.plan.disks)
-    images = {copy.dest_path for copy in brought}
-    if voyage.files(DEST) != voyage.before | images:
-        yield f"moved, but the destination's files are {sorted(voyage.files(DEST))}"
-    stays = {copy.source_path for copy in voyage.plan.files if copy.is_device}
-    aside = {f"{copy.source_path}.vmferry-moved-{voyage.run}" for copy in brought if copy.source_path not in stays}
-    if not aside <= voyage.files(SOURCE) or images & voyage.files(SOURCE) != stays:
-        yield f"moved, but the source's files are {sorted(voyage.files(SOURCE))}"
-
-
-def _rolled_back(voyage: Voyage, fault: Fault) -> Iterator[str]:
-    scenario, fleet = voyage.scenario, voyage.fleet
-    has_rebooted = fault.does is Blow.POWER_CUT and (fault.target or fault.host) == SOURCE
-    if has_rebooted:
-        yield from _rebooted(voyage)
-    else:
-        if fleet.running_on(voyage.uuid) != ((SOURCE,) if scenario.must_run else ()):
-            yield f"rolled back, but runs on {fleet.running_on(voyage.uuid)}"
-        if voyage.state_on(SOURCE) is not scenario.state:
-            yield f"rolled back, but {voyage.state_on(SOURCE)} at the source"
-    if voyage.state_on(DEST) is not DomainState.ABSENT:
-        yield f"rolled back, but {voyage.state_on(DEST)} at the destination"
-    if fleet.defined_on(voyage.uuid) != ((SOURCE,) if scenario.is_persistent else ()):
-        yield f"rolled back, but defined on {fleet.defined_on(voyage.uuid)}"
-    if voyage.autostart_on(SOURCE) is not scenario.is_autostart:
-        yield f"rolled back, but autostart is {voyage.autostart_on(SOURCE)}"
-    if voyage.files(DEST) != voyage.before:
-        yield f"rolled back, but the destination's files are {sorted(voyage.files(DEST))}"
-
-
-def _rebooted(voyage: Voyage) -> Iterator[str]:
-    """A host that boots starts its VMs by their autostart flag, whatever they were before."""
-    state = voyage.state_on(SOURCE)
-    if state is DomainState.RUNNING and not voyage.scenario.is_autostart:
-        yield "rolled back, and something started it at the source"
-    is_untouched = not any(row.step in TOUCHING for row in voyage.world.journal.rows(voyage.run))
-    if state is not DomainState.RUNNING and voyage.scenario.must_run and not is_untouched:
-        yield f"rolled back, but {state} at the source"
