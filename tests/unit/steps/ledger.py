@@ -51,7 +51,7 @@ class Ledger:
     def recent(self, limit: int) -> tuple[RunRecord, ...]:
         return tuple(self.records.values())[-limit:]
 
-    def take_over(self, run: str) -> bool:
+    def take_over(self, run: str, *, lost_owner: str = "") -> bool:
         return self.find(run).state is not RunState.CLOSED
 
     def hold(self, run: str, reason: str) -> None:
