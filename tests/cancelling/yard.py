@@ -30,6 +30,7 @@ from vmferry.inventory import load_inventory
 from vmferry.model.cancelling import OnCancel
 from vmferry.model.journal import Mark, RunRecord
 from vmferry.settings import read_settings
+from vmferry.steps.host_marks import open_host
 
 HOSTS = ("kvm1", "kvm2")
 LINK_MIB_S = 20.0  # the memory of a guest flows for one to three seconds
@@ -160,9 +161,14 @@ class Yard:
         wrong = [] if state.is_completed() else [f"recovery: {state.type}: {state.message}"]
         return wrong + [f"{record.plan.vm}: its run stays {record.state}" for record in self.journal.unsettled()]
 
+    def reopen(self, host: str) -> None:
+        """Let a host that an evacuation has closed receive VMs again, as `vmferry uncordon` does."""
+        self.journal.uncordon(host)
+        open_host(host, self.world)
+
     def empty(self, source: str, dest: str) -> list[str]:
         """Evacuate in this process, over links without a cap; return what is wrong with its end."""
-        self.journal.uncordon(dest)
+        self.reopen(dest)
         self._cap_links(None)
         try:
             with _wiring.use(self.world):
@@ -198,7 +204,7 @@ class Yard:
 
     def evacuate(self, source: str, dest: str, *words: str) -> Command:
         """Start an evacuation; the destination is open, whatever a round before has left."""
-        self.journal.uncordon(dest)
+        self.reopen(dest)
         return self.commands.start("evacuate", source, "--to", dest, *words)
 
     @contextmanager
@@ -219,7 +225,7 @@ class Yard:
 
     def deploy_run(self, source: str, dest: str, on_cancel: OnCancel, parallel: int) -> UUID:
         """Have the worker start an evacuation; return its flow run."""
-        self.journal.uncordon(dest)
+        self.reopen(dest)
         wanted = {"host": source, "dests": [dest], "on_cancel": on_cancel.value, "max_parallel": parallel}
         with self.server.client() as client:
             deployment = client.read_deployment_by_name("evacuate-host/evacuate-host")

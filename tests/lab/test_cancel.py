@@ -85,7 +85,7 @@ def test_moves_end_well_when_the_prefect_server_is_lost(yard: Yard, tmp_path: Pa
     source, dest = where_all_are(yard)
     yard.refresh_paused(source)
     known = yard.known()
-    yard.journal.uncordon(dest)
+    yard.reopen(dest)
     with PrefectServer.running(tmp_path) as lost:
         command = yard.start_anew("evacuate", source, "--to", dest, PREFECT_API_URL=lost.api_url)
         wait_until(lambda: yard.new_runs(known), "a run is open")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.unit.steps.voyage import SCENARIOS, Scenario, Voyage, wrongs_of
+from tests.unit.steps.promises import wrongs_of
+from tests.unit.steps.voyage import SCENARIOS, Scenario, Voyage
 from vmferry.adapters.simulated import Blow, Fault
 from vmferry.adapters.steering import Steering
 from vmferry.errors import PermanentError
