@@ -88,9 +88,12 @@ def test_moves_end_well_when_the_prefect_server_is_lost(yard: Yard, tmp_path: Pa
     yard.reopen(dest)
     with PrefectServer.running(tmp_path) as lost:
         command = yard.start_anew("evacuate", source, "--to", dest, PREFECT_API_URL=lost.api_url)
-        wait_until(lambda: yard.new_runs(known), "a run is open")
-        kill(lost.pid)
-        output = command.communicate(timeout=150)[0]
+        try:
+            wait_until(lambda: yard.new_runs(known), "a run is open")
+            kill(lost.pid)
+            output = command.communicate(timeout=150)[0]
+        finally:
+            command.kill()
     assert command.returncode == 0, output
     assert f"{source} is empty" in output and "Prefect does not know it" in output
     assert yard.problems({}) == [] and not yard.journal.unsettled()

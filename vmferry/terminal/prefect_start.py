@@ -48,6 +48,8 @@ def prepare_environment(settings: Settings) -> bool:
     if not settings.debug:
         # Console only: the server keeps the whole log. vmferry shows progress and errors itself.
         os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
+    # By default each call to a server that is lost takes a minute: the moves would end well, and their command would not.
+    os.environ.setdefault("PREFECT_CLIENT_MAX_RETRIES", "2")
     if os.environ.get("PREFECT_API_URL"):
         return False
     for name, value in EMBEDDED.items():
@@ -99,6 +101,15 @@ def _must_answer(api_url: str) -> None:
                 f"PREFECT_API_URL={api_url}: the Prefect server does not answer ({reason}); nothing was touched; start "
                 "it, or unset the variable: vmferry then starts one of its own"
             ) from error
+
+
+def is_server_lost() -> bool:
+    """Whether the Prefect server that this process uses does not answer any more."""
+    try:
+        _must_answer(os.environ["PREFECT_API_URL"])
+    except InvalidInput:
+        return True
+    return False
 
 
 def _start_server() -> Any:

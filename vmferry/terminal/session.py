@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import os
 import signal
 import sys
 import threading
@@ -21,7 +22,7 @@ from vmferry.model.host import Inventory
 from vmferry.settings import Settings, read_settings
 from vmferry.stopping import announcing
 from vmferry.terminal.exit_codes import ExitCode, code_of_error
-from vmferry.terminal.prefect_start import load_flow, put_checkout_first
+from vmferry.terminal.prefect_start import is_server_lost, load_flow, put_checkout_first
 from vmferry.terminal.progress_view import Seen, watching
 from vmferry.terminal.screen import Screen
 
@@ -47,6 +48,7 @@ class Session:
         self.settings = settings
         self.screen = screen
         self._inventory: Inventory | None = None
+        self._is_prefect_lost = False
 
     @property
     def inventory_path(self) -> str:
@@ -118,12 +120,18 @@ class Session:
                     "journal does: vmferry runs"
                 )
                 return Ended(None, seen, None)
+            finally:
+                self._is_prefect_lost = is_server_lost()
 
     def end(self, code: ExitCode, content: dict[str, Any], problems: Sequence[str] = ()) -> NoReturn:
         """Write problems and the document, and leave with the exit code."""
         for problem in problems:
             self.screen.complain(problem)
         self.screen.document({"exit_code": int(code), "problems": list(problems), **content})
+        if self._is_prefect_lost:  # its threads would try to send logs and events for minutes, and nothing ends that
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(int(code))
         raise typer.Exit(int(code))
 
 
