@@ -48,7 +48,7 @@ def prepare_environment(settings: Settings) -> bool:
     if not settings.debug:
         # Console only: the server keeps the whole log. vmferry shows progress and errors itself.
         os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
-    # By default each call to a server that is lost takes a minute: the moves would end well, and their command would not.
+    # By default each call to a lost server takes a minute: the moves would end well, but not their command.
     os.environ.setdefault("PREFECT_CLIENT_MAX_RETRIES", "2")
     if os.environ.get("PREFECT_API_URL"):
         return False
