@@ -40,6 +40,7 @@ class Move(Model):
     policy: PolicyName | None = None  # None: the source's `convergence` of the inventory
     dest_reason: str
     order: int
+    priority: int = 0  # higher ones start first
     memory_kib: int  # taken on the destination from the start, huge pages included; 0 for a VM that is shut off
     hugepages_kib: int = 0  # what of it are huge pages
     vcpus: int
