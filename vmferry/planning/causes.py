@@ -126,3 +126,8 @@ def avoided(ended: Iterable[Ended]) -> Avoided:
 def vms_of(ended: Sequence[Ended]) -> tuple[str, ...]:
     """Return the names of the VMs, each once, in order."""
     return tuple(dict.fromkeys(one.vm for one in ended))
+
+
+def is_worth_another_try(cause: Cause | None) -> bool:
+    """Whether another destination may help: not where the VM itself, or its host, is what failed."""
+    return cause is not None and cause.place in (Place.DEST, Place.LINK, Place.UNKNOWN)

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
+from functools import cached_property
 
 from vmferry.model.base import Model
 from vmferry.model.deadline import default_deadline_s
@@ -72,9 +73,14 @@ class Gate:
 
     def permit(self, move: Move, now: datetime) -> Permit:
         """Return whether the move may start at `now`; the first reason that speaks against it decides."""
-        if why := self.frozen or self.tripped() or self.failed_canary() or self._is_full():
-            return Permit(say=Say.NEVER, reason=why, ends_run=True)
+        if self.stopped:
+            return Permit(say=Say.NEVER, reason=self.stopped, ends_run=True)
         return self._in_time(move, now) or self._after_canaries(move) or START
+
+    @cached_property
+    def stopped(self) -> str:
+        """Why nothing starts any more in this run; empty while something may."""
+        return self.frozen or self.tripped() or self.failed_canary() or self._is_full()
 
     def start(self, move: Move) -> Gate:
         """Return the gate after the move has started."""
@@ -88,6 +94,10 @@ class Gate:
     def forget(self, uuid: str) -> Gate:
         """Return the gate after a start that came to nothing: another run held the VM, or the like."""
         return replace(self, running=tuple(move for move in self.running if move.uuid != uuid))
+
+    def freeze(self, why: str) -> Gate:
+        """Return the gate of a fleet that takes no moves."""
+        return replace(self, frozen=why)
 
     def wait_for(self, uuid: str, until: datetime) -> Gate:
         """Return the gate in which this VM is tried again only then."""
@@ -111,7 +121,7 @@ class Gate:
 
     def failed_canary(self) -> str:
         """Return which canary did not move well; empty when none failed, or enough others did not."""
-        if not self._canaries_needed():
+        if not self._canaries_needed:
             return ""
         failed = next((ended for ended in self.ended if ended.cause is not None and self._is_canary(ended)), None)
         if failed is None or failed.cause is None:
@@ -144,7 +154,7 @@ class Gate:
 
     def _after_canaries(self, move: Move) -> Permit | None:
         """Hold back what is no canary, and more canaries than are needed, until the canaries have moved well."""
-        needed = self._canaries_needed()
+        needed = self._canaries_needed
         if not needed:
             return None
         names = set(self.limits.canary_vms)
@@ -155,6 +165,7 @@ class Gate:
             return None
         return Permit(say=Say.WAIT, reason=f"after {_times(needed, 'canary')} that must move well first")
 
+    @cached_property
     def _canaries_needed(self) -> int:
         """Return how many canaries have yet to move well before the rest may start."""
         good = [ended for ended in self.ended if ended.cause is None]
