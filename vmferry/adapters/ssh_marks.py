@@ -9,9 +9,11 @@ from vmferry.adapters.ssh_shell import Script
 
 PLACE = "/var/lib/libvirt/vmferry"
 READ_MARK = f"""say mark "$(head -c 4096 {PLACE}/mark.json 2>/dev/null)"
+say freeze "$(head -c 4096 {PLACE}/freeze.json 2>/dev/null)"
 """
 
-# $1 what must stand there (empty: nothing), $2 what shall (empty: nothing); prints what stands there afterwards.
+# $1 what must stand there (empty: nothing), $2 what shall (empty: nothing), $3 which mark; prints what stands there
+# afterwards.
 SWAP_MARK = Script(
     "swap-mark",
     f"""set -eu
@@ -20,14 +22,14 @@ mkdir -p -- {PLACE}
 cd {PLACE}
 exec 9>>lock
 flock -w 10 9
-now=$(head -c 4096 mark.json 2>/dev/null) || now=
+now=$(head -c 4096 "$3.json" 2>/dev/null) || now=
 if [ "$now" = "$1" ]; then
   if [ -n "$2" ]; then
-    printf '%s\\n' "$2" >mark.new
-    sync mark.new
-    mv -T mark.new mark.json
+    printf '%s\\n' "$2" >"$3.new"
+    sync "$3.new"
+    mv -T "$3.new" "$3.json"
   else
-    rm -f mark.json
+    rm -f "$3.json"
   fi
   now=$2
 fi

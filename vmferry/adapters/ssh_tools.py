@@ -42,6 +42,7 @@ from vmferry.errors import CopyFailed, HostUnreachable, PermanentError
 from vmferry.model.disks import CopyDone, CopyOptions, LiveDisk
 from vmferry.model.facts import FileFacts, ImageFacts, ImageFile, Peer, PeerReach, StoredFile, SystemFacts
 from vmferry.model.host import Host
+from vmferry.model.mark import MarkKind
 from vmferry.model.sighting import ListedDomain
 from vmferry.ports import PLAIN_COPY, OnCopy
 from vmferry.settings import Settings
@@ -105,9 +106,9 @@ class SshTools:
         """Return `virsh list --all` of this host's system session."""
         return parse_virsh_list(self._must(["virsh", "--connect", "qemu:///system", "list", "--all"]))
 
-    def swap_mark(self, expected: str, wanted: str) -> str:
+    def swap_mark(self, expected: str, wanted: str, kind: MarkKind = MarkKind.HOST) -> str:
         """Put a mark on this host where `expected` stands; return what stands there afterwards."""
-        done = self._run(SWAP_MARK, [expected, wanted])
+        done = self._run(SWAP_MARK, [expected, wanted, kind])
         if not done.is_ok:
             raise PermanentError(f"host {self.host}: {PLACE}: not marked: {done.complaint}", host=self.host)
         return done.stdout

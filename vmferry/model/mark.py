@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from enum import StrEnum
 
 from vmferry.model.base import Model
 
@@ -39,6 +40,13 @@ class VmMark(Model):
 def is_over(until: datetime, now: datetime) -> bool:
     """Whether a lease has ended by every clock."""
     return now > until + timedelta(seconds=SKEW_S)
+
+
+class MarkKind(StrEnum):
+    """What a mark on a host is for; the value is the name of its file there."""
+
+    HOST = "mark"  # HostMark: who empties the host, or that it is closed for arrivals
+    FREEZE = "freeze"  # vmferry.model.operation.Freeze: no move starts in the whole fleet
 
 
 class HostMark(Model):
