@@ -58,6 +58,10 @@ class PreflightBlocked(InvalidInput):
     """Preflight found blockers; nothing was touched."""
 
 
+class Frozen(PermanentError):
+    """Somebody has frozen the fleet: no move starts."""
+
+
 class AlreadyMoving(PermanentError):
     """An open run holds this VM."""
 

@@ -70,7 +70,12 @@ class SqlOperations:
         """Return the homes written down, by VM."""
         query = select(homes).order_by(homes.c.vm, homes.c.uuid)
         found = self._ask(query if host is None else query.where(homes.c.home == host))
-        return tuple(Home.model_validate({**row._mapping, "since": _utc(row.since)}) for row in found)
+        return tuple(_home(row) for row in found)
+
+    def find_home(self, uuid: str) -> Home | None:
+        """Return where a VM belongs."""
+        found = self._ask(select(homes).where(homes.c.uuid == uuid))
+        return _home(found[0]) if found else None
 
     def forget_home(self, uuid: str) -> None:
         """Forget where a VM belongs."""
@@ -101,6 +106,10 @@ class SqlOperations:
         query = select(operations).where(*wanted).order_by(operations.c.started_at.desc(), operations.c.id.desc())
         found = self._ask(query.limit(1))
         return _operation(found[0]) if found else None
+
+
+def _home(row: SqlRow[Any]) -> Home:
+    return Home.model_validate({**row._mapping, "since": _utc(row.since)})
 
 
 def _operation(row: SqlRow[Any]) -> SavedOperation:

@@ -6,6 +6,7 @@ Beside libvirt's own state: there on every host, on its own disk, kept over a re
 from __future__ import annotations
 
 from vmferry.adapters.ssh_shell import Script
+from vmferry.model.mark import HostMarks
 
 PLACE = "/var/lib/libvirt/vmferry"
 READ_MARK = f"""say mark "$(head -c 4096 {PLACE}/mark.json 2>/dev/null)"
@@ -37,3 +38,19 @@ printf '%s' "$now"
 """,
     is_write=True,
 )
+
+READ_MARKS = Script(
+    "read-marks",
+    f"""cd {PLACE} 2>/dev/null || exit 0
+head -c 4096 mark.json 2>/dev/null
+printf '\\0'
+head -c 4096 freeze.json 2>/dev/null
+exit 0
+""",
+)
+
+
+def parse_marks(text: str) -> HostMarks:
+    """Return what the script printed: both texts with a NUL between them, nothing where neither was ever made."""
+    mark, _, freeze = text.partition("\0")
+    return HostMarks(mark=mark.strip(), freeze=freeze.strip())

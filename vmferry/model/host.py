@@ -209,6 +209,10 @@ class Cordon(Model):
     ticket: str = ""
     since: datetime
 
+    def words(self) -> str:
+        """Return why, with the ticket where there is one."""
+        return f"{self.reason} ({self.ticket})" if self.ticket else self.reason
+
 
 class FleetSnapshot(Model):
     """Everything a plan depends on, read in one phase; a plan is saved with it and can be replayed."""

@@ -49,11 +49,19 @@ class MarkKind(StrEnum):
     FREEZE = "freeze"  # vmferry.model.operation.Freeze: no move starts in the whole fleet
 
 
+class HostMarks(Model):
+    """What stands on a host, as text: `mark` is a HostMark, `freeze` a vmferry.model.operation.Freeze."""
+
+    mark: str = ""
+    freeze: str = ""
+
+
 class HostMark(Model):
     """What stands on a host that is being emptied, or was closed for arrivals."""
 
     owner: str  # user@host:pid:start
     reason: str
+    ticket: str = ""
     since: datetime
     until: datetime | None = None  # None: closed until somebody opens it, nobody works on it
 
@@ -69,7 +77,9 @@ class HostMark(Model):
     def words(self) -> str:
         """Return who, why, since when and until when."""
         until = f" until {self.until:%Y-%m-%d %H:%M:%S} UTC" if self.until is not None else ""
-        return f"{self.owner} (user@host:pid:start), {self.reason}, since {self.since:%Y-%m-%d %H:%M:%S} UTC{until}"
+        ticket = f" ({self.ticket})" if self.ticket else ""
+        since = f"{self.since:%Y-%m-%d %H:%M:%S} UTC"
+        return f"{self.owner} (user@host:pid:start), {self.reason}{ticket}, since {since}{until}"
 
     def text(self) -> str:
         """Return the one line that stands on the host."""

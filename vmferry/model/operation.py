@@ -60,6 +60,14 @@ class WayOut(StrEnum):
     LEAVE = "leave"  # it stays, and the host does not become empty
 
 
+class Incoming(StrEnum):
+    """What becomes of moves to a host that is to be emptied."""
+
+    WAIT = "wait"  # their ends are awaited
+    CANCEL = "cancel"  # they are aborted, their VMs stay where they run
+    REFUSE = "refuse"  # the host is not emptied while there are any
+
+
 class VmWishes(Model):
     """What holds for one VM in every operation: from the inventory's `vms:` and from its own metadata."""
 

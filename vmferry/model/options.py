@@ -46,8 +46,8 @@ class WindowOptions(Model):
         ends += [now + timedelta(seconds=self.length_s)] if self.length_s is not None else []
         if until is not None and until <= now:
             raise InvalidInput(
-                f"window: its end {until:%Y-%m-%d %H:%M:%S} UTC is over (now: {now:%Y-%m-%d %H:%M:%S} UTC); nothing was "
-                "touched; give an end that lies ahead"
+                f"window: its end {until:%Y-%m-%d %H:%M:%S} UTC is over (now: {now:%Y-%m-%d %H:%M:%S} UTC); nothing "
+                "was touched; give an end that lies ahead"
             )
         return min(ends, default=None)
 
@@ -114,6 +114,27 @@ class CautionOptions(Model):
         title="Back-off, s",
         description="Before another destination is tried; doubled for each further one.",
         json_schema_extra={"position": 8},
+    )
+
+
+class StopOptions(Model):
+    """How a VM that leaves by stop-and-start is shut down."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", title="Stop and start")
+
+    timeout_s: float = Field(
+        default=300.0,
+        gt=0,
+        le=86400,
+        title="Time to shut down, s",
+        description="A VM that is not off by then stays where it is, and runs.",
+        json_schema_extra={"position": 1},
+    )
+    force: bool = Field(
+        default=False,
+        title="Force it off",
+        description="Switch off a VM that does not shut down in time, as by pulling its plug. Data may be lost.",
+        json_schema_extra={"position": 2},
     )
 
 

@@ -98,6 +98,9 @@ class Avoided:
         return self.dests.get(dest) or self.links.get((source, dest)) or self.vms.get((uuid, dest)) or ""
 
 
+NOWHERE = Avoided({}, {}, {})
+
+
 def avoided(ended: Iterable[Ended]) -> Avoided:
     """Return what failed so far and is not tried again."""
     dests: dict[str, str] = {}

@@ -30,6 +30,10 @@ class OperationsMemory(Protocol):
         """Return the homes written down, or those of the VMs that belong on one host; by VM."""
         ...
 
+    def find_home(self, uuid: str) -> Home | None:
+        """Return where a VM belongs; None where nothing is written down."""
+        ...
+
     def forget_home(self, uuid: str) -> None:
         """Forget where a VM belongs; no-op where nothing is written down."""
         ...

@@ -6,21 +6,18 @@ It stands in the journal, for all that share it, and on every host, for all othe
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from vmferry.errors import PermanentError, VmferryError
-from vmferry.model.mark import MarkKind
+from vmferry.errors import Frozen, PermanentError, VmferryError
+from vmferry.model.mark import HostMarks, MarkKind, parse_host_mark
+from vmferry.model.migration import MigrationPlan
 from vmferry.model.operation import Freeze, parse_freeze
 from vmferry.ports import World
 
 logger = logging.getLogger("vmferry.steps")
 
 _AT_ONCE = 16
-
-
-class Frozen(PermanentError):
-    """Somebody has frozen the fleet: no move starts."""
 
 
 def freeze_fleet(world: World, reason: str, ticket: str = "") -> tuple[Freeze, tuple[str, ...]]:
@@ -54,29 +51,38 @@ def thaw_fleet(world: World) -> tuple[bool, tuple[str, ...]]:
     return was_frozen or bool(seen), problems
 
 
-def freeze_seen_from(world: World, hosts: Iterable[str]) -> Freeze | None:
-    """Return the freeze that the journal or one of these hosts tells; None when moves may start.
+def why_frozen(world: World) -> str:
+    """Return why the journal says that no move may start; empty when it does not."""
+    found = world.journal.frozen()
+    return found.words() if found is not None else ""
 
-    A host that does not answer tells nothing: a move that needs it will not get far.
+
+def refuse_start(plan: MigrationPlan, world: World) -> None:
+    """Look once more, just before a run is opened, whether somebody has frozen the fleet or closed the destination.
+
+    Raises Frozen or PermanentError. A host that does not tell, because it does not answer or its marks may not be
+    read, keeps nobody off: a move that needs it will not get far.
     """
-    if (found := world.journal.frozen()) is not None:
-        return found
-    for host in dict.fromkeys(hosts):
-        try:
-            there = world.tools(host).swap_mark("", "", MarkKind.FREEZE)
-        except VmferryError as error:
-            logger.warning("host %s: whether the fleet is frozen cannot be read there: %s", host, error)
-            continue
-        if (freeze := parse_freeze(there)) is not None:
-            return freeze
-    return None
+    if why := why_frozen(world):
+        raise Frozen(f"vm {plan.vm}: not moved: {why}", vm=plan.vm)
+    with ThreadPoolExecutor(max_workers=2, thread_name_prefix="marks") as pool:
+        source, dest = pool.map(lambda host: _marks(host, world), (plan.source, plan.dest))
+    for there in (source, dest):
+        if (freeze := parse_freeze(there.freeze)) is not None:
+            raise Frozen(f"vm {plan.vm}: not moved: {freeze.words()}", vm=plan.vm)
+    closed = parse_host_mark(dest.mark)
+    if closed is not None and not closed.is_stale(world.clock.now()):
+        raise PermanentError(
+            f"vm {plan.vm}: {plan.dest} was cordoned meanwhile: {closed.words()}; choose another host", vm=plan.vm
+        )
 
 
-def refuse_frozen(world: World, hosts: Iterable[str], vm: str | None = None) -> None:
-    """Raise Frozen when the fleet is frozen; called just before a run is opened."""
-    if (found := freeze_seen_from(world, hosts)) is not None:
-        what = f"vm {vm}: not moved: " if vm is not None else ""
-        raise Frozen(f"{what}{found.words()}", vm=vm)
+def _marks(host: str, world: World) -> HostMarks:
+    try:
+        return world.tools(host).read_marks()
+    except VmferryError as error:
+        logger.warning("host %s: its marks cannot be read: %s", host, error)
+        return HostMarks()
 
 
 def _on_all(world: World, act: Callable[[str], None]) -> tuple[str, ...]:

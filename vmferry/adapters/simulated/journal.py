@@ -103,6 +103,10 @@ class GatedJournal(SimulatedPort):
         """Return the homes written down."""
         return self._read("homes", "", lambda: self._journal.homes(host))
 
+    def find_home(self, uuid: str) -> Home | None:
+        """Return where a VM belongs."""
+        return self._read("find_home", uuid, lambda: self._journal.find_home(uuid))
+
     def forget_home(self, uuid: str) -> None:
         """Forget where a VM belongs."""
         self._write("forget_home", uuid, lambda: self._journal.forget_home(uuid))
