@@ -42,7 +42,7 @@ def empty_host(request: EvacuationRequest, *, resume: bool = False) -> Evacuatio
         saved = save_evacuation(plan, request, world(), saved)
         with progress_artifacts(f"evacuate {request.host}"):
             publish(EvacuationStarted(plan=plan))
-            move = lambda item: move_by_plan(item, plan, request.reason)  # noqa: E731
+            move = lambda item: move_by_plan(item, plan, request.reason, request.stop)  # noqa: E731
             result = run_window(plan.moves, request.max_parallel, move, bounds_of(plan, request))
     report = make_report(plan, started_at, result, names_left(plan, result))
     end_evacuation(saved, report, world())

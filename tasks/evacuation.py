@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
+from typing import Any
 
 from prefect import task
 
@@ -18,8 +19,10 @@ from tasks.preflight import read_fleet
 from tasks.window import Bounds, Rerouted, WindowResult
 from vmferry.errors import TransientError
 from vmferry.model.evacuation import EvacuationPlan, EvacuationReport, EvacuationRequest, Move
+from vmferry.model.host import FleetSnapshot
 from vmferry.model.migration import MigrationOutcome, MigrationPlan, MigrationRequest, OutcomeKind
 from vmferry.model.operation import Incoming
+from vmferry.model.options import StopOptions
 from vmferry.planning.causes import Avoided
 from vmferry.planning.single import plan_vm
 from vmferry.planning.steered import other_ways
@@ -91,24 +94,43 @@ def _reroute(request: EvacuationRequest, planned: Sequence[Move], moves: Sequenc
     return other_ways(plan, moves)
 
 
-def move_by_plan(move: Move, plan: EvacuationPlan, reason: str = "") -> MigrationOutcome:
+def move_by_plan(
+    move: Move,
+    plan: EvacuationPlan,
+    reason: str = "",
+    stop: StopOptions = StopOptions(),  # noqa: B008 - frozen
+) -> MigrationOutcome:
     """Run one planned move; the destination was judged on the plan's snapshot and is looked at again at the start."""
-    made = _made(move, plan)
-    facts = plan.snapshot.facts(move.source)
-    vm = facts.find_vm(move.uuid) if facts is not None else None
-    with leaving_home(made, str(vm.state) if vm is not None else "", reason, world()):
-        outcome = move_one_vm(made)
+    outcome = move_on(move, plan.snapshot, plan.lifted, reason, stop)
     settle_home(outcome, move.uuid, world())
     return outcome
 
 
-def _made(move: Move, plan: EvacuationPlan) -> MigrationPlan:
+def move_on(
+    move: Move,
+    snapshot: FleetSnapshot,
+    lifted: tuple[str, ...],
+    reason: str,
+    stop: StopOptions = StopOptions(),  # noqa: B008 - frozen
+) -> MigrationOutcome:
+    """Run one move that was planned on a snapshot; where the VM belongs is written down first."""
+    made = _made(move, snapshot, lifted, stop)
+    state = "running" if move.restart else str(made.state_before)
+    with leaving_home(made, state, reason, world()):
+        return move_one_vm(made)
+
+
+def _made(move: Move, snapshot: FleetSnapshot, lifted: tuple[str, ...], stop: StopOptions) -> MigrationPlan:
     request = MigrationRequest(
-        vm=move.uuid, source=move.source, dest=move.dest, mode=move.mode, policy=move.policy, lift=plan.lifted
+        vm=move.uuid, source=move.source, dest=move.dest, mode=move.mode, policy=move.policy, lift=lifted
     )
-    decision = plan_vm(plan.snapshot, request)
-    made = make_plan(decision, request, plan.snapshot, move_timeout_s=settings().move_timeout_s)
-    told = {"mode_reason": move.mode_reason, "forecast": move.forecast or made.forecast}
+    decision = plan_vm(snapshot, request)
+    made = make_plan(decision, request, snapshot, move_timeout_s=settings().move_timeout_s)
+    told: dict[str, Any] = {"mode_reason": move.mode_reason, "forecast": move.forecast or made.forecast}
+    if move.restart:  # planned as if it were shut off; from its start there it takes what it takes
+        told |= {"restart": True, "stop_timeout_s": stop.timeout_s, "stop_force": stop.force}
+        told |= {"reserved_kib": move.memory_kib - move.hugepages_kib, "reserved_vcpus": move.vcpus}
+        told |= {"reserved_hugepages_kib": move.hugepages_kib}
     return made.model_copy(update=told)
 
 

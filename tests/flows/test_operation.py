@@ -10,12 +10,14 @@ from prefect.client.schemas.objects import State
 
 from flows.evacuate_host import evacuate_host
 from flows.migrate_vm import migrate_vm
+from flows.recover_runs import recover_runs
 from tests.flows.yard import Yard
 from vmferry.adapters.simulated import Blow
 from vmferry.model.cancelling import OnCancel
+from vmferry.model.journal import RunState
 from vmferry.model.migration import OutcomeKind
 from vmferry.model.operation import OperationKind, VmWishes, WayOut
-from vmferry.model.options import CautionOptions, WindowOptions
+from vmferry.model.options import CautionOptions, StopOptions, WindowOptions
 from vmferry.model.vm import DomainState
 from vmferry.steps.freeze import freeze_fleet, thaw_fleet
 
@@ -254,3 +256,61 @@ def test_a_vm_that_is_to_stay_stays_and_the_run_is_done(yard: Yard) -> None:
     state = evacuate(yard, modes={"vm1": WayOut.LEAVE})
     assert state.is_completed(), state.message
     assert yard.names_on("kvm1") == {"vm1"}
+
+
+def restart(yard: Yard, **given: Any) -> State[Any]:
+    return evacuate(yard, modes={"old": WayOut.STOP_AND_START}, dests=["kvm2"], **given)
+
+
+def test_a_vm_that_may_be_stopped_is_shut_down_moved_and_started(yard: Yard) -> None:
+    old = yard.add_local("old", DomainState.RUNNING)  # a local disk: no live move under this profile
+    state = restart(yard)
+    assert state.is_completed(), state.message
+    assert yard.where(old) == ("kvm2",) and yard.fleet.running_on(old) == ("kvm2",)
+    assert yard.fleet.down() == () and yard.is_sound()
+
+
+def test_a_vm_whose_guest_does_not_listen_stays_and_runs(yard: Yard) -> None:
+    old = yard.add_local("old", DomainState.RUNNING)
+    yard.fleet.hosts["kvm1"].domains[old].shutdown_s = None
+    state = restart(yard, stop=StopOptions(timeout_s=30))
+    assert state.is_failed() and "did not shut down within 30 s; it was not forced off" in str(state.message)
+    assert yard.fleet.running_on(old) == ("kvm1",) and yard.is_sound()
+
+
+def test_a_guest_that_goes_down_late_is_started_again_where_it_was(yard: Yard) -> None:
+    old = yard.add_local("old", DomainState.RUNNING)
+    yard.fleet.hosts["kvm1"].domains[old].shutdown_s = 35
+    state = restart(yard, stop=StopOptions(timeout_s=30))
+    assert state.is_failed()
+    assert yard.fleet.running_on(old) == ("kvm1",) and yard.is_sound()
+
+
+def test_only_who_is_told_to_forces_a_vm_off(yard: Yard) -> None:
+    old = yard.add_local("old", DomainState.RUNNING)
+    yard.fleet.hosts["kvm1"].domains[old].shutdown_s = None
+    state = restart(yard, stop=StopOptions(timeout_s=30, force=True))
+    assert state.is_completed(), state.message
+    assert yard.fleet.running_on(old) == ("kvm2",)
+
+
+@pytest.mark.parametrize(
+    ("op", "blow"),
+    [
+        ("shut_down", Blow.CRASH_BEFORE),
+        ("shut_down", Blow.CRASH_AFTER),
+        ("define", Blow.CRASH_AFTER),
+        ("undefine", Blow.CRASH_AFTER),
+        ("start", Blow.CRASH_AFTER),
+    ],
+)
+def test_a_vm_that_was_stopped_runs_again_whenever_its_vmferry_dies(yard: Yard, op: str, blow: Blow) -> None:
+    old = yard.add_local("old", DomainState.RUNNING)
+    yard.break_at(blow, op=op)
+    restart(yard)  # what ends the move's thread is left as the end of the process leaves it
+    assert [record.state for record in yard.runs()] == [RunState.OPEN]
+    with yard.process("next"):
+        state = recover_runs(return_state=True)
+    assert state.is_completed(), state.message
+    assert len(yard.fleet.running_on(old)) == 1 and yard.fleet.down() == ()
+    assert yard.is_sound()

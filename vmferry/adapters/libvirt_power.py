@@ -7,12 +7,20 @@ from typing import TypeVar
 from uuid import UUID
 
 import libvirt
-
-from vmferry.adapters.libvirt_words import state_words
-from vmferry.model.vm import DomainState
+import libvirt_qemu
 
 T = TypeVar("T")
 _AGENT_S = 5
+_PING = '{"execute":"guest-ping"}'
+# The guest has no agent, or it does not answer: no fault of the host.
+_SILENT = (
+    libvirt.VIR_ERR_AGENT_UNRESPONSIVE,
+    libvirt.VIR_ERR_AGENT_UNSYNCED,
+    libvirt.VIR_ERR_ARGUMENT_UNSUPPORTED,
+    libvirt.VIR_ERR_CONFIG_UNSUPPORTED,
+    libvirt.VIR_ERR_OPERATION_UNSUPPORTED,
+    libvirt.VIR_ERR_OPERATION_INVALID,
+)
 
 
 class PowerOfVms:
@@ -22,10 +30,10 @@ class PowerOfVms:
         raise NotImplementedError
 
     def shut_down(self, uuid: UUID) -> None:
-        """Ask the guest to shut itself down, by its agent or by ACPI; no-op when it is off, or on its way."""
+        """Ask the guest to shut itself down, by its agent or by ACPI; no-op when it is off."""
 
         def act(domain: libvirt.virDomain) -> None:
-            if state_words(domain)[0].is_active:
+            if domain.isActive():
                 domain.shutdown()
 
         self._on_domain("shut down", uuid, act, is_write=True)
@@ -41,21 +49,14 @@ class PowerOfVms:
 
     def ping_agent(self, uuid: UUID) -> bool:
         """Whether the agent in the guest answers."""
-        import libvirt_qemu
 
         def act(domain: libvirt.virDomain) -> bool:
-            if not domain.isActive():
-                return False
             try:
-                libvirt_qemu.qemuAgentCommand(domain, '{"execute":"guest-ping"}', _AGENT_S, 0)
+                libvirt_qemu.qemuAgentCommand(domain, _PING, _AGENT_S, 0)
             except libvirt.libvirtError as error:
-                quiet = (libvirt.VIR_ERR_AGENT_UNRESPONSIVE, libvirt.VIR_ERR_AGENT_UNSYNCED)
-                if error.get_error_code() in (*quiet, libvirt.VIR_ERR_OPERATION_UNSUPPORTED, libvirt.VIR_ERR_ARGUMENT_UNSUPPORTED, libvirt.VIR_ERR_CONFIG_UNSUPPORTED):
+                if error.get_error_code() in _SILENT:
                     return False
                 raise
             return True
 
         return self._on_domain("ping the agent of", uuid, act, is_write=False)
-
-
-__all__ = ["DomainState", "PowerOfVms"]

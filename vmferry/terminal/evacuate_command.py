@@ -125,7 +125,13 @@ def evacuate(
         retries=retries,
         backoff_s=backoff,
     )
-    asked: dict[str, Any] = {"modes": ways, "policy": for_all, "policies": policies, "max_parallel": parallel, "incoming": incoming}
+    asked: dict[str, Any] = {
+        "modes": ways,
+        "policy": for_all,
+        "policies": policies,
+        "max_parallel": parallel,
+        "incoming": incoming,
+    }
     asked |= {"window": window_of(until, window, at_end), "caution": caution, "reason": reason, "ticket": ticket}
     asked |= {"stop": StopOptions(timeout_s=stop_timeout, force=force_off), "lift": lift, "on_cancel": on_cancel}
     with session(ctx, inventory, as_json) as current:
