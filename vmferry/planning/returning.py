@@ -63,15 +63,15 @@ def _why_not(home: Home, proof: Proof, snapshot: FleetSnapshot, found: Mapping[s
     if not found:
         lost = ", ".join(gone.host for gone in snapshot.unreachable)
         return "no host has it" + (f"; not read: {lost}" if lost else "; look with `virsh list --all`")
+    if home.uuid in snapshot.open_runs:
+        return f"moves in run {snapshot.open_runs[home.uuid]}; wait for its end, or `vmferry recover`"
+    if proof.last_run != home.run:
+        return f"run {proof.last_run} has moved it since its evacuation: {home.home} is not its home any more"
     if set(found) != {home.away}:
         where = ", ".join(found)
         return (
             f"was taken from {home.home} to {home.away}, and is on {where}: somebody else has moved it; move it by hand"
         )
-    if home.uuid in snapshot.open_runs:
-        return f"moves in run {snapshot.open_runs[home.uuid]}; wait for its end, or `vmferry recover`"
-    if proof.last_run != home.run:
-        return f"run {proof.last_run} has moved it since its evacuation: {home.home} is not its home any more"
     if home.definition and proof.definition != home.definition:
         return f"its definition was changed on {home.away}: whether it may still run on {home.home}, say by moving it"
     if snapshot.facts(home.home) is None:
