@@ -10,7 +10,7 @@ import typer
 from vmferry.model.cancelling import OnCancel
 from vmferry.model.convergence import PolicyName
 from vmferry.model.operation import Incoming, WayOut
-from vmferry.model.options import CautionOptions, StopOptions, WindowOptions
+from vmferry.model.options import CautionOptions, OnSilence, ProbeOptions, StopOptions, WindowOptions
 from vmferry.terminal.endings import end_evacuation
 from vmferry.terminal.options import (
     DryRunOption,
@@ -97,6 +97,7 @@ def evacuate(
     incoming: Annotated[Incoming, typer.Option(help="What becomes of moves that come there.")] = Incoming.WAIT,
     stop_timeout: Annotated[float, typer.Option(metavar="S", help="Of stop-and-start, s.")] = _STOP.timeout_s,
     force_off: Annotated[bool, typer.Option("--force-off", help="Of stop-and-start: pull the plug then.")] = False,
+    on_silence: Annotated[OnSilence, typer.Option(help="A guest whose probes fail afterwards.")] = OnSilence.ALERT,
     until: UntilOption = None,
     window: WindowOption = None,
     at_end: AtEndOption = OnCancel.FINISH,
@@ -133,6 +134,7 @@ def evacuate(
         "incoming": incoming,
     }
     asked |= {"window": window_of(until, window, at_end), "caution": caution, "reason": reason, "ticket": ticket}
+    asked |= {"probes": ProbeOptions(on_silence=on_silence)}
     asked |= {"stop": StopOptions(timeout_s=stop_timeout, force=force_off), "lift": lift, "on_cancel": on_cancel}
     with session(ctx, inventory, as_json) as current:
         current.require_hosts(host, to or (), lift or ())

@@ -13,6 +13,7 @@ from vmferry.adapters.simulated.moves import Flight
 from vmferry.adapters.simulated.state import CLIENT, SimDomain, SimHost
 from vmferry.adapters.simulated.watch import Watch
 from vmferry.errors import HostUnreachable
+from vmferry.model.probes import Probe
 from vmferry.model.roll import CommandDone
 from vmferry.model.vm import DomainState
 
@@ -31,6 +32,7 @@ class Ground:
         self.hosts: dict[str, SimHost] = {}
         self.flights: list[Flight] = []
         self.command: Callable[[str, tuple[str, ...]], CommandDone] = _nothing  # what operators' commands do
+        self.guests: Callable[[Probe], str] = lambda _probe: ""  # what is wrong with what guests say
         self.booting: list[tuple[float, str]] = []  # hosts that reboot, and when they are back
         self.stopping: list[tuple[float, SimHost, SimDomain]] = []  # guests that shut down, and when they are off
         self.seconds = 0.0
