@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from vmferry.errors import InventoryError
 from vmferry.inventory.across import check_across
+from vmferry.inventory.constraints import CONSTRAINTS, read_constraints
 from vmferry.inventory.entry import check_entry, check_name, fill_entry
 from vmferry.inventory.expected import entry_problems
 from vmferry.inventory.located import Json, Located, parse_located
@@ -18,7 +19,7 @@ from vmferry.inventory.problems import Problem, did_you_mean
 from vmferry.inventory.severities import read_severities
 from vmferry.model.host import Host, Inventory
 
-_TOP = ("hosts", "rules", "ssh_config", PLAIN_NETWORKS)
+_TOP = ("hosts", "rules", "ssh_config", PLAIN_NETWORKS, CONSTRAINTS)
 _WRITE_HOSTS = "write `hosts:` and below it one entry per host, see deployments/inventory.example.yaml"
 
 
@@ -66,10 +67,18 @@ def _build(located: Located, file: Path) -> tuple[Inventory | None, list[Problem
     networks, odd = read_networks(top.get(PLAIN_NETWORKS), (PLAIN_NETWORKS,))
     hosts, more = _hosts(top.get("hosts"), located, networks)
     severities, bad = read_severities(top.get("rules"))
-    problems += [p for p in wrong + odd + more + bad if p.path not in located.unreadable]
+    names = list(top["hosts"]) if isinstance(top.get("hosts"), dict) else []
+    constraints, amiss = read_constraints(top.get(CONSTRAINTS), names, lambda path: f"{file}:{located.line(path)}")
+    problems += [p for p in wrong + odd + more + bad + amiss if p.path not in located.unreadable]
     if problems:
         return None, problems
-    return Inventory(hosts=tuple(hosts), rules=severities, ssh_config=ssh_config, path=str(file.absolute())), []
+    return Inventory(
+        hosts=tuple(hosts),
+        rules=severities,
+        constraints=constraints,
+        ssh_config=ssh_config,
+        path=str(file.absolute()),
+    ), []
 
 
 def _ssh_config(value: Json, file: Path) -> tuple[str | None, list[Problem]]:
