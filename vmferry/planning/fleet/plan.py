@@ -137,7 +137,7 @@ def end_state(found_state: FleetState, moves: Sequence[tuple[str, str]]) -> Flee
 def _as_plan(asked: _Asked, found: _Found, constraints: tuple[Constraint, ...], notes: tuple[str, ...]) -> FleetPlan:
     problem, solution, request = found.problem, found.solution, asked.request
     moves = make_moves(problem, solution, request.purpose)
-    stranded = make_stranded(problem, solution, problem.fleet.snapshot.inventory.names())
+    stranded = make_stranded(problem, solution, problem.fleet.snapshot.inventory.names(), _held_by(asked, found))
     end = end_state(asked.state, [(move.uuid, move.dest) for move in moves])
     broken = check_constraints(constraints, end)
     after = board_at(problem, solution.where)
@@ -152,6 +152,14 @@ def _as_plan(asked: _Asked, found: _Found, constraints: tuple[Constraint, ...], 
         constraints=constraints,
         snapshot=problem.fleet.snapshot,
     )
+
+
+def _held_by(asked: _Asked, found: _Found) -> str:
+    """Return the limit of the plan that keeps VMs where they are that a host has room for; empty without one."""
+    limits = asked.request.limits
+    if found.lost and limits.reserve is Reserve.HARD:
+        return f"reserve hard: the loss of {', '.join(found.lost)} would leave VMs without room"
+    return f"max_moves {limits.max_moves}" if limits.max_moves is not None else ""
 
 
 def _score(found: _Found, broken: Sequence[Violation], moves: Sequence[object]) -> Score:
