@@ -9,6 +9,7 @@ from uuid import UUID
 from pydantic import Field
 
 from vmferry.model.base import Model
+from vmferry.model.constraint import Constraint
 from vmferry.model.convergence import DEFAULT_POLICY, PolicyName
 from vmferry.model.facts import (
     CpuVerdict,
@@ -102,6 +103,7 @@ class Inventory(Model):
     hosts: tuple[Host, ...]
     rules: dict[str, Severity] = Field(default_factory=dict, description="rule → severity, where it is to differ")
     vms: dict[str, VmWishes] = Field(default_factory=dict, description="name or UUID → what holds for the VM")
+    constraints: tuple[Constraint, ...] = ()
     ssh_config: str | None = None
     path: str | None = None
 
