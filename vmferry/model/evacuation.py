@@ -8,6 +8,7 @@ from pydantic import Field
 
 from vmferry.model.base import Model
 from vmferry.model.convergence import PolicyName
+from vmferry.model.explanation import Explanation
 from vmferry.model.findings import Finding
 from vmferry.model.forecast import Forecast
 from vmferry.model.host import FleetSnapshot
@@ -56,6 +57,7 @@ class Stranded(Model):
     vm: str
     uuid: str
     reasons: dict[str, tuple[Finding, ...]]
+    explanation: Explanation | None = None  # of those that only room or constraints keep from a place
 
     def summary(self) -> str:
         """One line: the distinct reasons, and the hosts they hold for."""
