@@ -92,6 +92,7 @@ class Demand(Model):
 
     cpus: float  # at its peak
     mean_cpus: float
+    spread_cpus: float = 0.0  # standard deviation of its samples
     samples: int  # 0: nothing is known, its vCPUs are taken
     basis: str
 

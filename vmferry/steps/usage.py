@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from vmferry.errors import VmferryError
 from vmferry.model.host import FleetSnapshot
 from vmferry.model.usage import FleetUsage, HostTaken, SubjectKind, UsageTaken
-from vmferry.planning.demand import DEFAULT_DEMAND, DemandPolicy, forecast_demand, windows
+from vmferry.planning.demand import DEFAULT_DEMAND, DemandPolicy, Peers, forecast_demand, windows
 from vmferry.ports import World
 
 _PARALLEL_READS = 64
@@ -41,12 +41,10 @@ def read_usage(world: World, snapshot: FleetSnapshot, policy: DemandPolicy = DEF
     spans = windows(now_s, policy)
     kept = world.usage.read(spans)
     past = {(u.subject.kind, u.subject.key): tuple(s for s in u.samples if s.start_s < now_s) for u in kept}
-    demands = {
-        str(vm.uuid): forecast_demand(past.get((SubjectKind.VM, str(vm.uuid)), ()), vm.vcpus, now_s, policy)
-        for facts in snapshot.hosts
-        for vm in facts.vms
-        if vm.is_active
-    }
+    running = {str(vm.uuid): vm.vcpus for facts in snapshot.hosts for vm in facts.vms if vm.is_active}
+    of_vms = {uuid: past.get((SubjectKind.VM, uuid), ()) for uuid in running}
+    peers = Peers.of((of_vms[uuid], vcpus) for uuid, vcpus in running.items()) if policy.learn_s else None
+    demands = {uuid: forecast_demand(of_vms[uuid], vcpus, now_s, policy, peers) for uuid, vcpus in running.items()}
     begin_s, end_s = spans[0]
     recent = {
         key: tuple(s for s in samples if s.end_s > begin_s and s.start_s < end_s)

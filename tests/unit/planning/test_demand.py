@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.examples import examples
 from vmferry.model.usage import Demand, UsageSample
-from vmferry.planning.demand import DAY_S, DemandPolicy, Sizing, forecast_demand, percentile, windows
+from vmferry.planning.demand import DAY_S, DemandPolicy, Peers, Sizing, forecast_demand, percentile, windows
 
 NOW = 1_700_000_000 // DAY_S * DAY_S + 10 * 3600  # 10:00 UTC
 STEP = 300
@@ -85,8 +85,20 @@ def test_a_forecast_lies_between_mean_and_highest_sample(values: list[float], vc
     assert demand.mean_cpus - 1e-9 <= demand.cpus <= max(used) + 1e-9
 
 
-def build_demand(mean: float, peak: float) -> Demand:
-    return Demand(cpus=peak, mean_cpus=mean, samples=9, basis="test")
+def test_a_vm_that_is_hardly_known_is_taken_for_one_of_its_peers() -> None:
+    policy = DemandPolicy(known_after_s=0, learn_s=3600)
+    peers = Peers.of([([build_sample(0, 0.5)], 1), ([build_sample(0, 0.3)], 1)])
+    assert (peers.mean, peers.spread) == (pytest.approx(0.4), pytest.approx(0.1))
+    fresh = forecast_demand(steady(0.0, begin_s=NOW - STEP), 4, NOW, policy, peers)
+    known = forecast_demand(steady(0.0, begin_s=NOW - 4 * 3600), 4, NOW, policy, peers)
+    assert fresh.mean_cpus == pytest.approx(0.4 * 4 * 12 / 13)
+    assert known.mean_cpus == pytest.approx(0.4 * 4 / 5)
+    assert 0 < known.spread_cpus < fresh.spread_cpus
+    assert Peers.of([]) == Peers(mean=0, spread=0)
+
+
+def build_demand(mean: float, spread: float) -> Demand:
+    return Demand(cpus=mean + 2 * spread, mean_cpus=mean, spread_cpus=spread, samples=9, basis="test")
 
 
 @given(st.lists(st.tuples(st.floats(0, 4), st.floats(0, 4)), min_size=1, max_size=30), st.floats(0.05, 3))
@@ -94,9 +106,15 @@ def build_demand(mean: float, peak: float) -> Demand:
 def test_sizes_and_headroom_are_never_less_than_what_a_host_needs(
     vms: Sequence[tuple[float, float]], typical: float
 ) -> None:
-    """Σ mean + √(Σ (peak − mean)²) is what independent peaks need; the sizing adds up to no less."""
-    demands = [build_demand(mean, mean + more) for mean, more in vms]
+    """Σ mean + z·√(Σ spread²) is what independent VMs need; the sizing adds up to no less."""
+    demands = [build_demand(mean, spread) for mean, spread in vms]
     sizing = Sizing(typical_spread=typical)
-    needed = sum(d.mean_cpus for d in demands) + math.sqrt(sum((d.cpus - d.mean_cpus) ** 2 for d in demands))
+    needed = sum(d.mean_cpus for d in demands) + 2 * math.sqrt(sum(d.spread_cpus**2 for d in demands))
     assert sum(sizing.size(d) for d in demands) + sizing.headroom() >= needed - 1e-6
-    assert all(sizing.size(d) <= d.cpus + 1e-9 for d in demands)
+    assert all(sizing.size(d) <= d.mean_cpus + 2 * d.spread_cpus + 1e-9 for d in demands)
+
+
+def test_the_typical_host_is_three_quarters_busy() -> None:
+    sizing = Sizing.of([build_demand(0.75, 0.5)] * 160, cpus_per_host=16)
+    assert sizing.typical_spread == pytest.approx(math.sqrt(160 * 0.25 / 10))
+    assert Sizing.of([], 16).headroom() == pytest.approx(0, abs=1e-5)
