@@ -42,8 +42,8 @@ class Constraint(Model):
     """One constraint; `vms` are names, UUIDs or patterns (`web-*`), `hosts` names of the inventory.
 
     `groups` are hosts for `among`, VMs for `split`. A soft one may be broken rather than leave a VM behind, and
-    the plan tells. A continuous one holds at every instant of the schedule, where a VM that moves counts on both hosts; a
-    discrete one holds at the end.
+    the plan tells. A continuous one holds at every instant of the schedule, where a VM that moves counts on both
+    hosts; a discrete one holds at the end.
     """
 
     kind: ConstraintKind

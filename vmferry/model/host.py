@@ -9,6 +9,7 @@ from uuid import UUID
 from pydantic import Field
 
 from vmferry.model.base import Model
+from vmferry.model.constraint import Constraint
 from vmferry.model.convergence import DEFAULT_POLICY, PolicyName
 from vmferry.model.facts import (
     CpuVerdict,
@@ -126,6 +127,7 @@ class Inventory(Model):
     hosts: tuple[Host, ...]
     rules: dict[str, Severity] = Field(default_factory=dict, description="rule → severity, where it is to differ")
     optimization: Optimization = Optimization()
+    constraints: tuple[Constraint, ...] = ()
     ssh_config: str | None = None
     path: str | None = None
 

@@ -8,6 +8,7 @@ from uuid import UUID
 from pydantic import Field
 
 from vmferry.model.base import Model
+from vmferry.model.constraint import PlacementWish
 from vmferry.model.mark import VmMark
 
 
@@ -135,6 +136,7 @@ class Vm(Model):
     has_agent_channel: bool = False  # org.qemu.guest_agent.0
     is_agent_connected: bool = False
     launch_security: str | None = None
+    wishes: tuple[PlacementWish, ...] = ()  # placement constraints that the domain's metadata tells
     marks: tuple[VmMark, ...] = ()  # of runs that have it in work, whatever their journal
     problems: tuple[str, ...] = ()
 

@@ -16,6 +16,7 @@ from vmferry.solver.packing import ejection, evenness, kernels
 # Comparisons that are interpreted sooner than numba is imported and its code is loaded: some 0.2 s.
 _INTERPRETED = 60_000
 _OUTER: tuple[Callable[..., Any], ...] = (
+    kernels.has_room,
     kernels.fits,
     kernels.put,
     kernels.take,

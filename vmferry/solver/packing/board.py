@@ -25,7 +25,7 @@ class Board(NamedTuple):
     demand: Ints  # [V, C, R]
     host_class: Ints  # [H] → C
     capacity: Ints  # [H, R]
-    arrival_only: Bools  # [R]: nothing is taken where the item is at home, as the bytes of its images
+    at_home: Ints  # [V, R]: what is taken where the item is at home, and free when it leaves
     home: Ints  # [V] → H, or NOWHERE
     row: Ints  # [V] → row of `allowed`
     allowed: Bools  # [K, H]
@@ -85,7 +85,7 @@ class Problem:
     domains: Any = None  # [L, H]; level 0 is always the host itself and is not among them
     tone: Any = None
     host_class: Any = None
-    arrival_only: Any = None
+    at_home: Any = None  # [V, R]; else what the item takes as anywhere of its host's class
 
 
 def make_board(problem: Problem) -> Board:
@@ -100,11 +100,12 @@ def make_board(problem: Problem) -> Board:
     row, allowed = _rows(problem, items, hosts)
     own = np.arange(hosts, dtype=np.int64)[None, :]
     tone = np.zeros(items, np.int64) if problem.tone is None else _ints(problem.tone)
+    host_class = np.zeros(hosts, np.int64) if problem.host_class is None else _ints(problem.host_class)
     board = Board(
         demand=demand,
-        host_class=np.zeros(hosts, np.int64) if problem.host_class is None else _ints(problem.host_class),
+        host_class=host_class,
         capacity=capacity,
-        arrival_only=_bools(problem.arrival_only, capacity.shape[1], False),
+        at_home=_at_home(problem, demand, host_class, home),
         home=home,
         row=row,
         allowed=allowed,
@@ -127,8 +128,7 @@ def _settle(board: Board) -> Board:
     """Put every item home, all at once."""
     there = np.flatnonzero(board.home >= 0)
     at = board.home[there]
-    needs = board.demand[there, board.host_class[at], :] * ~board.arrival_only[None, :]
-    np.add.at(board.load, at, needs)
+    np.add.at(board.load, at, board.at_home[there])
     np.add.at(board.tones, (at, board.tone[there]), 1)
     np.add.at(board.held, at, 1)
     board.where[there] = at
@@ -140,6 +140,12 @@ def _settle(board: Board) -> Board:
             board.before[first] = item
         board.head[host] = item
     return board
+
+
+def _at_home(problem: Problem, demand: Ints, host_class: Ints, home: Ints) -> Ints:
+    if problem.at_home is not None:
+        return _ints(problem.at_home)
+    return np.ascontiguousarray(demand[np.arange(len(home)), host_class[np.maximum(home, 0)], :])
 
 
 def _ints(values: Any) -> Ints:

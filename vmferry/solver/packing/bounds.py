@@ -27,15 +27,13 @@ def least_hosts(board: Board, hosts: Ints) -> int:
 
 def sum_bound(board: Board, items: Ints, hosts: Ints) -> int:
     """Return how many of the largest hosts hold the sum of what the items take, of the scarcest resource."""
-    least = 0
+    most, least = 0, np.minimum(board.demand.min(axis=1), board.at_home)
     for r in range(board.capacity.shape[1]):
-        if board.arrival_only[r]:
-            continue
-        total = int(board.demand[items, :, r].min(axis=1).sum())
+        total = int(least[items, r].sum())
         room = np.cumsum(np.sort(np.maximum(board.capacity[hosts, r], 0))[::-1])
         if total > 0:
-            least = max(least, int(np.searchsorted(room, total)) + 1)
-    return min(least, len(hosts))
+            most = max(most, int(np.searchsorted(room, total)) + 1)
+    return min(most, len(hosts))
 
 
 def group_bound(board: Board, items: Ints) -> int:
@@ -60,13 +58,13 @@ def short_sums(board: Board, items: Ints, hosts: Ints) -> dict[int, tuple[int, i
     for r in range(board.capacity.shape[1]):
         taken = sum(_need(board, int(item), int(board.where[item]), r) for item in others)
         free = int(np.maximum(board.capacity[hosts, r], 0).sum()) - taken
-        asked = int(board.demand[items, :, r].min(axis=1).sum())
+        asked = int(board.demand[items][:, board.host_class[hosts], r].min(axis=1).sum())
         if asked > max(0, free):
             found[r] = (asked, max(0, free))
     return found
 
 
 def _need(board: Board, item: int, host: int, resource: int) -> int:
-    if board.arrival_only[resource] and board.home[item] == host:
-        return 0
+    if board.home[item] == host:
+        return int(board.at_home[item, resource])
     return int(board.demand[item, board.host_class[host], resource])

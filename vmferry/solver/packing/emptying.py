@@ -138,7 +138,7 @@ def _clear(state: Board, kernels: Any, hosts: list[int], is_open: Bools) -> int:
 def by_size(board: Board, items: Ints) -> Ints:
     """Return the items largest first: by the sum of their shares of all capacity; equal ones by number."""
     total = np.maximum(board.capacity.astype(np.float64), 0).sum(axis=0)
-    share = (board.demand[items, 0, :] / np.maximum(total, 1.0)).sum(axis=1)
+    share = (board.demand[items].max(axis=1) / np.maximum(total, 1.0)).sum(axis=1)
     return np.ascontiguousarray(items[np.lexsort((items, -share))])
 
 

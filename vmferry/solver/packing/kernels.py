@@ -16,8 +16,8 @@ TIGHTEST, ALIGNED, EMPTIEST = 0, 1, 2
 
 def need(b: Board, item: int, host: int, resource: int) -> int:
     """Return what the item takes of a resource on a host."""
-    if b.arrival_only[resource] and b.home[item] == host:
-        return 0
+    if b.home[item] == host:
+        return b.at_home[item, resource]  # type: ignore[no-any-return]
     return b.demand[item, b.host_class[host], resource]  # type: ignore[no-any-return]
 
 
