@@ -21,7 +21,7 @@ from tasks.evacuation import cordon_host
 from tasks.one_vm import move_one_vm
 from tasks.usage import read_demands
 from tasks.window import WindowResult
-from vmferry.errors import LeftBehind, PreflightBlocked, TransientError
+from vmferry.errors import LeftBehind, TransientError
 from vmferry.model.evacuation import Move
 from vmferry.model.host import FleetSnapshot
 from vmferry.model.migration import MigrationOutcome, MigrationRequest, OutcomeKind
@@ -29,12 +29,17 @@ from vmferry.model.optimization import BalanceRequest, ConsolidationRequest, Dec
 from vmferry.model.plan import FleetPlan, PlanRequest
 from vmferry.model.usage import FleetUsage
 from vmferry.planning import optimize
-from vmferry.planning.fleet.plan import plan_fleet
-from vmferry.planning.fleet.replay import replay_fleet
+from vmferry.planning.fleet.plan import plan as plan_fleet
 from vmferry.planning.single import plan_vm
 from vmferry.planning.worth import hosts_to_switch_off
-from vmferry.reporting.optimization import decision_headline, markdown_decision, markdown_optimization
-from vmferry.reporting.optimization import report_headline, why_not_done, write_optimization
+from vmferry.reporting.optimization import (
+    decision_headline,
+    markdown_decision,
+    markdown_optimization,
+    report_headline,
+    why_not_done,
+    write_optimization,
+)
 from vmferry.steps.foresee_fleet import foresee_fleet, read_ways_of
 from vmferry.steps.host_marks import host_in_work, open_host
 from vmferry.steps.prepare import make_plan
@@ -71,13 +76,7 @@ def decide_on(snapshot: FleetSnapshot, usage: FleetUsage, request: Request, max_
 
 
 def _checked_plan(snapshot: FleetSnapshot, request: PlanRequest) -> FleetPlan:
-    plan = plan_fleet(snapshot, request)
-    if problems := replay_fleet(plan):
-        raise PreflightBlocked(
-            f"{request.purpose}: the plan fails its check, nothing was touched: {'; '.join(problems)}; this is a "
-            "defect of vmferry: report it with the saved plan"
-        )
-    return plan
+    return plan_fleet(snapshot, request)
 
 
 @task(**ONCE, task_run_name="publish decision")
@@ -103,9 +102,7 @@ def move_in_fleet(move: Move, plan: FleetPlan) -> MigrationOutcome:
     request = MigrationRequest(
         vm=move.uuid, source=move.source, dest=move.dest, mode=move.mode, policy=move.policy, lift=plan.request.lift
     )
-    made = make_plan(
-        plan_vm(plan.snapshot, request), request, plan.snapshot, move_timeout_s=settings().move_timeout_s
-    )
+    made = make_plan(plan_vm(plan.snapshot, request), request, plan.snapshot, move_timeout_s=settings().move_timeout_s)
     told = {"mode_reason": move.mode_reason, "forecast": move.forecast or made.forecast}
     return move_one_vm(made.model_copy(update=told))
 
@@ -148,9 +145,7 @@ def settle_emptied(report: OptimizationReport, *, keep_closed: bool, power: Swit
     emptied = really_empty(asked)
     rules = world().inventory.optimization
     online = len(report.decision.plan.snapshot.hosts)
-    off, reserve = hosts_to_switch_off(
-        emptied, online, min_online=rules.min_online, spare_hosts=rules.spare_hosts
-    )
+    off, reserve = hosts_to_switch_off(emptied, online, min_online=rules.min_online, spare_hosts=rules.spare_hosts)
     told = power(off) if off else ""
     is_off = power is not leave_on
     closed = tuple(h for h in emptied if keep_closed or (is_off and h in off))

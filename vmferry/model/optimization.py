@@ -17,7 +17,9 @@ class ConsolidationRequest(Model):
 
     hosts: tuple[str, ...] = ()
     worth: WorthPolicy = WorthPolicy()
-    cpu_percent: float = Field(default=80.0, gt=0, le=100, description="of a host's CPUs that VMs may be expected to use")
+    cpu_percent: float = Field(
+        default=80.0, gt=0, le=100, description="of a host's CPUs that VMs may be expected to use"
+    )
     lift: tuple[str, ...] = ()
 
 

@@ -79,7 +79,7 @@ def balance(
     rest = WorthPolicy(vm_cooldown_h=request.vm_cooldown_h)
     left_alone = _vms_left_alone(snapshot, runs, rest) | closed
     part = [h for h in request.hosts or snapshot.inventory.names() if snapshot.facts(h) and h not in closed]
-    facts = {host: found for host in part if (found := snapshot.facts(host)) is not None}
+    facts = {host: read for host in part if (read := snapshot.facts(host)) is not None}
     found = find_imbalance(
         {host: usage.hosts.get(host, ()) for host in part},
         {host: one.cpus for host, one in facts.items()},
@@ -178,9 +178,7 @@ def _nothing(snapshot: FleetSnapshot, request: PlanRequest) -> FleetPlan:
         peak_share=max(shares, default=0.0),
     )
     bounds = Bounds(hosts_used=0, moves=0)
-    return FleetPlan(
-        request=request, moves=(), stranded=(), freed=(), score=score, bounds=bounds, snapshot=snapshot
-    )
+    return FleetPlan(request=request, moves=(), stranded=(), freed=(), score=score, bounds=bounds, snapshot=snapshot)
 
 
 def _check_hosts(snapshot: FleetSnapshot, hosts: Sequence[str]) -> None:

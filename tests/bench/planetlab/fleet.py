@@ -41,7 +41,7 @@ def first_placement(kind: Ints) -> Ints:
     mips, memory, mbit = HOST_MIPS.copy(), np.full(HOSTS, HOST_MB), np.full(HOSTS, _MBIT)
     where = np.zeros(len(kind), np.int64)
     for vm, size in enumerate(kind):
-        fits = (CORE_MIPS >= VM_MIPS[size]) & (mips >= VM_MIPS[size]) & (memory >= VM_MB[size]) & (mbit >= 100)
+        fits = (VM_MIPS[size] <= CORE_MIPS) & (mips >= VM_MIPS[size]) & (memory >= VM_MB[size]) & (mbit >= 100)
         host = where[vm] = int(np.argmax(fits))
         mips[host] -= VM_MIPS[size]
         memory[host] -= VM_MB[size]

@@ -11,8 +11,20 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from tests.bench.planetlab.fleet import CORE_MIPS, HOST_MB, HOST_MIPS, HOSTS, IS_G5, MOVE_MB_S, VM_MB, VM_MIPS
-from tests.bench.planetlab.fleet import WATTS_G4, WATTS_G5, Floats, Ints
+from tests.bench.planetlab.fleet import (
+    CORE_MIPS,
+    HOST_MB,
+    HOST_MIPS,
+    HOSTS,
+    IS_G5,
+    MOVE_MB_S,
+    VM_MB,
+    VM_MIPS,
+    WATTS_G4,
+    WATTS_G5,
+    Floats,
+    Ints,
+)
 from tests.bench.planetlab.traces import STEP_S
 from vmferry.model.usage import Demand, UsageSample
 from vmferry.model.worth import HostPrice, WorthPolicy
@@ -91,7 +103,7 @@ class Planner:
         return [forecast_demand(samples, int(cpus), now_s, _DEMAND, peers) for samples, cpus in pairs]
 
     def _costs(self, sizes: Ints, room: Ints, kind: Ints) -> list[float]:
-        """Return what a host costs for each unit of what is scarce in the fleet: CPUs, or memory where it is enforced."""
+        """Return what a host costs for each unit of what is scarce in the fleet: CPUs, or memory where it counts."""
         cpu_share = sizes.sum() / room.sum()
         memory_share = VM_MB[kind].sum() / (HOSTS * HOST_MB)
         is_memory = self.has_memory and memory_share > cpu_share
