@@ -31,6 +31,7 @@ from vmferry.terminal.options import (
     parse_modes,
     parse_policies,
 )
+from vmferry.terminal.plan_commands import app as plan_app
 from vmferry.terminal.prefect_start import put_checkout_first
 from vmferry.terminal.purge_command import purge
 from vmferry.terminal.session import session
@@ -44,6 +45,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(plan_app, name="plan", help="Plan without moving anything; check and compare saved plans.")
 app.add_typer(inventory_app, name="inventory", help="Check the inventory file, and the hosts against it.")
 
 HostArgument = Annotated[str, typer.Argument(metavar="HOST", help="A host of the inventory.")]

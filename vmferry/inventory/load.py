@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from vmferry.errors import InventoryError
 from vmferry.inventory.across import check_across
+from vmferry.inventory.constraints import CONSTRAINTS, read_constraints
 from vmferry.inventory.entry import check_entry, check_name, fill_entry
 from vmferry.inventory.expected import entry_problems
 from vmferry.inventory.located import Json, Located, parse_located
@@ -19,7 +20,7 @@ from vmferry.inventory.problems import Problem, did_you_mean
 from vmferry.inventory.severities import read_severities
 from vmferry.model.host import Host, Inventory
 
-_TOP = ("hosts", "rules", "ssh_config", PLAIN_NETWORKS, OPTIMIZATION)
+_TOP = ("hosts", "rules", "ssh_config", PLAIN_NETWORKS, CONSTRAINTS, OPTIMIZATION)
 _WRITE_HOSTS = "write `hosts:` and below it one entry per host, see deployments/inventory.example.yaml"
 
 
@@ -68,17 +69,19 @@ def _build(located: Located, file: Path) -> tuple[Inventory | None, list[Problem
     hosts, more = _hosts(top.get("hosts"), located, networks)
     severities, bad = read_severities(top.get("rules"))
     optimization, ill = read_optimization(top.get(OPTIMIZATION), len(hosts))
-    problems += [p for p in wrong + odd + more + bad + ill if p.path not in located.unreadable]
+    names = list(top["hosts"]) if isinstance(top.get("hosts"), dict) else []
+    constraints, amiss = read_constraints(top.get(CONSTRAINTS), names, lambda path: f"{file}:{located.line(path)}")
+    problems += [p for p in wrong + odd + more + bad + ill + amiss if p.path not in located.unreadable]
     if problems:
         return None, problems
-    inventory = Inventory(
+    return Inventory(
         hosts=tuple(hosts),
         rules=severities,
+        constraints=constraints,
         optimization=optimization,
         ssh_config=ssh_config,
         path=str(file.absolute()),
-    )
-    return inventory, []
+    ), []
 
 
 def _ssh_config(value: Json, file: Path) -> tuple[str | None, list[Problem]]:

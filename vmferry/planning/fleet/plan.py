@@ -101,11 +101,13 @@ def _with_reserve(asked: _Asked, found: _Found) -> _Found:
     """Keep more and more memory free until the loss of any one host is survived; if it never is, move nothing."""
     if asked.request.limits.reserve is Reserve.NONE:
         return found
-    first = replace(found, lost=not_survivable(found.problem, found.solution.where))
+    are_off = asked.request.purpose is Purpose.CONSOLIDATE
+    lost = not_survivable(found.problem, found.solution.where, are_empty_off=are_off)
+    first = replace(found, lost=lost)
     best = first
     for slack in _SLACKS[1:] if first.lost else ():
         solution = solve(_with_slack(found.problem, slack), asked.request)
-        lost = not_survivable(found.problem, solution.where)
+        lost = not_survivable(found.problem, solution.where, are_empty_off=are_off)
         if (len(lost), len(solution.stuck)) < (len(best.lost), len(best.solution.stuck)):
             if asked.request.limits.reserve is Reserve.SOFT and len(solution.stuck) > len(first.solution.stuck):
                 continue

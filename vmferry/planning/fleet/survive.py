@@ -14,21 +14,24 @@ from vmferry.solver.packing.placing import hardest_first
 _TRIES = 50_000  # of repairs, for each host
 
 
-def not_survivable(problem: FleetProblem, where: Ints) -> tuple[str, ...]:
+def not_survivable(problem: FleetProblem, where: Ints, *, are_empty_off: bool) -> tuple[str, ...]:
     """Return the hosts after whose loss some running VM would have no room, all others where the plan puts them.
 
-    VMs that no other host may take at all are lost with their host whatever is kept free: they do not count.
+    VMs that rules keep from every other host are lost with theirs whatever is kept free: they do not count. Hosts
+    without VMs take none where they are to be switched off.
     """
     board = board_at(problem, where)
-    held = problem.board.demand.shape[0] and np.array([any(vm.is_active for vm in i.vms) for i in problem.items])
-    elsewhere = (board.allowed[board.row] & problem.is_open).sum(axis=1)
+    is_active = np.array([any(vm.is_active for vm in item.vms) for item in problem.items], np.bool_)
+    takers = problem.is_open & (board.held > 0) if are_empty_off else problem.is_open
+    choices = (problem.ruled & takers).sum(axis=1)
     kernels = kernels_for(board.size)
     lost = []
     for host in range(len(problem.hosts)):
-        items = np.flatnonzero((board.where == host) & held & (elsewhere > 1))
+        counts = (choices > 1) | (takers.sum() <= 1)
+        items = np.flatnonzero((board.where == host) & is_active & counts)
         if not len(items):
             continue
-        is_open, state = problem.is_open.copy(), board.copy()
+        is_open, state = takers.copy(), board.copy()
         is_open[host] = False
         for item in items:
             kernels.take(state, item)
