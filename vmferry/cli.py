@@ -37,6 +37,7 @@ from vmferry.terminal.purge_command import purge
 from vmferry.terminal.return_command import return_
 from vmferry.terminal.roll_command import roll
 from vmferry.terminal.session import session
+from vmferry.terminal.usage_command import usage
 
 app = typer.Typer(
     name="vmferry",
@@ -144,6 +145,7 @@ app.command("return")(return_)
 app.command()(roll)
 app.command()(uncordon)
 app.command()(unfreeze)
+app.command()(usage)
 
 
 @app.command()

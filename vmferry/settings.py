@@ -51,6 +51,7 @@ class Settings(BaseSettings):
     keepalive_interval_s: int = Field(default=2, ge=1, le=300, description="between keep-alive messages, s")
     keepalive_count: int = Field(default=3, ge=1, le=100, description="unanswered ones until a host is lost")
     purge_after_days: float = Field(default=7.0, ge=0, le=36500, description="before what moves left may go, days")
+    usage_keep_days: float = Field(default=14.0, ge=1, le=366, description="usage samples are kept for so many days")
     on_cancel: Literal["finish", "abort"] = Field(default="finish", description="what a cancel does to running moves")
     events_file: Path | None = Field(default=None, description="file that gets each event as a line of JSON")
     debug: bool = Field(default=False, description="tracebacks and Prefect's log on stderr")

@@ -10,6 +10,7 @@ from vmferry.adapters.journal import SqlJournal
 from vmferry.adapters.libvirt_host import LibvirtHypervisor
 from vmferry.adapters.probes import ask_guest
 from vmferry.adapters.ssh_tools import SshTools
+from vmferry.adapters.usage_store import SqlUsage
 from vmferry.errors import NotFound
 from vmferry.model.host import Host, Inventory
 from vmferry.model.probes import Probe
@@ -34,6 +35,7 @@ class RealWorld:
     def __init__(self, inventory: Inventory, settings: Settings) -> None:
         self.inventory = inventory
         self.journal = SqlJournal(settings.journal_url.get_secret_value())
+        self.usage = SqlUsage(self.journal.engine)
         self.clock = SystemClock()
         self._settings = settings
         self._lock = threading.Lock()
