@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from typing import Annotated, Any
 
 from prefect import flow
@@ -11,19 +10,20 @@ from pydantic import Field
 
 from tasks import _wiring
 from tasks._inputs import unsearched
+from tasks.approval import permitted
 from tasks.cancelling import cancellable, cancelled
-from tasks.evacuation import cordoned, make_report, move_by_plan, names_left
+from tasks.evacuation import make_report, move_by_plan, names_left
 from tasks.events import telling
 from tasks.live import progress_artifacts
-from tasks.placement import plan_host
-from tasks.preflight import read_fleet, read_ways
-from tasks.report import label_run, publish_plan, publish_report
+from tasks.placement import plan_on
+from tasks.preflight import read_fleet
+from tasks.report import label_run, publish_report
 from tasks.window import run_window
 from vmferry.errors import LeftBehind
+from vmferry.model.approval import ApprovalRule
 from vmferry.model.cancelling import OnCancel
 from vmferry.model.convergence import PolicyName
 from vmferry.model.evacuation import EvacuationReport, EvacuationRequest
-from vmferry.model.host import FleetSnapshot
 from vmferry.model.migration import MigrationMode, OutcomeKind
 from vmferry.planning.placement import destinations
 from vmferry.progress import EvacuationEnded, EvacuationStarted, publish
@@ -41,6 +41,8 @@ def evacuate_host(
     reason: str = "evacuation",
     dry_run: bool = False,
     lift: list[str] | None = None,
+    approval: ApprovalRule = ApprovalRule.NONE,
+    approval_minutes: Annotated[float, Field(gt=0, le=10080)] = 60,
     on_cancel: OnCancel | None = None,
     inventory: str | None = None,
 ) -> EvacuationReport | State[Any]:
@@ -56,6 +58,8 @@ def evacuate_host(
         reason: Why, for the cordon and the report.
         dry_run: Plan and check only; nothing is touched.
         lift: Ids of rules whose blocks only warn in this run; recorded in the report, impossible for final rules.
+        approval: Who must agree to the plan, in a form of the paused run, before anything is touched.
+        approval_minutes: Minutes that the form waits; without an answer nothing moves.
         on_cancel: What a cancel does to moves that run: finish or abort; VMFERRY_ON_CANCEL (finish) when empty.
         inventory: Path of the inventory file; VMFERRY_INVENTORY when empty.
     """
@@ -73,25 +77,17 @@ def evacuate_host(
         label_run(f"host:{host}")
         started_at = world.clock.now()
         snapshot = read_fleet()
-        tried = destinations(snapshot, request)
-        with nullcontext() if dry_run else cordoned(host, reason):
-            plan = plan_host(unsearched(_with_pairs(snapshot, host, tried)), request)
-            publish_plan(unsearched(plan))
-            if dry_run:
-                return make_report(plan, started_at, None)
-            with progress_artifacts(f"evacuate {host}"):
-                publish(EvacuationStarted(plan=plan))
-                result = run_window(plan.moves, max_parallel, lambda move: move_by_plan(move, plan))
+        destinations(snapshot, request)  # names are checked before the host is closed
+        if dry_run:
+            return make_report(plan_on(snapshot, request), started_at, None)
+        agreed = permitted(snapshot, request, approval, approval_minutes)
+        with agreed as plan, progress_artifacts(f"evacuate {host}"):
+            publish(EvacuationStarted(plan=plan))
+            result = run_window(plan.moves, max_parallel, lambda move: move_by_plan(move, plan))
         report = make_report(plan, started_at, result, names_left(plan, result))
         publish(EvacuationEnded(report=report))
         publish_report(report, unsearched(plan))
         return _must_be_empty(report)
-
-
-def _with_pairs(snapshot: FleetSnapshot, host: str, tried: tuple[str, ...]) -> FleetSnapshot:
-    """Add what the host sees of each destination."""
-    facts = snapshot.facts(host)
-    return read_ways(unsearched(snapshot), host, tried, facts.vms if facts else ())
 
 
 def _must_be_empty(report: EvacuationReport) -> EvacuationReport | State[Any]:

@@ -78,6 +78,7 @@ def make_report(
         not_started=(*(result.not_started if result else ()), *failed),
         left=left,
         cancelled=current_stop().why,
+        approvals=plan.approvals,
         started_at=started_at,
         ended_at=world().clock.now(),
     )

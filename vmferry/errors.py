@@ -58,6 +58,10 @@ class PreflightBlocked(InvalidInput):
     """Preflight found blockers; nothing was touched."""
 
 
+class NotApproved(PermanentError):
+    """Nobody agreed to a plan in time, or somebody refused it; nothing was touched."""
+
+
 class AlreadyMoving(PermanentError):
     """An open run holds this VM."""
 

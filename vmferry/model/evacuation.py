@@ -6,6 +6,7 @@ from datetime import datetime
 
 from pydantic import Field
 
+from vmferry.model.approval import Approval
 from vmferry.model.base import Model
 from vmferry.model.convergence import PolicyName
 from vmferry.model.findings import Finding
@@ -75,6 +76,7 @@ class EvacuationPlan(Model):
     snapshot: FleetSnapshot
     lifted: tuple[str, ...] = ()
     seconds: float | None = None  # forecast of all moves; None: not made, or one of them is not known to end
+    approvals: tuple[Approval, ...] = ()  # who agreed to it
 
 
 class EvacuationReport(Model):
@@ -88,6 +90,7 @@ class EvacuationReport(Model):
     not_started: tuple[str, ...] = ()
     left: tuple[str, ...] = ()
     cancelled: str = ""  # by what; empty: it was not
+    approvals: tuple[Approval, ...] = ()  # who agreed to the plan
     started_at: datetime
     ended_at: datetime
 
