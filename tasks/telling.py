@@ -181,6 +181,7 @@ def _evacuation_ended(report: EvacuationReport) -> Told:
         "rolled_back": kinds.count("rolled back"),
         "held": kinds.count("held"),
         "stranded": [stranded.vm for stranded in report.stranded],
+        "has_stranded": "yes" if report.stranded else "no",
         "not_started": [_short(line) for line in report.not_started],
         "left": list(report.left),
         "seconds": round((report.ended_at - report.started_at).total_seconds(), 3),
