@@ -8,8 +8,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import copy_context
 from typing import Any, Literal
 
@@ -21,13 +21,16 @@ from pydantic import Field, create_model
 
 from tasks._wiring import world
 from tasks.evacuation import cordoned
-from tasks.placement import plan_on, read_again
+from tasks.placement import plan_on, with_ways
+from tasks.preflight import read_fleet
 from tasks.report import publish_plan
-from vmferry.errors import NotApproved, PreflightBlocked
+from vmferry.errors import NotAgreed, PreflightBlocked
 from vmferry.model.approval import Approval, ApprovalRule
-from vmferry.model.evacuation import EvacuationPlan, EvacuationRequest
+from vmferry.model.evacuation import EvacuationPlan, EvacuationRequest, Move
 from vmferry.model.host import FleetSnapshot
+from vmferry.model.options import ApprovalOptions
 from vmferry.planning.approval import approved, people_needed, renew
+from vmferry.planning.ways_out import with_stops
 from vmferry.progress import ApprovalAsked, ApprovalEnded, publish
 from vmferry.reporting.risks import risks
 from vmferry.reporting.words import plan_headline
@@ -43,22 +46,22 @@ _NOBODY = "nobody (time is over)"
 
 @contextmanager
 def permitted(
-    snapshot: FleetSnapshot, request: EvacuationRequest, rule: ApprovalRule, minutes: float
+    snapshot: FleetSnapshot, request: EvacuationRequest, keep: Sequence[Move], approval: ApprovalOptions
 ) -> Iterator[EvacuationPlan]:
     """Close the host for the length of the block, and give the plan that may be carried out in it.
 
-    With an approval people are asked first, and until they have agreed nothing is touched. Raises NotApproved.
+    With an approval people are asked first, and until they have agreed nothing is touched. Raises NotAgreed.
     """
-    if rule is ApprovalRule.NONE:
-        with cordoned(request.host, request.reason):
-            yield plan_on(snapshot, request)
+    if approval.who is ApprovalRule.NONE:
+        with _closed(request) as has_more:
+            yield plan_on(read_fleet() if has_more else snapshot, request, keep)
         return
     changed: tuple[str, ...] = ()
     for number in range(_ROUNDS):
-        agreed = _agreed(plan_on(snapshot, request), rule, minutes, f"{number}", changed)
-        with cordoned(request.host, request.reason):
-            snapshot = read_again(request)
-            plan, changed = renew(agreed, snapshot)
+        agreed = _agreed(plan_on(snapshot, request, keep), approval, f"{number}", changed)
+        with _closed(request):
+            snapshot = read_fleet()
+            plan, changed = renew(agreed, with_stops(with_ways(snapshot, request), request))
             if not changed:
                 yield plan
                 return
@@ -71,11 +74,13 @@ def permitted(
     )
 
 
-def _agreed(
-    plan: EvacuationPlan, rule: ApprovalRule, minutes: float, number: str, changed: tuple[str, ...]
-) -> EvacuationPlan:
+def _closed(request: EvacuationRequest) -> AbstractContextManager[bool]:
+    return cordoned(request.host, request.reason, request.ticket, request.incoming)
+
+
+def _agreed(plan: EvacuationPlan, approval: ApprovalOptions, number: str, changed: tuple[str, ...]) -> EvacuationPlan:
     """Ask as many people as the rule wants; return the plan with what they skipped left out."""
-    people = people_needed(plan, rule)
+    people, minutes = people_needed(plan, approval.who), approval.minutes
     if people:
         publish(ApprovalAsked(plan=plan, minutes=minutes, people=people))
     until_s = time.monotonic() + 60 * minutes
@@ -84,14 +89,14 @@ def _agreed(
         by, comment = str(answer.approved_by).strip(), str(answer.comment).strip()
         if by.casefold() in (approval.by.casefold() for approval in plan.approvals):
             publish(ApprovalEnded(plan=plan, decision="refused", by=by, comment=comment))
-            raise NotApproved(
+            raise NotAgreed(
                 f"host {plan.host}: {by} answered for both people, nothing was touched; the second one must be another",
                 host=plan.host,
             )
         if answer.decision == "refuse":
             publish(ApprovalEnded(plan=plan, decision="refused", by=by, comment=comment))
             why = f": {comment}" if comment else ""
-            raise NotApproved(f"host {plan.host}: {by} refused the plan{why}; nothing was touched", host=plan.host)
+            raise NotAgreed(f"host {plan.host}: {by} refused the plan{why}; nothing was touched", host=plan.host)
         skipped = tuple(getattr(answer, "skip", ()))
         plan = approved(plan, Approval(by=by, at=world().clock.now(), skipped=skipped, comment=comment))
         publish(ApprovalEnded(plan=plan, decision="approved", by=by, comment=comment))
@@ -114,9 +119,9 @@ def _ask(plan: EvacuationPlan, key: str, until_s: float, minutes: float, changed
         return answer
     publish(ApprovalEnded(plan=plan, decision="timed-out"))
     who = "no second person" if plan.approvals else "nobody"
-    raise NotApproved(
+    raise NotAgreed(
         f"host {plan.host}: {who} answered within {minutes:g} min, nothing was touched; start the run again, or give "
-        "it more approval_minutes",
+        "the approval more minutes",
         host=plan.host,
     )
 

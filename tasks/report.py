@@ -15,8 +15,10 @@ from tasks._policy import ONCE
 from tasks._wiring import settings
 from vmferry.model.evacuation import EvacuationPlan, EvacuationReport
 from vmferry.model.migration import MigrationOutcome
+from vmferry.model.returning import ReturnReport
 from vmferry.reporting.files import write_report
 from vmferry.reporting.markdown import markdown_outcome, markdown_plan, markdown_report
+from vmferry.reporting.returning import markdown_return
 from vmferry.reporting.timeline import timeline_svg
 
 logger = logging.getLogger("vmferry.report")
@@ -58,6 +60,14 @@ def publish_report(report: EvacuationReport, plan: EvacuationPlan) -> Path:
         text, key=artifact_key("evacuation", report.host), description=f"evacuation of {report.host}"
     )
     return write_report(settings().report_dir, report, plan)
+
+
+@task(**ONCE, task_run_name="publish return to {report.host}")
+def publish_return(report: ReturnReport) -> None:
+    """Show who came home, and who did not and why."""
+    create_markdown_artifact(
+        markdown_return(report), key=artifact_key("return", report.host), description=report.headline
+    )
 
 
 def artifact_key(kind: str, name: str) -> str:

@@ -58,8 +58,12 @@ class PreflightBlocked(InvalidInput):
     """Preflight found blockers; nothing was touched."""
 
 
-class NotApproved(PermanentError):
-    """Nobody agreed to a plan in time, or somebody refused it; nothing was touched."""
+class Frozen(PermanentError):
+    """Somebody has frozen the fleet: no move starts."""
+
+
+class NotAgreed(PermanentError):
+    """Nobody said in time that it may go on; nothing further was done."""
 
 
 class AlreadyMoving(PermanentError):

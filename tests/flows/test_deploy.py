@@ -17,7 +17,7 @@ pytestmark = pytest.mark.prefect
 
 SITE = """
 pager: webhook/night-shift
-parameters: {evacuate-host: {approval: two-people, max_parallel: 2}}
+parameters: {evacuate-host: {approval: {who: two-people}, max_parallel: 2}}
 schedules:
   maintenance-window:
     - {slug: nightly, cron: "0 22 * * *", timezone: Europe/Berlin, parameters: {host: kvm1, reason: firmware}}

@@ -127,7 +127,7 @@ def test_the_inventorys_hosts_are_offered_and_the_rules_that_can_be_lifted(deplo
         {"host": "kvm9"},
         {},
         {"host": "kvm1", "max_parallel": 0},
-        {"host": "kvm1", "approval": "maybe"},
+        {"host": "kvm1", "approval": {"who": "maybe"}},
         {"host": "kvm1", "x": 1},
     ],
     ids=["host", "none", "number", "choice", "unknown"],

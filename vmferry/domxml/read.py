@@ -24,6 +24,7 @@ from vmferry.domxml.marks import read_marks
 from vmferry.domxml.nics import read_nics
 from vmferry.domxml.parse import parse_domain, shown
 from vmferry.domxml.values import attribute_at, text_at, text_of
+from vmferry.domxml.wishes import read_wishes
 from vmferry.model.vm import Device, DomainState, Vm
 
 NIL_UUID = UUID(int=0)
@@ -93,6 +94,7 @@ def _read_vm(root: etree._Element) -> Vm:
         is_agent_connected=is_agent_connected,
         launch_security=attribute_at(root, "launchSecurity", "type"),
         marks=read_marks(root),
+        wishes=read_wishes(root),
         problems=tuple(problems),
     )
 

@@ -13,7 +13,7 @@ class ApprovalRule(StrEnum):
 
     NONE = "none"
     ONE_PERSON = "one-person"
-    TWO_FOR_OVERRIDES = "two-for-overrides"  # one person, and another one where rules are lifted
+    TWO_FOR_OVERRIDES = "two-for-overrides"  # one person, and another one where rules are lifted or VMs shut down
     TWO_PEOPLE = "two-people"
 
 

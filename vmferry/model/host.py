@@ -25,6 +25,7 @@ from vmferry.model.facts import (
 )
 from vmferry.model.findings import Severity
 from vmferry.model.forecast import DirtyRate, PastRate
+from vmferry.model.operation import VmWishes
 from vmferry.model.transport import Encryption, TransportWish
 from vmferry.model.vm import Vm
 
@@ -100,6 +101,7 @@ class Inventory(Model):
 
     hosts: tuple[Host, ...]
     rules: dict[str, Severity] = Field(default_factory=dict, description="rule → severity, where it is to differ")
+    vms: dict[str, VmWishes] = Field(default_factory=dict, description="name or UUID → what holds for the VM")
     ssh_config: str | None = None
     path: str | None = None
 
@@ -204,7 +206,12 @@ class Cordon(Model):
     host: str
     owner: str
     reason: str
+    ticket: str = ""
     since: datetime
+
+    def words(self) -> str:
+        """Return why, with the ticket where there is one."""
+        return f"{self.reason} ({self.ticket})" if self.ticket else self.reason
 
 
 class FleetSnapshot(Model):

@@ -93,6 +93,9 @@ class MigrationPlan(Model):
     bandwidth_mib_s: int | None = None
     policy: PolicyName = DEFAULT_POLICY  # runs of older journals have none
     deadline_s: float  # a move that has not ended by then is aborted; the VM stays where it runs
+    restart: bool = False  # stop-and-start: it runs, is shut down first, moves offline, and is started there
+    stop_timeout_s: float = 300.0  # how long it may take to shut down
+    stop_force: bool = False  # whether it is switched off when it has not shut down by then
     warnings: tuple[Finding, ...] = ()
 
     @property

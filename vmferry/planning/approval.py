@@ -7,16 +7,18 @@ from vmferry.model.evacuation import EvacuationPlan, Move, Stranded
 from vmferry.model.findings import Finding, Severity
 from vmferry.model.host import FleetSnapshot
 from vmferry.planning.replay import replay
+from vmferry.planning.ways_out import STAYS
 
 
 def overrides(plan: EvacuationPlan) -> tuple[str, ...]:
-    """Return what in the plan goes against a rule that the operator has lifted, one line each."""
-    return tuple(
+    """Return what needs a second look: rules that the operator has lifted, and VMs that are shut down."""
+    lifted = tuple(
         f"{move.vm}: {finding.rule} is lifted: {finding.message}"
         for move in plan.moves
         for finding in move.warnings
         if finding.is_lifted
     )
+    return (*lifted, *(f"{move.vm}: is shut down, and started on {move.dest}" for move in plan.moves if move.restart))
 
 
 def people_needed(plan: EvacuationPlan, rule: ApprovalRule) -> int:
@@ -39,7 +41,7 @@ def approved(plan: EvacuationPlan, approval: Approval) -> EvacuationPlan:
 
 def _kept_back(move: Move, approval: Approval) -> Stranded:
     message = f"vm {move.vm}: {approval.by} skipped it when the plan was approved; move it with the next evacuation"
-    finding = Finding(rule="skipped-by-approval", severity=Severity.BLOCK, message=message, source="approval")
+    finding = Finding(rule=STAYS, severity=Severity.BLOCK, message=message, source="approval")
     return Stranded(vm=move.vm, uuid=move.uuid, reasons={move.dest: (finding,)})
 
 

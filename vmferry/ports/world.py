@@ -10,10 +10,11 @@ from vmferry.model.host import Cordon, Inventory
 from vmferry.model.journal import Mark, Row, RunRecord
 from vmferry.model.migration import MigrationOutcome, MigrationPlan
 from vmferry.ports.hypervisor import Hypervisor
+from vmferry.ports.operations import OperationsMemory
 from vmferry.ports.tools import HostTools
 
 
-class Journal(Protocol):
+class Journal(OperationsMemory, Protocol):
     """Durable memory of runs and cordons; every write is on disk when the call returns."""
 
     @property
@@ -64,7 +65,7 @@ class Journal(Protocol):
         """Close a run with its outcome."""
         ...
 
-    def cordon(self, host: str, reason: str) -> None:
+    def cordon(self, host: str, reason: str, ticket: str = "") -> None:
         """Close a host for arrivals; a second cordon of the same host keeps the first."""
         ...
 

@@ -44,6 +44,8 @@ def markdown_report(report: EvacuationReport, plan: EvacuationPlan | None) -> st
     parts += _stranded(report.stranded)
     if report.not_started:
         parts += ["## Not started", _bullets(report.not_started)]
+    if report.tried:
+        parts += ["## Earlier tries", _outcomes(report.tried)]
     if report.left and not report.is_dry_run:
         parts += [f"## Left on {escape(report.host)}", _bullets(report.left)]
     if report.outcomes:

@@ -46,7 +46,9 @@ def _no_way_back(plan: EvacuationPlan) -> Iterator[str]:
 def _stands_still(plan: EvacuationPlan) -> Iterator[str]:
     for move in plan.moves:
         pause = move.forecast.downtime_ms if move.forecast else None
-        if move.mode is MigrationMode.NON_LIVE:
+        if move.restart:
+            yield f"{move.vm}: is shut down, moved and started on {move.dest}"
+        elif move.mode is MigrationMode.NON_LIVE:
             yield f"{move.vm}: moves non-live: a running VM stands still while its memory travels"
         elif pause is not None and pause > _LONG_PAUSE_MS:
             yield f"{move.vm}: is expected to stand still for {format_ms(pause)}"

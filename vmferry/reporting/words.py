@@ -59,7 +59,11 @@ def report_headline(report: EvacuationReport) -> str:
         return f"{report.host}: dry run, nothing was touched{blocked}"
     if report.cancelled:
         parts.append(f"cancelled by {report.cancelled}")
+    if report.stopped:
+        parts.append(f"stopped: {report.stopped}")
     state = "is empty" if report.is_empty else f"is NOT empty, {count_vms(len(report.left))} left"
+    if report.is_done and not report.is_empty:
+        state = f"holds only what was to stay ({', '.join(report.left)})"
     seconds = (report.ended_at - report.started_at).total_seconds()
     return f"{report.host} {state}: {', '.join(parts)} in {format_seconds(seconds)}"
 
@@ -110,12 +114,14 @@ def next_commands(report: EvacuationReport) -> tuple[str, ...]:
     if report.is_dry_run:
         if len(report.stranded) < len(report.left):
             commands.append(f"vmferry evacuate {report.host}")
-    elif report.is_empty:
+    elif report.is_done:
         commands.append(f"vmferry uncordon {report.host}   # when the host is ready again")
     else:
         if any(outcome.kind is OutcomeKind.HELD for outcome in report.outcomes):
             commands.append("vmferry recover")
         commands.append(f"vmferry vms {report.host}")
+        if report.not_started:
+            commands.append(f"vmferry evacuate {report.host} --resume   # go on by the same plan")
         commands.append(f"vmferry evacuate {report.host}   # again, when the reasons are gone")
         commands.append(f"vmferry uncordon {report.host}   # if it is to receive VMs again")
     return tuple(dict.fromkeys(commands))

@@ -23,6 +23,7 @@ class Ground:
     def __init__(self) -> None:
         self.hosts: dict[str, SimHost] = {}
         self.flights: list[Flight] = []
+        self.stopping: list[tuple[float, SimHost, SimDomain]] = []  # guests that shut down, and when they are off
         self.seconds = 0.0
         self.lock = threading.RLock()
         self.links_down: set[frozenset[str]] = set()
@@ -41,6 +42,7 @@ class Ground:
         """Let time pass; moves in flight go on."""
         with self.lock:
             end = self.seconds + max(0.0, seconds)
+            self._stop_guests(end)
             while (flight := self._next_flight(end)) is not None:
                 self.seconds = max(self.seconds, flight.next_at() or 0.0)
                 with self.watch.blaming(flight.cause):
@@ -49,6 +51,19 @@ class Ground:
                 if flight.phase is Phase.OVER:
                     self.flights.remove(flight)
             self.seconds = end
+
+    def stop_later(self, host: SimHost, domain: SimDomain, seconds: float) -> None:
+        """Let a guest shut itself down; it is off after so many seconds."""
+        self.stopping.append((self.seconds + seconds, host, domain))
+
+    def _stop_guests(self, until: float) -> None:
+        for item in [item for item in self.stopping if item[0] <= until]:
+            self.stopping.remove(item)
+            _, host, domain = item
+            if host.domains.get(domain.uuid) is domain and domain.is_active and domain.job is None:
+                with self.watch.blaming("it was asked to shut down"):
+                    host.end_qemu(domain, "shutdown")
+                    self.watch.look(domain.uuid)
 
     def _next_flight(self, end: float) -> Flight | None:
         due = [(at, i) for i, f in enumerate(self.flights) if (at := f.next_at()) is not None and at <= end]

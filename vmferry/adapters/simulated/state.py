@@ -35,6 +35,10 @@ class SimDomain:
     has_managed_save: bool = False
     snapshots: int = 0
     checkpoints: int = 0
+    shutdown_s: float | None = (
+        3.0  # how long the guest takes to shut down when it is asked to; None: it does not listen
+    )
+    is_agent_alive: bool = False
     id: int | None = None
 
     @property
