@@ -33,13 +33,32 @@ def dress(schema: Mapping[str, Any], hosts: Sequence[str], liftable: Sequence[st
     for name, field in fields.items():
         if field.get("title", name) == name:
             field["title"] = title_of(name)
+        _ask_plainly(field)
         if name in _ONE_HOST:
-            _offer(field, {"type": "string", "enum": list(hosts)})
+            field |= {"type": "string", "enum": list(hosts)}
         elif name in _HOSTS:
-            _offer(field, _several(hosts))
+            field |= _several(hosts)
         elif name in _RULES:
-            _offer(field, _several(liftable))
-    return {**schema, "properties": fields, "additionalProperties": False}
+            field |= _several(liftable)
+    groups = {name: _plain_group(group) for name, group in schema.get("definitions", {}).items()}
+    return {**schema, "properties": fields, "definitions": groups, "additionalProperties": False}
+
+
+def _plain_group(group: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the schema of a group of parameters, or of a choice, asked for as those outside of it."""
+    plain = copy.deepcopy(dict(group))
+    for field in plain.get("properties", {}).values():
+        _ask_plainly(field)
+    return plain
+
+
+def _ask_plainly(field: dict[str, Any]) -> None:
+    """Make what may be empty, and is so by default, a plain field: the UI asks for the type of any other first."""
+    kinds = field.get("anyOf", [])
+    plain = [kind for kind in kinds if kind.get("type") != "null"]
+    if len(plain) == 1 and len(kinds) == 2 and field.get("default", 0) is None:
+        del field["anyOf"], field["default"]
+        field.update(plain[0])
 
 
 def title_of(name: str) -> str:
@@ -55,12 +74,3 @@ def title_of(name: str) -> str:
 
 def _several(names: Sequence[str]) -> dict[str, Any]:
     return {"type": "array", "items": {"type": "string", "enum": list(names)}, "uniqueItems": True}
-
-
-def _offer(field: dict[str, Any], choice: dict[str, Any]) -> None:
-    """Give a field its choice; one that may be empty keeps null as an alternative."""
-    if "anyOf" in field:
-        field["anyOf"] = [choice, *(kind for kind in field["anyOf"] if kind.get("type") == "null")]
-    else:
-        field.pop("items", None)
-        field.update(choice)

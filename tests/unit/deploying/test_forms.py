@@ -31,13 +31,23 @@ def _dressed(**properties: Any) -> dict[str, Any]:
 
 def test_hosts_and_rules_are_offered_and_others_are_left_alone() -> None:
     text, empty = {"type": "string"}, {"type": "null"}
-    several = {"anyOf": [{"type": "array", "items": text}, empty]}
-    fields = _dressed(host=text, dests=several, source={"anyOf": [text, empty]}, lift=several, reason=text)
-    assert fields["host"]["enum"] == ["kvm1", "kvm2"]
-    assert fields["dests"]["anyOf"][0]["items"]["enum"] == ["kvm1", "kvm2"]
-    assert fields["source"]["anyOf"] == [{"type": "string", "enum": ["kvm1", "kvm2"]}, empty]
-    assert fields["lift"]["anyOf"][0]["items"]["enum"] == ["cdrom"]
+    several = {"anyOf": [{"type": "array", "items": text}, empty], "default": None}
+    perhaps = {"anyOf": [text, empty], "default": None}
+    fields = _dressed(host=text, dests=several, source=perhaps, lift=several, reason=text)
+    assert (fields["host"]["enum"], fields["source"]["enum"]) == (["kvm1", "kvm2"], ["kvm1", "kvm2"])
+    assert fields["dests"]["items"]["enum"] == ["kvm1", "kvm2"]
+    assert fields["lift"]["items"]["enum"] == ["cdrom"]
     assert fields["reason"] == {"type": "string", "title": "Reason"}
+
+
+def test_a_field_that_may_be_empty_is_asked_for_plainly_unless_empty_means_something() -> None:
+    number, empty = {"type": "integer", "minimum": 1}, {"type": "null"}
+    group = {"properties": {"cap": {"anyOf": [number, empty], "default": None}}}
+    limits = {"limit": {"anyOf": [number, empty], "default": 5}, "cap": {"anyOf": [number, empty], "default": None}}
+    schema = dress({"properties": limits, "definitions": {"Group": group}}, (), ())
+    assert schema["properties"]["limit"]["anyOf"] == [number, empty]
+    assert schema["properties"]["cap"] == {**number, "title": "Cap"}
+    assert schema["definitions"]["Group"]["properties"]["cap"] == number
 
 
 def test_a_title_that_somebody_wrote_stays_and_the_given_schema_is_not_changed() -> None:
