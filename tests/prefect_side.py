@@ -87,6 +87,21 @@ class PrefectServer:
         assert done.returncode == 0, f"prefect {' '.join(words)}: {done.stdout}{done.stderr}"
         return done.stdout
 
+    def vmferry(self, *words: str, code: int = 0, **environment: str) -> str:
+        """Run `vmferry …` against this server, and return what it says on both streams."""
+        done = subprocess.run(
+            [sys.executable, "-m", "vmferry.cli", *words],
+            cwd=ROOT,
+            env=self.environment() | environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert done.returncode == code, f"vmferry {' '.join(words)}: {done.returncode}: {done.stdout}"
+        return done.stdout
+
     @contextmanager
     def worker(self, pool: str, **environment: str) -> Iterator[None]:
         """Let a worker serve the pool for the duration of the block."""

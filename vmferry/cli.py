@@ -14,6 +14,7 @@ from vmferry.model.convergence import PolicyName
 from vmferry.model.migration import MigrationMode
 from vmferry.terminal import exit_codes, show
 from vmferry.terminal.check_command import check
+from vmferry.terminal.deploy_command import deploy
 from vmferry.terminal.endings import end_migration, end_recovery
 from vmferry.terminal.evacuate_command import evacuate
 from vmferry.terminal.exit_codes import ExitCode
@@ -137,6 +138,7 @@ def recover(ctx: typer.Context, inventory: InventoryOption = None, as_json: Json
 
 
 app.command()(check)
+app.command()(deploy)
 app.command()(cordon)
 app.command()(freeze)
 app.command()(inspect)

@@ -6,6 +6,7 @@ from datetime import datetime
 
 from pydantic import Field
 
+from vmferry.model.approval import Approval
 from vmferry.model.base import Model
 from vmferry.model.convergence import PolicyName
 from vmferry.model.explanation import Explanation
@@ -86,6 +87,7 @@ class EvacuationPlan(Model):
     snapshot: FleetSnapshot
     lifted: tuple[str, ...] = ()
     seconds: float | None = None  # forecast of all moves; None: not made, or one of them is not known to end
+    approvals: tuple[Approval, ...] = ()  # who agreed to it
 
 
 class EvacuationReport(Model):
@@ -99,6 +101,7 @@ class EvacuationReport(Model):
     not_started: tuple[str, ...] = ()
     left: tuple[str, ...] = ()
     cancelled: str = ""  # by what; empty: it was not
+    approvals: tuple[Approval, ...] = ()  # who agreed to the plan
     stopped: str = ""  # which of the run's own bounds kept further moves from starting; empty: none did
     tried: tuple[MigrationOutcome, ...] = ()  # failed and was tried again: its last try is among `outcomes`
     staying: tuple[str, ...] = ()  # of those that are left: these were to stay

@@ -23,6 +23,8 @@ from vmferry.model.evacuation import EvacuationPlan, EvacuationReport
 from vmferry.model.migration import MigrationOutcome, MigrationPlan, OutcomeKind
 from vmferry.model.purge import PurgeReport
 from vmferry.progress import (
+    ApprovalAsked,
+    ApprovalEnded,
     CopyProgress,
     EvacuationEnded,
     EvacuationStarted,
@@ -73,10 +75,18 @@ class Seen:
                 self.purged = event.report
             case MoveStarted() | MoveProgress() | CopyProgress() | MoveHelped() | RunTakenOver():
                 pass
-            case StepStarted() | StepEnded() | EvacuationStarted():
+            case StepStarted() | StepEnded() | EvacuationStarted() | ApprovalAsked() | ApprovalEnded():
                 pass
             case _:
                 assert_never(event)
+
+
+def approval_line(event: ApprovalAsked | ApprovalEnded) -> str:
+    """Say who is waited for, or how the waiting ended."""
+    if isinstance(event, ApprovalAsked):
+        who = "somebody" if event.people == 1 else f"{event.people} people"
+        return f"{event.plan.host}: waits for {who} to agree in the Prefect UI, at most {event.minutes:g} min"
+    return f"{event.plan.host}: {event.decision}" + (f" by {event.by}" if event.by else "")
 
 
 class View(Protocol):
@@ -108,6 +118,8 @@ class PlainView:
         match event:
             case PlanMade():
                 return plan_headline(event.plan)
+            case ApprovalAsked() | ApprovalEnded():
+                return approval_line(event)
             case MoveStarted(plan=plan):
                 self.meters.start(plan)
                 return f"{plan.vm}: {plan.source} → {plan.dest} {plan.mode}: started ({plan.mode_reason})"
@@ -157,6 +169,8 @@ class BarView:
                 self.progress.console.print(Text(clean(plan_headline(plan))))
                 if plan.moves:
                     self.overall = self._add(plan.host, len(plan.moves), "whole")
+            case ApprovalAsked() | ApprovalEnded():
+                self.progress.console.print(Text(clean(approval_line(event)), style="yellow"))
             case MoveStarted(plan=plan):
                 self._start(plan, f"→ {plan.dest} {plan.mode}")
             case RunTakenOver(plan=plan):
