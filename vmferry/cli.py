@@ -34,6 +34,7 @@ from vmferry.terminal.options import (
 from vmferry.terminal.prefect_start import put_checkout_first
 from vmferry.terminal.purge_command import purge
 from vmferry.terminal.session import session
+from vmferry.terminal.share_command import share, shares, unshare
 
 app = typer.Typer(
     name="vmferry",
@@ -176,6 +177,9 @@ def recover(ctx: typer.Context, inventory: InventoryOption = None, as_json: Json
 app.command()(check)
 app.command()(inspect)
 app.command()(purge)
+app.command()(share)
+app.command()(unshare)
+app.command()(shares)
 
 
 @app.command()

@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 
 from infra.lab.proc import LabError, run
+from infra.lab.state import LabDir
 
 RECIPE = Path(__file__).with_name("recipe.sh")
 KERNEL = Path("/usr/bin/linux.uml")
@@ -38,15 +39,27 @@ def base_image() -> Path:
     return image
 
 
+def base_link(directory: LabDir) -> Path:
+    """Give a lab's own name of the disk it was made from: a newer recipe must not slip below its machines' disks."""
+    link = directory.path / "machine.img"
+    if not link.exists():
+        image = base_image()
+        link.unlink(missing_ok=True)
+        try:
+            link.hardlink_to(image)
+        except OSError:  # another file system
+            run(["cp", "--sparse=always", "--preserve=timestamps", image, link], timeout=600)
+    return link
+
+
 def _digest() -> str:
     versions = ",".join(sorted(path.name for path in MODULES.iterdir()))
     return hashlib.sha256(RECIPE.read_bytes() + versions.encode()).hexdigest()[:16]
 
 
 def _make(image: Path, cache: Path) -> None:
-    for old in cache.glob("debian-*.img*"):
-        if not _is_used(old):
-            old.unlink()
+    for old in cache.glob("debian-*.img*"):  # labs that were made from one have a link of their own
+        old.unlink()
     new = image.with_suffix(".img-new")
     # Not below the cache: mmdebstrap refuses a place that others may not enter.
     with tempfile.TemporaryDirectory(prefix="vmferry-machine-", dir="/var/tmp") as work:
@@ -55,13 +68,3 @@ def _make(image: Path, cache: Path) -> None:
     new.chmod(0o444)
     new.replace(image)
 
-
-def _is_used(image: Path) -> bool:
-    """Whether a running machine has the file open: root sees the open files of all."""
-    for link in Path("/proc").glob("[0-9]*/fd/*"):
-        try:
-            if link.resolve() == image:
-                return True
-        except OSError:
-            continue
-    return False

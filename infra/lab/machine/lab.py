@@ -11,7 +11,7 @@ from infra.lab import down as downing
 from infra.lab.guest import build_image, domain_xml
 from infra.lab.hostfiles import BEATS, write_client
 from infra.lab.lab import need_root
-from infra.lab.machine.image import base_image
+from infra.lab.machine.image import base_image, base_link
 from infra.lab.machine.inventory import inventory_text
 from infra.lab.machine.machine import Machine
 from infra.lab.proc import LabError
@@ -44,6 +44,7 @@ class MachineLab:
             net.make_bridge(lab._state.index, lab._state.token)
             write_client(directory, lab._state)
             lab.inventory_path.write_text(inventory_text(directory, lab._state, list(lab.hosts.values())))
+            base_link(directory)
             with ThreadPoolExecutor(max_workers=8) as pool:
                 list(pool.map(Machine.power_on, lab.hosts.values()))
         for guest in lab.spec.guests:

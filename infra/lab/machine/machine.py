@@ -10,7 +10,7 @@ from pathlib import Path
 from infra.lab import net
 from infra.lab.host import LISTED, read_identity
 from infra.lab.machine.files import write_seed
-from infra.lab.machine.image import KERNEL, base_image
+from infra.lab.machine.image import KERNEL, base_link
 from infra.lab.proc import LabError, kill, lab_env, run, start, wait_gone
 from infra.lab.spec import HostSpec, MachineSpec
 from infra.lab.state import LabDir, LabState
@@ -87,7 +87,7 @@ class Machine:
         tap = net.link_name(self._state.index, self.number)
         return [
             f"mem={self._machines.memory_mib}M",
-            f"ubda={self.files}/disk.cow,{base_image()}",
+            f"ubda={self.files}/disk.cow,{base_link(self._directory)}",
             f"ubdbr={seed}",
             "root=/dev/ubda rw init=/sbin/lab-init quiet",
             f"umid={self.name} uml_dir={self._directory.path}/uml",

@@ -10,7 +10,7 @@ PACKAGES=(
   libvirt-daemon-driver-qemu libvirt-clients qemu-system-x86 qemu-utils iproute2 iputils-ping python3-minimal procps
   firewalld iptables
   # What NFS needs beside its own packages: dpkg takes a second per step in a user-mode Linux.
-  rpcbind keyutils libnfsidmap1 libevent-core-2.1-7
+  rpcbind keyutils libnfsidmap1 libevent-core-2.1-7 ucf adduser
 )
 # Installed in the machines, from their local source, by whoever needs them.
 LATER=(nfs-common nfs-kernel-server)
@@ -65,6 +65,34 @@ rm -f "$root"/etc/ssh/ssh_host_* "$root/var/lib/dbus/machine-id" "$root/etc/host
 : >"$root/etc/machine-id"
 inside passwd --quiet --delete root
 mkdir -p "$root/etc/systemd/system/sysinit.target.wants" "$root/var/lib/libvirt/heartbeat" "$root/var/lib/libvirt/boot"
+
+# Under user-mode Linux a Perl program takes a second to start, and dpkg's helpers are dozens of them for one package:
+# installing nfs-common took 90 s, 45 of them debconf asking nothing for two files. The packages themselves are as they are.
+put() { cat >"$root$1.lab" && chmod 755 "$root$1.lab" && inside dpkg-divert --quiet --local --rename --add "$1" &&
+  mv "$root$1.lab" "$root$1"; }
+put /usr/bin/ucf <<'UCF'
+#!/bin/sh
+# Put a configuration file where there is none, or remove it.
+purge=
+while case $1 in -p | --purge) purge=1 ;; -*) ;; *) false ;; esac do shift; done
+if [ -n "$purge" ]; then rm -f -- "$1"; elif [ ! -e "$2" ]; then cp -- "$1" "$2"; fi
+UCF
+put /usr/bin/ucfr <<'UCFR'
+#!/bin/sh
+exit 0
+UCFR
+put /usr/bin/deb-systemd-helper <<'HELPER'
+#!/bin/sh
+# Enable units when their package comes, disable them when it goes.
+while case $1 in -*) ;; *) false ;; esac do shift; done
+act=$1
+shift
+case $act in
+  enable) systemctl --quiet enable "$@" ;;
+  purge | disable) systemctl --quiet disable "$@" 2>/dev/null ;;
+esac
+exit 0
+HELPER
 
 # The address comes with the machine's own files; no daemon is needed for that.
 cat >"$root/etc/systemd/system/lab-net.service" <<'UNIT'
