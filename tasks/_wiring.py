@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
+from typing import cast
 
 from vmferry.adapters.heir import Heir
 from vmferry.adapters.prefect_server import EmbeddedServer
@@ -13,6 +14,7 @@ from vmferry.adapters.world import open_world
 from vmferry.errors import InventoryError
 from vmferry.inventory import load_inventory
 from vmferry.ports import World
+from vmferry.ports.sharing import ShareWorld
 from vmferry.settings import Settings, read_settings
 
 # One world per process: tasks run on many threads of one flow run and share its connections.
@@ -58,6 +60,11 @@ def use(world: World) -> Iterator[World]:
         yield world
     finally:
         _stack.remove(world)
+
+
+def share_world() -> ShareWorld:
+    """Return the world in use, for what configures hosts."""
+    return cast(ShareWorld, _stack[-1])
 
 
 def world() -> World:

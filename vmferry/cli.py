@@ -38,6 +38,7 @@ from vmferry.terminal.purge_command import purge
 from vmferry.terminal.return_command import return_
 from vmferry.terminal.roll_command import roll
 from vmferry.terminal.session import session
+from vmferry.terminal.share_command import share, shares, unshare
 from vmferry.terminal.usage_command import usage
 
 app = typer.Typer(
@@ -148,6 +149,9 @@ app.command()(roll)
 app.command()(uncordon)
 app.command()(unfreeze)
 app.command()(usage)
+app.command()(share)
+app.command()(unshare)
+app.command()(shares)
 
 
 @app.command()

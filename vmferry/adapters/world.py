@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 from vmferry.adapters.journal import SqlJournal
 from vmferry.adapters.libvirt_host import LibvirtHypervisor
 from vmferry.adapters.probes import ask_guest
+from vmferry.adapters.share_journal import SqlShareJournal
+from vmferry.adapters.ssh_setup import SshSetup
 from vmferry.adapters.ssh_tools import SshTools
 from vmferry.adapters.usage_store import SqlUsage
 from vmferry.errors import NotFound
@@ -41,6 +43,24 @@ class RealWorld:
         self._lock = threading.Lock()
         self._hypervisors: dict[str, LibvirtHypervisor] = {}
         self._tools: dict[str, SshTools] = {}
+        self._setups: dict[str, SshSetup] = {}
+        self._shares: SqlShareJournal | None = None
+
+    @property
+    def shares(self) -> SqlShareJournal:
+        """Return the journal of shares; opened when it is asked for first."""
+        with self._lock:
+            if self._shares is None:
+                self._shares = SqlShareJournal(self._settings.journal_url.get_secret_value())
+            return self._shares
+
+    def setup(self, host: str) -> SshSetup:
+        """Return what changes the host's configuration."""
+        entry = self._entry(host)
+        with self._lock:
+            if host not in self._setups:
+                self._setups[host] = SshSetup(entry, self._settings, ssh_config=self.inventory.ssh_config)
+            return self._setups[host]
 
     def hypervisor(self, host: str) -> LibvirtHypervisor:
         """Return the host's libvirt."""
@@ -65,11 +85,19 @@ class RealWorld:
     def close(self) -> None:
         """Close all connections."""
         with self._lock:
-            adapters: list[LibvirtHypervisor | SshTools] = [*self._hypervisors.values(), *self._tools.values()]
+            adapters: list[LibvirtHypervisor | SshTools | SshSetup] = [
+                *self._hypervisors.values(),
+                *self._tools.values(),
+                *self._setups.values(),
+            ]
             self._hypervisors.clear()
             self._tools.clear()
+            self._setups.clear()
+            shares, self._shares = self._shares, None
         for adapter in adapters:
             adapter.close()
+        if shares is not None:
+            shares.close()
         self.journal.close()
 
     def _entry(self, host: str) -> Host:

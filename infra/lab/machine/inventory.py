@@ -1,0 +1,28 @@
+"""The inventory that a lab of whole machines writes for vmferry."""
+
+from __future__ import annotations
+
+from infra.lab.machine.machine import Machine
+from infra.lab.state import LabDir, LabState
+
+_HOST = """\
+  {name}:
+    uri: {uri}
+    peer_uri: {peer_uri}
+    ssh: {{address: {name}, user: root}}
+    migration_address: {address}
+    hypervisors: [qemu]
+    encryption: none
+    site: lab
+    profile: upstream
+    reserves: {{memory_mib: 64}}
+    storage:
+      - {{path: /var/lib/libvirt/images}}
+"""
+
+
+def inventory_text(directory: LabDir, state: LabState, machines: list[Machine]) -> str:
+    """Write the inventory of a lab's machines as YAML; images are on each machine's own disk, until they are shared."""
+    entries = (_HOST.format(name=one.name, uri=one.uri, peer_uri=one.peer_uri, address=one.address) for one in machines)
+    plain = f"plain_networks: [10.77.{state.index}.0/24]"
+    return f"ssh_config: {directory.path}/ssh_config\n{plain}\nhosts:\n" + "".join(entries)
