@@ -22,6 +22,7 @@ from vmferry.model.migration import MigrationOutcome, OutcomeKind
 from vmferry.model.returning import Refused, ReturnReport, ReturnRequest, ReturnStage
 from vmferry.planning.returning import Belongs, next_stage, open_home, paused_since, prove
 from vmferry.planning.wishes import blackouts_in
+from vmferry.progress import ReturnEnded, publish
 from vmferry.steps.freeze import why_frozen
 from vmferry.steps.homecoming import open_for_return, proof_of, restore
 from vmferry.steps.homes import settle_home
@@ -73,6 +74,7 @@ def return_home(request: ReturnRequest, *, is_dry: bool = False) -> ReturnReport
         open_for_return(request.host, {one.home.reason for one in ours}, world())
     outcomes, more = _all_stages(snapshot, request, away)
     report = _report(request, started_at, outcomes, (*refused, *more), ours=ours)
+    publish(ReturnEnded(report=report))
     publish_return(unsearched(report))
     return report
 

@@ -21,10 +21,13 @@ from vmferry.progress import (
     EvacuationStarted,
     Event,
     FilesPurged,
+    HostRolled,
     MoveEnded,
     MoveHelped,
     MoveStarted,
     PlanMade,
+    ReturnEnded,
+    RollEnded,
     RunLeftAlone,
     RunTakenOver,
     StepEnded,
@@ -67,6 +70,8 @@ class Teller:
                 return _evacuation_ended(report)
             case FilesPurged(report=purged):
                 return _purged(purged)
+            case ReturnEnded() | HostRolled() | RollEnded():
+                return _operation(event)
             case _:
                 return self._of_run(event)
 
@@ -176,12 +181,28 @@ def _evacuation_ended(report: EvacuationReport) -> Told:
         "held": kinds.count("held"),
         "stranded": [stranded.vm for stranded in report.stranded],
         "not_started": [_short(line) for line in report.not_started],
+        "stopped": _short(report.stopped),
         "left": list(report.left),
         "seconds": round((report.ended_at - report.started_at).total_seconds(), 3),
         "headline": _short(report_headline(report)),
         "next_commands": list(next_commands(report)),
     }
     return _of_host("evacuation.ended", report.host, payload)
+
+
+def _operation(event: ReturnEnded | HostRolled | RollEnded) -> Told:
+    match event:
+        case ReturnEnded(report=report):
+            refused = [{"vm": one.vm, "why": _short(one.why)} for one in report.refused]
+            payload: dict[str, Any] = {"host": report.host, "home": list(report.home), "refused": refused}
+            return _of_host("return.ended", report.host, payload | {"headline": _short(report.headline)})
+        case HostRolled(roll=roll):
+            payload = {"host": roll.host, "stage": str(roll.stage), "reason": _short(roll.reason)}
+            return _of_host("roll.stopped" if roll.reason else "roll.step", roll.host, payload)
+        case RollEnded(report=rolled):
+            stages = {host.host: str(host.stage) for host in rolled.hosts}
+            payload = {"is_done": rolled.is_done, "stages": stages, "headline": _short(rolled.headline)}
+            return Told(name="vmferry.roll.ended", subject="fleet", title="fleet", payload=payload)
 
 
 def _of_host(name: str, host: str, payload: dict[str, Any]) -> Told:

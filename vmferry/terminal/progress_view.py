@@ -22,17 +22,22 @@ from rich.text import Text
 from vmferry.model.evacuation import EvacuationPlan, EvacuationReport
 from vmferry.model.migration import MigrationOutcome, MigrationPlan, OutcomeKind
 from vmferry.model.purge import PurgeReport
+from vmferry.model.returning import ReturnReport
+from vmferry.model.roll import HostRoll, RollReport
 from vmferry.progress import (
     CopyProgress,
     EvacuationEnded,
     EvacuationStarted,
     Event,
     FilesPurged,
+    HostRolled,
     MoveEnded,
     MoveHelped,
     MoveProgress,
     MoveStarted,
     PlanMade,
+    ReturnEnded,
+    RollEnded,
     RunLeftAlone,
     RunTakenOver,
     StepEnded,
@@ -57,6 +62,13 @@ class Seen:
         self.report: EvacuationReport | None = None
         self.left_alone: list[RunLeftAlone] = []
         self.purged: PurgeReport | None = None
+        self.returned: ReturnReport | None = None
+        self.rolled: RollReport | None = None
+
+    @property
+    def has_result(self) -> bool:
+        """Whether anything was told that a command can show although its flow raised."""
+        return any((self.report, self.purged, self.returned, self.rolled, self.outcomes))
 
     def __call__(self, event: Event) -> None:
         """Remember plan, outcomes and report."""
@@ -71,12 +83,21 @@ class Seen:
                 self.left_alone.append(event)
             case FilesPurged():
                 self.purged = event.report
+            case ReturnEnded():
+                self.returned = event.report
+            case RollEnded():
+                self.rolled = event.report
             case MoveStarted() | MoveProgress() | CopyProgress() | MoveHelped() | RunTakenOver():
                 pass
-            case StepStarted() | StepEnded() | EvacuationStarted():
+            case StepStarted() | StepEnded() | EvacuationStarted() | HostRolled():
                 pass
             case _:
                 assert_never(event)
+
+
+def roll_line(roll: HostRoll) -> str:
+    """Say how far a host of a roll has come."""
+    return f"{roll.host}: {roll.reason}" if roll.reason else f"{roll.host}: {roll.stage}"
 
 
 class View(Protocol):
@@ -123,7 +144,11 @@ class PlainView:
             case MoveEnded():
                 self.meters.end(event.outcome.run)
                 return outcome_line(event.outcome)
+            case HostRolled(roll=roll):
+                return roll_line(roll)
             case StepEnded() | EvacuationStarted() | EvacuationEnded() | RunLeftAlone() | FilesPurged():
+                return ""
+            case ReturnEnded() | RollEnded():
                 return ""  # the next step's line says it, or the command at its end
         assert_never(event)
 
@@ -170,7 +195,11 @@ class BarView:
                 self.progress.console.print(Text(clean(f"{event.vm}: {event.order.words()}"), style="yellow"))
             case MoveEnded():
                 self._end(event.outcome)
+            case HostRolled(roll=roll):
+                self.progress.console.print(Text(clean(roll_line(roll))))
             case StepEnded() | EvacuationStarted() | EvacuationEnded() | RunLeftAlone() | FilesPurged():
+                pass
+            case ReturnEnded() | RollEnded():
                 pass  # the command says it when the bars are gone
             case _:
                 assert_never(event)

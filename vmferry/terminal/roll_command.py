@@ -102,7 +102,7 @@ def _check(current: Session, hosts: list[str], works: int, *, resume: bool) -> N
 
 def end_roll(current: Session, ended: Ended) -> None:
     """Show how far each host has come."""
-    report: RollReport | None = ended.result
+    report: RollReport | None = ended.result or ended.seen.rolled
     if report is None:
         error = ended.error or LeftBehind("the roll ended without a report; look with: vmferry runs")
         current.end(code_of_error(error), {"report": None}, problems_of(error))
@@ -110,4 +110,7 @@ def end_roll(current: Session, ended: Ended) -> None:
     current.screen.say(report.headline, style="bold")
     for command in roll_commands(report):
         current.screen.say(f"next: {command}")
-    current.end(ExitCode.DONE, {"report": report.model_dump(mode="json")})
+    code = ExitCode.DONE if report.is_done else ExitCode.LEFT_BEHIND
+    code = ExitCode.HELD if report.stopped.startswith("HELD") else code
+    problems = [f"host {host.host}: {host.reason}" for host in report.hosts if host.reason]
+    current.end(code, {"report": report.model_dump(mode="json", exclude={"hosts": {"__all__": {"before"}}})}, problems)

@@ -15,14 +15,18 @@ from tasks import _wiring
 from vmferry.adapters.journal import SqlJournal
 from vmferry.adapters.simulated import SimulatedFleet
 from vmferry.cli import app
+from vmferry.errors import LeftBehind
 from vmferry.inventory import load_inventory
 from vmferry.model.cancelling import OnCancel
 from vmferry.model.operation import WayOut
 from vmferry.model.options import CautionOptions
-from vmferry.model.roll import WorkKind
+from vmferry.model.returning import Refused, ReturnReport
+from vmferry.model.roll import HostRoll, HostStage, RollReport, WorkKind
+from vmferry.progress import ReturnEnded, RollEnded
 from vmferry.steps.read import read_fleet
 from vmferry.terminal import evacuate_command, roll_command
-from vmferry.terminal.session import Session
+from vmferry.terminal.progress_view import Seen
+from vmferry.terminal.session import Ended, Session
 from vmferry.terminal.times import parse_length_s, parse_until
 
 RUNNER = CliRunner()
@@ -164,3 +168,34 @@ def test_options_of_a_return_are_handed_on(inventory: Path, asked: dict[str, Any
         ["web1"],
         "ask",
     )
+
+
+def end_of(monkeypatch: pytest.MonkeyPatch, inventory: Path, event: Any, *words: str) -> tuple[int, str, str]:
+    """Let a command's flow tell its result as an event, and raise."""
+
+    def run_flow(_session: Session, _name: str, **_parameters: Any) -> Ended:
+        seen = Seen()
+        seen(event)
+        assert seen.has_result
+        return Ended(None, seen, LeftBehind("its headline"))
+
+    monkeypatch.setattr(Session, "run_flow", run_flow)
+    return call(*words, "-i", inventory)
+
+
+def test_a_return_that_left_a_vm_tells_who_and_why(monkeypatch: pytest.MonkeyPatch, inventory: Path) -> None:
+    refused = (Refused(vm="web", uuid="u", home="kvm1", why="kvm1 is full"),)
+    report = ReturnReport(host="kvm1", run="r", home=("db",), refused=refused, started_at=NOW, ended_at=NOW)
+    code, out, err = end_of(monkeypatch, inventory, ReturnEnded(report=report), "return", "kvm1")
+    assert code == 4 and "web: not home: kvm1 is full" in " ".join(err.split())
+    assert "1 home again, 1 not" in out and "next: vmferry return kvm1" in out
+
+
+def test_a_roll_that_was_stopped_tells_the_host_and_how_to_go_on(
+    monkeypatch: pytest.MonkeyPatch, inventory: Path
+) -> None:
+    hosts = (HostRoll(host="kvm1", stage=HostStage.DONE), HostRoll(host="kvm2", reason="its clock is +5.0 s off"))
+    report = RollReport(id="r", hosts=hosts, stopped="its clock is +5.0 s off", started_at=NOW, ended_at=NOW)
+    code, out, err = end_of(monkeypatch, inventory, RollEnded(report=report), "roll", "kvm1", "kvm2")
+    assert code == 4 and "host kvm2: its clock is +5.0 s off" in " ".join(err.split())
+    assert "1 of 2 hosts done" in out and "next: vmferry roll --resume" in out
