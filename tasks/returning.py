@@ -20,8 +20,8 @@ from vmferry.model.evacuation import Move
 from vmferry.model.host import FleetSnapshot
 from vmferry.model.migration import MigrationOutcome, OutcomeKind
 from vmferry.model.returning import Refused, ReturnReport, ReturnRequest, ReturnStage
+from vmferry.planning.handling import blackouts_in
 from vmferry.planning.returning import Belongs, next_stage, open_home, paused_since, prove
-from vmferry.planning.wishes import blackouts_in
 from vmferry.progress import ReturnEnded, publish
 from vmferry.steps.freeze import why_frozen
 from vmferry.steps.homecoming import open_for_return, proof_of, restore

@@ -68,7 +68,7 @@ class Incoming(StrEnum):
     REFUSE = "refuse"  # the host is not emptied while there are any
 
 
-class VmWishes(Model):
+class VmHandling(Model):
     """What holds for one VM in every operation: from the inventory's `vms:` and from its own metadata."""
 
     priority: int | None = None  # higher ones start first; None: 0

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from vmferry.model.base import Model
 from vmferry.model.mark import VmMark
-from vmferry.model.operation import VmWishes
+from vmferry.model.operation import VmHandling
 
 
 class DomainState(StrEnum):
@@ -137,7 +137,7 @@ class Vm(Model):
     is_agent_connected: bool = False
     launch_security: str | None = None
     marks: tuple[VmMark, ...] = ()  # of runs that have it in work, whatever their journal
-    wishes: VmWishes = VmWishes()  # of its own metadata; the inventory's go before them
+    handling: VmHandling = VmHandling()  # of its own metadata; the inventory's go before them
     problems: tuple[str, ...] = ()
 
     @property

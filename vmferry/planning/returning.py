@@ -17,7 +17,7 @@ from vmferry.model.returning import Refused, ReturnRequest, ReturnStage
 from vmferry.model.vm import DomainState, Vm
 from vmferry.planning.board import Board
 from vmferry.planning.candidates import Candidate, Demand, demand_of, judge
-from vmferry.planning.wishes import wishes_of
+from vmferry.planning.handling import handling_of
 from vmferry.rules.case import Fleet
 from vmferry.rules.judge import Judge
 
@@ -140,7 +140,7 @@ def _in_turn(belongs: Iterable[Belongs], snapshot: FleetSnapshot) -> list[Belong
     """Highest priority first, then the largest: what is hard to place goes while there is room."""
 
     def rank(one: Belongs) -> tuple[int, int, str]:
-        return (-(wishes_of(snapshot.inventory, one.vm).priority or 0), -one.vm.memory_kib, one.vm.name)
+        return (-(handling_of(snapshot.inventory, one.vm).priority or 0), -one.vm.memory_kib, one.vm.name)
 
     return sorted(belongs, key=rank)
 
