@@ -67,11 +67,11 @@ def return_home(request: ReturnRequest, *, is_dry: bool = False) -> ReturnReport
     refused = tuple(one for one in refused if not request.vms or {one.vm, one.uuid} & set(request.vms))
     if is_dry:
         stage = _plan(snapshot, request, away, frozenset(), frozenset())
-        return _report(request, started_at, (), (*refused, *stage.refused), planned=stage.moves)
+        return _report(request, started_at, (), (*refused, *stage.refused), planned=stage.moves, is_dry=True)
     if why := why_frozen(world()):
         raise Frozen(f"host {request.host}: nothing returns: {why}", host=request.host)
     if ours:
-        open_for_return(request.host, {one.home.reason for one in ours}, world())
+        open_for_return(request.host, {*request.closed_for, *(one.home.reason for one in ours)}, world())
     outcomes, more = _all_stages(snapshot, request, away)
     report = _report(request, started_at, outcomes, (*refused, *more), ours=ours)
     publish(ReturnEnded(report=report))
@@ -182,6 +182,7 @@ def _report(
     *,
     ours: Sequence[Belongs] = (),
     planned: tuple[Move, ...] = (),
+    is_dry: bool = False,
 ) -> ReturnReport:
     """Return the report; a VM that was tried and did not come home is told with its last outcome."""
     last = {outcome.vm: outcome for outcome in outcomes}
@@ -199,7 +200,7 @@ def _report(
     return ReturnReport(
         host=request.host,
         run=f"{started_at:%Y%m%d-%H%M%S}",
-        is_dry_run=bool(planned) or not (outcomes or ours),
+        is_dry_run=is_dry,
         planned=planned,
         outcomes=tuple(outcomes),
         home=home,

@@ -211,6 +211,7 @@ class Roll:
             ReturnRequest(
                 host=host,
                 policy=request.policy,
+                closed_for=(request.reason,),
                 max_parallel=request.max_parallel,
                 limits=request.limits,
                 lift=request.lift,
