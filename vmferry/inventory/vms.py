@@ -9,9 +9,9 @@ from pydantic import ValidationError
 
 from vmferry.inventory.located import Json
 from vmferry.inventory.problems import Problem, did_you_mean
+from vmferry.model.blackouts import parse_blackout
 from vmferry.model.operation import VmHandling, WayOut
-from vmferry.planning.blackouts import parse_blackout
-from vmferry.planning.probes import parse_probe
+from vmferry.model.probes import parse_probe
 
 _PLACE = ("vms",)
 _FIELDS = tuple(VmHandling.model_fields)

@@ -6,14 +6,13 @@ import contextlib
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
+from vmferry.model.blackouts import parse_blackout
 from vmferry.model.evacuation import EvacuationPlan, Move
 from vmferry.model.host import FleetSnapshot, Inventory
 from vmferry.model.operation import Blackout, RunLimits, Span, VmHandling
-from vmferry.model.probes import Probe
+from vmferry.model.probes import Probe, parse_probe
 from vmferry.model.vm import Vm
-from vmferry.planning.blackouts import parse_blackout
 from vmferry.planning.gate import in_turn
-from vmferry.planning.probes import parse_probe
 
 _ALWAYS = (datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC))
 

@@ -34,7 +34,7 @@ def test_what_holds_for_vms_is_read(tmp_path: Path) -> None:
 
 def test_every_mistake_is_told_with_its_line(tmp_path: Path) -> None:
     text = """vms:
-  web1: {priorty: 5}
+  web1: {rank: 5}
   web2: {priority: high}
   web3: {way_out: fly}
   web4: {blackouts: [at night]}
@@ -44,6 +44,6 @@ def test_every_mistake_is_told_with_its_line(tmp_path: Path) -> None:
     with pytest.raises(InventoryError) as caught:
         load(tmp_path, text)
     told = "\n".join(caught.value.problems)
-    words = ("vm web1: field priorty: unknown field", "'high' is not right", "one of live", "'at night' is no blackout")
+    words = ("vm web1: field rank: unknown field", "'high' is not right", "one of live", "'at night' is no blackout")
     assert len(caught.value.problems) == 6
     assert all(word in told for word in (*words, "'smell' is no probe", "vm web6: 7 must be a mapping"))
