@@ -126,11 +126,7 @@ def _plan(
 def _run(
     stage: ReturnStage, snapshot: FleetSnapshot, request: ReturnRequest
 ) -> tuple[tuple[MigrationOutcome, ...], tuple[Refused, ...]]:
-    bounds = Bounds(
-        limits=request.limits,
-        blackouts=blackouts_in(snapshot, stage.moves),
-        frozen=lambda _move: why_frozen(world()),
-    )
+    bounds = Bounds(limits=request.limits, blackouts=blackouts_in(snapshot, stage.moves))
     opened = open_home(snapshot, request.host)
     with progress_artifacts(f"return to {request.host}"):
         result = run_window(stage.moves, request.max_parallel, lambda m: _bring(m, opened, request), bounds)
