@@ -25,11 +25,10 @@ from vmferry.model.migration import MigrationOutcome, MigrationPlan, MigrationRe
 from vmferry.model.operation import Incoming
 from vmferry.model.options import StopOptions
 from vmferry.planning.causes import Avoided
+from vmferry.planning.handling import blackouts_in, probes_in
 from vmferry.planning.single import plan_vm
 from vmferry.planning.steered import other_ways
 from vmferry.planning.ways_out import STAYS
-from vmferry.planning.wishes import blackouts_in, probes_in
-from vmferry.steps.freeze import why_frozen
 from vmferry.steps.homes import leaving_home, settle_home
 from vmferry.steps.host_marks import host_in_work
 from vmferry.steps.incoming import settle_incoming
@@ -81,7 +80,6 @@ def bounds_of(plan: EvacuationPlan, request: EvacuationRequest) -> Bounds:
     return Bounds(
         limits=request.limits,
         blackouts=blackouts_in(plan.snapshot, plan.moves),
-        frozen=lambda _move: why_frozen(world()),
         reroute=partial(_reroute, request, plan.moves),
     )
 

@@ -15,11 +15,11 @@ from vmferry.errors import PreflightBlocked
 from vmferry.model.evacuation import EvacuationPlan, EvacuationRequest, Move
 from vmferry.model.host import FleetSnapshot
 from vmferry.planning.causes import NOWHERE, Avoided
+from vmferry.planning.handling import with_priorities
 from vmferry.planning.placement import destinations
 from vmferry.planning.replay import replay
 from vmferry.planning.steered import plan_steered
 from vmferry.planning.ways_out import with_stops
-from vmferry.planning.wishes import with_wishes
 from vmferry.progress import PlanMade, publish
 from vmferry.steps.foresee import with_forecasts
 
@@ -38,7 +38,7 @@ def plan_host(
             f"host {request.host}: the plan fails its check, nothing was touched: {'; '.join(problems)}; "
             "this is a defect of vmferry: report it with the saved plan"
         )
-    plan = with_wishes(plan, request.limits)
+    plan = with_priorities(plan, request.limits)
     return with_forecasts(plan, request.max_parallel, move_timeout_s=settings().move_timeout_s)
 
 

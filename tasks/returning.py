@@ -20,8 +20,9 @@ from vmferry.model.evacuation import Move
 from vmferry.model.host import FleetSnapshot
 from vmferry.model.migration import MigrationOutcome, OutcomeKind
 from vmferry.model.returning import Refused, ReturnReport, ReturnRequest, ReturnStage
-from vmferry.planning.returning import Belongs, next_stage, open_home, prove
-from vmferry.planning.wishes import blackouts_in
+from vmferry.planning.handling import blackouts_in
+from vmferry.planning.returning import Belongs, next_stage, open_home, paused_since, prove
+from vmferry.progress import ReturnEnded, publish
 from vmferry.steps.freeze import why_frozen
 from vmferry.steps.homecoming import open_for_return, proof_of, restore
 from vmferry.steps.homes import settle_home
@@ -40,7 +41,11 @@ def find_away(snapshot: FleetSnapshot, request: ReturnRequest) -> tuple[tuple[Be
         if found is None:
             world().journal.forget_home(home.uuid)
         elif isinstance(found, Belongs):
-            away.append(found)
+            stays = paused_since(found, request)
+            if stays is None:
+                away.append(found)
+            elif home.home == request.host:
+                refused.append(stays)
         elif home.home == request.host:
             refused.append(found)
     return tuple(away), tuple(refused)
@@ -62,13 +67,14 @@ def return_home(request: ReturnRequest, *, is_dry: bool = False) -> ReturnReport
     refused = tuple(one for one in refused if not request.vms or {one.vm, one.uuid} & set(request.vms))
     if is_dry:
         stage = _plan(snapshot, request, away, frozenset(), frozenset())
-        return _report(request, started_at, (), (*refused, *stage.refused), planned=stage.moves)
+        return _report(request, started_at, (), (*refused, *stage.refused), planned=stage.moves, is_dry=True)
     if why := why_frozen(world()):
         raise Frozen(f"host {request.host}: nothing returns: {why}", host=request.host)
     if ours:
-        open_for_return(request.host, {one.home.reason for one in ours}, world())
+        open_for_return(request.host, {*request.closed_for, *(one.home.reason for one in ours)}, world())
     outcomes, more = _all_stages(snapshot, request, away)
     report = _report(request, started_at, outcomes, (*refused, *more), ours=ours)
+    publish(ReturnEnded(report=report))
     publish_return(unsearched(report))
     return report
 
@@ -120,11 +126,7 @@ def _plan(
 def _run(
     stage: ReturnStage, snapshot: FleetSnapshot, request: ReturnRequest
 ) -> tuple[tuple[MigrationOutcome, ...], tuple[Refused, ...]]:
-    bounds = Bounds(
-        limits=request.limits,
-        blackouts=blackouts_in(snapshot, stage.moves),
-        frozen=lambda _move: why_frozen(world()),
-    )
+    bounds = Bounds(limits=request.limits, blackouts=blackouts_in(snapshot, stage.moves))
     opened = open_home(snapshot, request.host)
     with progress_artifacts(f"return to {request.host}"):
         result = run_window(stage.moves, request.max_parallel, lambda m: _bring(m, opened, request), bounds)
@@ -176,6 +178,7 @@ def _report(
     *,
     ours: Sequence[Belongs] = (),
     planned: tuple[Move, ...] = (),
+    is_dry: bool = False,
 ) -> ReturnReport:
     """Return the report; a VM that was tried and did not come home is told with its last outcome."""
     last = {outcome.vm: outcome for outcome in outcomes}
@@ -193,7 +196,7 @@ def _report(
     return ReturnReport(
         host=request.host,
         run=f"{started_at:%Y%m%d-%H%M%S}",
-        is_dry_run=bool(planned) or not (outcomes or ours),
+        is_dry_run=is_dry,
         planned=planned,
         outcomes=tuple(outcomes),
         home=home,

@@ -27,6 +27,7 @@ from vmferry.model.operation import RunLimits, SavedOperation
 from vmferry.model.returning import Returning, ReturnRequest
 from vmferry.model.roll import BootFacts, HostRoll, HostStage, RollReport, RollRequest, WorkKind
 from vmferry.planning.safe_sets import safe_sets
+from vmferry.progress import HostRolled, RollEnded, publish
 from vmferry.steps.homecoming import open_for_return
 from vmferry.steps.rolling import await_health, do_command, find_roll, read_before, reboot_host, save_roll
 from vmferry.stopping import current_stop
@@ -107,6 +108,7 @@ class Roll:
                 break
         report = self._report()
         save_roll(self._request, report.hosts, world(), self._saved, is_over=report.is_done)
+        publish(RollEnded(report=report))
         publish_roll(unsearched(report))
         return report
 
@@ -150,6 +152,7 @@ class Roll:
             if isinstance(error, UnsafeError):
                 self._stopped = f"HELD: {self._stopped}"
         self._hosts[host] = roll
+        publish(HostRolled(roll=roll.model_copy(update={"before": ""})))
         save_roll(self._request, tuple(self._hosts.values()), world(), self._saved, is_over=False)
 
     # the steps
@@ -208,6 +211,7 @@ class Roll:
             ReturnRequest(
                 host=host,
                 policy=request.policy,
+                closed_for=(request.reason,),
                 max_parallel=request.max_parallel,
                 limits=request.limits,
                 lift=request.lift,

@@ -14,6 +14,7 @@ from typing import TypeVar
 from pydantic import Field
 
 from tasks._wiring import world
+from vmferry.errors import Frozen
 from vmferry.model.base import Model
 from vmferry.model.cancelling import OnCancel
 from vmferry.model.evacuation import Move
@@ -22,6 +23,7 @@ from vmferry.model.operation import Blackout, RunLimits
 from vmferry.planning.causes import Avoided, avoided, ended_move, is_worth_another_try
 from vmferry.planning.gate import Gate, Say, in_turn
 from vmferry.planning.window import Window, limits_of
+from vmferry.steps.freeze import why_frozen
 from vmferry.stopping import current_stop
 
 logger = logging.getLogger("vmferry.window")
@@ -34,8 +36,8 @@ _NAP_S = 2.0  # while none runs: how late a request to stop is heard
 Rerouted = Mapping[str, Move | str]  # VM's UUID → its other way, or why there is none
 
 
-def _never_frozen(_move: Move) -> str:
-    return ""
+def _frozen_now(_move: Move) -> str:
+    return why_frozen(world())
 
 
 def _no_other_way(moves: Sequence[Move], avoid: Avoided) -> Rerouted:
@@ -52,7 +54,7 @@ class Bounds:
 
     limits: RunLimits = field(default_factory=RunLimits)
     blackouts: Mapping[str, Sequence[Blackout]] = field(default_factory=dict)  # by UUID
-    frozen: Callable[[Move], str] = _never_frozen
+    frozen: Callable[[Move], str] = _frozen_now
     reroute: Callable[[Sequence[Move], Avoided], Rerouted] = _no_other_way
 
 
@@ -213,6 +215,10 @@ class _Run:
     def _collect(self, item: Move, future: Future[MigrationOutcome]) -> None:
         self._window = self._window.done(item.uuid)
         error = future.exception()
+        if isinstance(error, Frozen):  # a host told it, the journal does not know
+            self._gate = self._gate.forget(item.uuid).freeze(str(error))
+            self._not_started[item.vm] = str(error)
+            return
         if error is not None:
             logger.error("vm %s: not moved: %s", item.vm, error)
             self._failures[item.vm] = str(error)

@@ -7,8 +7,7 @@ import subprocess
 import urllib.error
 import urllib.request
 
-from vmferry.model.probes import Probe, ProbeKind
-from vmferry.planning.probes import tcp_place
+from vmferry.model.probes import Probe, ProbeKind, tcp_place
 
 _TIMEOUT_S = 3.0
 

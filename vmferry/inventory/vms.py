@@ -9,22 +9,22 @@ from pydantic import ValidationError
 
 from vmferry.inventory.located import Json
 from vmferry.inventory.problems import Problem, did_you_mean
-from vmferry.model.operation import VmWishes, WayOut
-from vmferry.planning.blackouts import parse_blackout
-from vmferry.planning.probes import parse_probe
+from vmferry.model.blackouts import parse_blackout
+from vmferry.model.operation import VmHandling, WayOut
+from vmferry.model.probes import parse_probe
 
 _PLACE = ("vms",)
-_FIELDS = tuple(VmWishes.model_fields)
+_FIELDS = tuple(VmHandling.model_fields)
 
 
-def read_vms(value: Json) -> tuple[dict[str, VmWishes], list[Problem]]:
-    """Return VM (name or UUID) → wishes, or all problems at once."""
+def read_vms(value: Json) -> tuple[dict[str, VmHandling], list[Problem]]:
+    """Return VM (name or UUID) → what holds for it, or all problems at once."""
     if value is None:
         return {}, []
     if not isinstance(value, dict):
-        text = f"{value!r} must be a mapping of VM and wishes, for example `vms: {{web1: {{priority: 5}}}}`"
+        text = f"{value!r} must be a mapping of VM and fields, for example `vms: {{web1: {{priority: 5}}}}`"
         return {}, [Problem(path=_PLACE, text=text)]
-    found: dict[str, VmWishes] = {}
+    found: dict[str, VmHandling] = {}
     problems: list[Problem] = []
     for name, raw in value.items():
         place = (*_PLACE, str(name))
@@ -35,7 +35,7 @@ def read_vms(value: Json) -> tuple[dict[str, VmWishes], list[Problem]]:
         wrong = _problems(raw, place)
         problems += wrong
         if not wrong:
-            found[str(name)] = VmWishes.model_validate_json(json.dumps(raw))
+            found[str(name)] = VmHandling.model_validate_json(json.dumps(raw))
     return found, problems
 
 
@@ -44,14 +44,14 @@ def _problems(raw: dict[str, Json], place: tuple[str, ...]) -> list[Problem]:
     problems = [Problem(path=(*place, k), text=f"unknown field; {did_you_mean(k, _FIELDS)}") for k in unknown]
     known = {key: value for key, value in raw.items() if key in _FIELDS}
     try:
-        wishes = VmWishes.model_validate_json(json.dumps(known), strict=True)
+        handling = VmHandling.model_validate_json(json.dumps(known), strict=True)
     except ValidationError as error:
         return problems + [
             Problem(path=(*place, *(str(part) for part in e["loc"])), text=_words(e["loc"], raw))
             for e in error.errors(include_url=False)
         ]
-    problems += _texts(wishes.blackouts, parse_blackout, (*place, "blackouts"))
-    return problems + _texts(wishes.probes, parse_probe, (*place, "probes"))
+    problems += _texts(handling.blackouts, parse_blackout, (*place, "blackouts"))
+    return problems + _texts(handling.probes, parse_probe, (*place, "probes"))
 
 
 def _words(where: tuple[int | str, ...], raw: dict[str, Json]) -> str:

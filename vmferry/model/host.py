@@ -26,7 +26,7 @@ from vmferry.model.facts import (
 )
 from vmferry.model.findings import Severity
 from vmferry.model.forecast import DirtyRate, PastRate
-from vmferry.model.operation import VmWishes
+from vmferry.model.operation import VmHandling
 from vmferry.model.transport import Encryption, TransportWish
 from vmferry.model.vm import Vm
 
@@ -127,7 +127,7 @@ class Inventory(Model):
 
     hosts: tuple[Host, ...]
     rules: dict[str, Severity] = Field(default_factory=dict, description="rule → severity, where it is to differ")
-    vms: dict[str, VmWishes] = Field(default_factory=dict, description="name or UUID → what holds for the VM")
+    vms: dict[str, VmHandling] = Field(default_factory=dict, description="name or UUID → what holds for the VM")
     optimization: Optimization = Optimization()
     constraints: tuple[Constraint, ...] = ()
     ssh_config: str | None = None

@@ -68,13 +68,13 @@ class Incoming(StrEnum):
     REFUSE = "refuse"  # the host is not emptied while there are any
 
 
-class VmWishes(Model):
+class VmHandling(Model):
     """What holds for one VM in every operation: from the inventory's `vms:` and from its own metadata."""
 
     priority: int | None = None  # higher ones start first; None: 0
-    blackouts: tuple[str, ...] = ()  # vmferry.planning.blackouts reads them
+    blackouts: tuple[str, ...] = ()  # vmferry.model.blackouts reads them
     way_out: WayOut | None = None  # None: chosen
-    probes: tuple[str, ...] = ()  # vmferry.planning.probes reads them
+    probes: tuple[str, ...] = ()  # vmferry.model.probes reads them
 
 
 class Place(StrEnum):

@@ -29,6 +29,7 @@ class ReturnRequest(Model):
     vms: tuple[str, ...] = ()
     policy: PolicyName | None = None
     reason: str = "return"
+    closed_for: tuple[str, ...] = ()  # reasons for which the host may be closed, beside those its VMs left for
     max_parallel: int = Field(default=4, ge=1, le=64)
     limits: RunLimits = RunLimits()
     lift: tuple[str, ...] = ()

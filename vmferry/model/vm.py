@@ -10,7 +10,7 @@ from pydantic import Field
 from vmferry.model.base import Model
 from vmferry.model.constraint import PlacementWish
 from vmferry.model.mark import VmMark
-from vmferry.model.operation import VmWishes
+from vmferry.model.operation import VmHandling
 
 
 class DomainState(StrEnum):
@@ -139,7 +139,7 @@ class Vm(Model):
     launch_security: str | None = None
     placement_wishes: tuple[PlacementWish, ...] = ()  # placement constraints that the domain's metadata tells
     marks: tuple[VmMark, ...] = ()  # of runs that have it in work, whatever their journal
-    wishes: VmWishes = VmWishes()  # of its own metadata; the inventory's go before them
+    handling: VmHandling = VmHandling()  # of its own metadata; the inventory's go before them
     problems: tuple[str, ...] = ()
 
     @property

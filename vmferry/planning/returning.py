@@ -14,10 +14,10 @@ from vmferry.model.findings import PreflightReport
 from vmferry.model.host import FleetSnapshot
 from vmferry.model.operation import Home
 from vmferry.model.returning import Refused, ReturnRequest, ReturnStage
-from vmferry.model.vm import Vm
+from vmferry.model.vm import DomainState, Vm
 from vmferry.planning.board import Board
 from vmferry.planning.candidates import Candidate, Demand, demand_of, judge
-from vmferry.planning.wishes import wishes_of
+from vmferry.planning.handling import handling_of
 from vmferry.rules.case import Fleet
 from vmferry.rules.judge import Judge
 
@@ -57,6 +57,23 @@ def prove(home: Home, proof: Proof, snapshot: FleetSnapshot) -> Belongs | Refuse
         return None
     why = _why_not(home, proof, snapshot, found)
     return Refused(vm=home.vm, uuid=home.uuid, home=home.home, why=why) if why else Belongs(home, found[home.away])
+
+
+def paused_since(one: Belongs, request: ReturnRequest) -> Refused | None:
+    """Return why a VM that arrived paused is not moved on by itself; None for one that was named for it.
+
+    QEMU 7.2 dies when what arrived paused and never ran moves again (seen in the lab, tests/cancelling/yard.py).
+    Whether it has run since, nobody can tell but who let it.
+    """
+    is_one = one.home.state == DomainState.PAUSED and one.vm.state is DomainState.PAUSED
+    if not is_one or {one.home.vm, one.uuid} & set(request.vms):
+        return None
+    vm, away, home = one.home.vm, one.home.away, one.home.home
+    why = (
+        f"has been paused since it arrived on {away}, and QEMU may die when it moves again before it ran; there: "
+        f"`virsh resume {vm}; virsh suspend {vm}`, then: vmferry return {home} --vm {vm}"
+    )
+    return Refused(vm=one.home.vm, uuid=one.uuid, home=one.home.home, why=why)
 
 
 def _why_not(home: Home, proof: Proof, snapshot: FleetSnapshot, found: Mapping[str, Vm]) -> str:
@@ -123,7 +140,7 @@ def _in_turn(belongs: Iterable[Belongs], snapshot: FleetSnapshot) -> list[Belong
     """Highest priority first, then the largest: what is hard to place goes while there is room."""
 
     def rank(one: Belongs) -> tuple[int, int, str]:
-        return (-(wishes_of(snapshot.inventory, one.vm).priority or 0), -one.vm.memory_kib, one.vm.name)
+        return (-(handling_of(snapshot.inventory, one.vm).priority or 0), -one.vm.memory_kib, one.vm.name)
 
     return sorted(belongs, key=rank)
 

@@ -17,7 +17,7 @@ from vmferry.model.migration import MigrationMode
 from vmferry.model.operation import WayOut
 from vmferry.model.vm import DomainState, Vm
 from vmferry.planning.candidates import Candidate, judge
-from vmferry.planning.wishes import wishes_of
+from vmferry.planning.handling import handling_of
 from vmferry.rules.case import Side
 from vmferry.rules.judge import Judge
 from vmferry.rules.room import hugepages_needed_kib, memory_needed_kib
@@ -28,8 +28,8 @@ STAYS = "asked-to-stay"
 
 
 def way_of(request: EvacuationRequest, inventory: Inventory, vm: Vm) -> WayOut | None:
-    """Return the way out that the request, else the VM's wishes, name; None: chosen by the VM's state."""
-    return request.modes.get(vm.name) or request.modes.get(str(vm.uuid)) or wishes_of(inventory, vm).way_out
+    """Return the way out that the request, else the VM itself, name; None: chosen by the VM's state."""
+    return request.modes.get(vm.name) or request.modes.get(str(vm.uuid)) or handling_of(inventory, vm).way_out
 
 
 def with_stops(snapshot: FleetSnapshot, request: EvacuationRequest) -> FleetSnapshot:

@@ -30,4 +30,5 @@ def return_commands(report: ReturnReport) -> tuple[str, ...]:
     commands = [command for outcome in report.outcomes for command in outcome.next_commands]
     commands += ["vmferry recover"] if report.is_held else []
     commands += [f"vmferry return {report.host}   # again, when the reasons are gone"] if report.refused else []
+    commands += [] if report.home else [f"vmferry uncordon {report.host}   # nobody came home: it is still closed"]
     return tuple(dict.fromkeys(commands))

@@ -22,6 +22,8 @@ from rich.text import Text
 from vmferry.model.evacuation import EvacuationPlan, EvacuationReport
 from vmferry.model.migration import MigrationOutcome, MigrationPlan, OutcomeKind
 from vmferry.model.purge import PurgeReport
+from vmferry.model.returning import ReturnReport
+from vmferry.model.roll import HostRoll, RollReport
 from vmferry.progress import (
     ApprovalAsked,
     ApprovalEnded,
@@ -30,11 +32,14 @@ from vmferry.progress import (
     EvacuationStarted,
     Event,
     FilesPurged,
+    HostRolled,
     MoveEnded,
     MoveHelped,
     MoveProgress,
     MoveStarted,
     PlanMade,
+    ReturnEnded,
+    RollEnded,
     RunLeftAlone,
     RunTakenOver,
     StepEnded,
@@ -59,6 +64,13 @@ class Seen:
         self.report: EvacuationReport | None = None
         self.left_alone: list[RunLeftAlone] = []
         self.purged: PurgeReport | None = None
+        self.returned: ReturnReport | None = None
+        self.rolled: RollReport | None = None
+
+    @property
+    def has_result(self) -> bool:
+        """Whether anything was told that a command can show although its flow raised."""
+        return any((self.report, self.purged, self.returned, self.rolled, self.outcomes))
 
     def __call__(self, event: Event) -> None:
         """Remember plan, outcomes and report."""
@@ -73,9 +85,13 @@ class Seen:
                 self.left_alone.append(event)
             case FilesPurged():
                 self.purged = event.report
+            case ReturnEnded():
+                self.returned = event.report
+            case RollEnded():
+                self.rolled = event.report
             case MoveStarted() | MoveProgress() | CopyProgress() | MoveHelped() | RunTakenOver():
                 pass
-            case StepStarted() | StepEnded() | EvacuationStarted() | ApprovalAsked() | ApprovalEnded():
+            case StepStarted() | StepEnded() | EvacuationStarted() | ApprovalAsked() | ApprovalEnded() | HostRolled():
                 pass
             case _:
                 assert_never(event)
@@ -87,6 +103,11 @@ def approval_line(event: ApprovalAsked | ApprovalEnded) -> str:
         who = "somebody" if event.people == 1 else f"{event.people} people"
         return f"{event.plan.host}: waits for {who} to agree in the Prefect UI, at most {event.minutes:g} min"
     return f"{event.plan.host}: {event.decision}" + (f" by {event.by}" if event.by else "")
+
+
+def roll_line(roll: HostRoll) -> str:
+    """Say how far a host of a roll has come."""
+    return f"{roll.host}: {roll.reason}" if roll.reason else f"{roll.host}: {roll.stage}"
 
 
 class View(Protocol):
@@ -135,7 +156,11 @@ class PlainView:
             case MoveEnded():
                 self.meters.end(event.outcome.run)
                 return outcome_line(event.outcome)
+            case HostRolled(roll=roll):
+                return roll_line(roll)
             case StepEnded() | EvacuationStarted() | EvacuationEnded() | RunLeftAlone() | FilesPurged():
+                return ""
+            case ReturnEnded() | RollEnded():
                 return ""  # the next step's line says it, or the command at its end
         assert_never(event)
 
@@ -184,8 +209,18 @@ class BarView:
                 self.progress.console.print(Text(clean(f"{event.vm}: {event.order.words()}"), style="yellow"))
             case MoveEnded():
                 self._end(event.outcome)
-            case StepEnded() | EvacuationStarted() | EvacuationEnded() | RunLeftAlone() | FilesPurged():
-                pass  # the command says it when the bars are gone
+            case HostRolled(roll=roll):
+                self.progress.console.print(Text(clean(roll_line(roll))))
+            case (
+                StepEnded()
+                | EvacuationStarted()
+                | EvacuationEnded()
+                | RunLeftAlone()
+                | FilesPurged()
+                | ReturnEnded()
+                | RollEnded()
+            ):
+                pass  # what is to be said the command says when the bars are gone
             case _:
                 assert_never(event)
 

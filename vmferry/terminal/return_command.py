@@ -53,8 +53,8 @@ def return_(
 
 def end_return(current: Session, ended: Ended) -> None:
     """Show who came home and who did not."""
-    report: ReturnReport | None = ended.result
-    if report is None:  # the flow failed: its last line tells who is not home
+    report: ReturnReport | None = ended.result or ended.seen.returned
+    if report is None:
         error = ended.error or LeftBehind("the return ended without a report; look with: vmferry runs")
         show.show_outcomes(current.screen, ended.seen.outcomes)
         current.end(code_of_error(error), {"report": None}, problems_of(error))
@@ -65,5 +65,5 @@ def end_return(current: Session, ended: Ended) -> None:
     for command in return_commands(report):
         current.screen.say(f"next: {command}")
     problems = [f"{one.vm}: not home: {one.why}" for one in report.refused]
-    code = ExitCode.LEFT_BEHIND if problems else ExitCode.DONE
+    code = ExitCode.HELD if report.is_held else ExitCode.LEFT_BEHIND if problems else ExitCode.DONE
     current.end(code, {"report": report.model_dump(mode="json")}, problems)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
@@ -58,21 +59,31 @@ def roll(
     """Work on hosts one after the other, each empty meanwhile: evacuate, work, reboot, look, return, next."""
     kinds = {WorkKind.COMMAND: bool(run), WorkKind.DEPLOYMENT: bool(deployment), WorkKind.HUMAN: wait}
     chosen = [kind for kind, is_asked in kinds.items() if is_asked]
-    work = WorkOptions(
-        kind=chosen[0] if chosen else WorkKind.NONE,
-        command=run or [],
-        deployment=deployment,
-        timeout_s=work_timeout,
-        reboot=reboot,
-        reboot_timeout_s=reboot_timeout,
-        health_timeout_s=health_timeout,
-    )
-    asked: dict[str, Any] = {"work": work, "returning": returning, "at_once": at_once, "resume": resume, "lift": lift}
-    asked |= {"modes": parse_ways(mode or ()), "max_parallel": parallel, "reason": reason, "ticket": ticket}
-    asked |= {"window": window_of(until, window, at_end), "on_cancel": on_cancel}
+    asked = flow_parameters(ctx.params, chosen[0] if chosen else WorkKind.NONE)
     with session(ctx, inventory, as_json) as current:
         _check(current, hosts or [], len(chosen), resume=resume)
-        end_roll(current, current.run_flow("roll_hosts", hosts=hosts, **asked))
+        end_roll(current, current.run_flow("roll_hosts", **asked))
+
+
+def flow_parameters(given: Mapping[str, Any], kind: WorkKind) -> dict[str, Any]:
+    """Return the flow's parameters for the options of the command; raises typer.BadParameter (exit code 2)."""
+    work = WorkOptions(
+        kind=kind,
+        command=list(given["run"] or ()),
+        deployment=given["deployment"],
+        timeout_s=given["work_timeout"],
+        reboot=given["reboot"],
+        reboot_timeout_s=given["reboot_timeout"],
+        health_timeout_s=given["health_timeout"],
+    )
+    same = ("hosts", "returning", "at_once", "resume", "reason", "ticket", "lift", "on_cancel")
+    return {
+        **{name: given[name] for name in same},
+        "work": work,
+        "modes": parse_ways(given["mode"] or ()),
+        "max_parallel": given["parallel"],
+        "window": window_of(given["until"], given["window"], OnCancel(given["at_end"])),
+    }
 
 
 def _check(current: Session, hosts: list[str], works: int, *, resume: bool) -> None:
@@ -91,7 +102,7 @@ def _check(current: Session, hosts: list[str], works: int, *, resume: bool) -> N
 
 def end_roll(current: Session, ended: Ended) -> None:
     """Show how far each host has come."""
-    report: RollReport | None = ended.result
+    report: RollReport | None = ended.result or ended.seen.rolled
     if report is None:
         error = ended.error or LeftBehind("the roll ended without a report; look with: vmferry runs")
         current.end(code_of_error(error), {"report": None}, problems_of(error))
@@ -99,4 +110,7 @@ def end_roll(current: Session, ended: Ended) -> None:
     current.screen.say(report.headline, style="bold")
     for command in roll_commands(report):
         current.screen.say(f"next: {command}")
-    current.end(ExitCode.DONE, {"report": report.model_dump(mode="json")})
+    code = ExitCode.DONE if report.is_done else ExitCode.LEFT_BEHIND
+    code = ExitCode.HELD if report.stopped.startswith("HELD") else code
+    problems = [f"host {host.host}: {host.reason}" for host in report.hosts if host.reason]
+    current.end(code, {"report": report.model_dump(mode="json", exclude={"hosts": {"__all__": {"before"}}})}, problems)

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.examples import examples
+from vmferry.model.blackouts import parse_blackout
 from vmferry.model.operation import Blackout, Days, Span
-from vmferry.planning.blackouts import free_from, parse_blackout
+from vmferry.planning.blackouts import free_from
 
 SATURDAY = datetime(2026, 1, 10, 22, 0, tzinfo=UTC)
 

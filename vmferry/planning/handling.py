@@ -6,22 +6,21 @@ import contextlib
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
+from vmferry.model.blackouts import parse_blackout
 from vmferry.model.evacuation import EvacuationPlan, Move
 from vmferry.model.host import FleetSnapshot, Inventory
-from vmferry.model.operation import Blackout, RunLimits, Span, VmWishes
-from vmferry.model.probes import Probe
+from vmferry.model.operation import Blackout, RunLimits, Span, VmHandling
+from vmferry.model.probes import Probe, parse_probe
 from vmferry.model.vm import Vm
-from vmferry.planning.blackouts import parse_blackout
 from vmferry.planning.gate import in_turn
-from vmferry.planning.probes import parse_probe
 
 _ALWAYS = (datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC))
 
 
-def wishes_of(inventory: Inventory, vm: Vm) -> VmWishes:
-    """Return the VM's wishes: single ones of the inventory go first, blackouts and probes of both hold."""
-    said, own = inventory.vms.get(str(vm.uuid)) or inventory.vms.get(vm.name) or VmWishes(), vm.wishes
-    return VmWishes(
+def handling_of(inventory: Inventory, vm: Vm) -> VmHandling:
+    """Return the VM itself: single ones of the inventory go first, blackouts and probes of both hold."""
+    said, own = inventory.vms.get(str(vm.uuid)) or inventory.vms.get(vm.name) or VmHandling(), vm.handling
+    return VmHandling(
         priority=said.priority if said.priority is not None else own.priority,
         way_out=said.way_out or own.way_out,
         blackouts=tuple(dict.fromkeys((*said.blackouts, *own.blackouts))),
@@ -47,7 +46,7 @@ def blackouts_in(snapshot: FleetSnapshot, moves: Iterable[Move]) -> dict[str, tu
     for move in moves:
         facts = snapshot.facts(move.source)
         vm = facts.find_vm(move.uuid) if facts is not None else None
-        if vm is not None and (texts := wishes_of(snapshot.inventory, vm).blackouts):
+        if vm is not None and (texts := handling_of(snapshot.inventory, vm).blackouts):
             found[move.uuid] = blackouts_of(texts)
     return found
 
@@ -59,18 +58,18 @@ def probes_in(snapshot: FleetSnapshot, move: Move) -> tuple[Probe, ...]:
     if vm is None or not (vm.is_active or move.restart):
         return ()
     found: list[Probe] = []
-    for text in wishes_of(snapshot.inventory, vm).probes:
+    for text in handling_of(snapshot.inventory, vm).probes:
         with contextlib.suppress(ValueError):
             found.append(parse_probe(text))
     return tuple(found)
 
 
-def with_wishes(plan: EvacuationPlan, limits: RunLimits) -> EvacuationPlan:
+def with_priorities(plan: EvacuationPlan, limits: RunLimits) -> EvacuationPlan:
     """Return the plan with the VMs' priorities, its moves in the order in which they then start."""
     facts = plan.snapshot.facts(plan.host)
     moves = []
     for move in plan.moves:
         vm = facts.find_vm(move.uuid) if facts is not None else None
-        priority = (wishes_of(plan.snapshot.inventory, vm).priority or 0) if vm is not None else 0
+        priority = (handling_of(plan.snapshot.inventory, vm).priority or 0) if vm is not None else 0
         moves.append(move.model_copy(update={"priority": priority}))
     return plan.model_copy(update={"moves": in_turn(moves, limits)})

@@ -1,13 +1,13 @@
 """What a VM's own metadata says about moving it: one element, which travels with the domain.
 
     <metadata>
-      <vmferry:wishes xmlns:vmferry="urn:vmferry:wishes" priority="5" way-out="live">
+      <vmferry:handling xmlns:vmferry="urn:vmferry:handling" priority="5" way-out="live">
         <vmferry:blackout>Mon-Fri 08:00-18:00 Europe/Berlin</vmferry:blackout>
         <vmferry:probe>tcp 10.0.0.5:443</vmferry:probe>
-      </vmferry:wishes>
+      </vmferry:handling>
     </metadata>
 
-`virsh metadata VM urn:vmferry:wishes --key vmferry --set '<wishes priority="5"/>'` writes it.
+`virsh metadata VM urn:vmferry:handling --key vmferry --set '<handling priority="5"/>'` writes it.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ from __future__ import annotations
 from lxml import etree
 
 from vmferry.domxml.parse import shown
-from vmferry.model.operation import VmWishes, WayOut
+from vmferry.model.operation import VmHandling, WayOut
 
-_NAMESPACE = "urn:vmferry:wishes"
+_NAMESPACE = "urn:vmferry:handling"
 
 
-def read_wishes(root: etree._Element) -> VmWishes:
-    """Return the wishes in a domain's metadata; what is there and cannot be read becomes a blackout that never ends.
+def read_handling(root: etree._Element) -> VmHandling:
+    """Return what a domain's metadata says; what is there and cannot be read becomes a blackout that never ends.
 
-    Nobody moves a VM against a wish because of a misspelt word; the reason that is told shows the word.
+    No VM is moved against its owner's word because that was misspelt; the reason that is told shows the word.
     """
-    element = root.find(f"metadata/{{{_NAMESPACE}}}wishes")
+    element = root.find(f"metadata/{{{_NAMESPACE}}}handling")
     if element is None:
-        return VmWishes()
+        return VmHandling()
     wrong: list[str] = []
-    return VmWishes(
+    return VmHandling(
         priority=_number(element.get("priority"), wrong),
         way_out=_way(element.get("way-out"), wrong),
         blackouts=(*_texts(element, "blackout"), *wrong),
@@ -38,7 +38,9 @@ def read_wishes(root: etree._Element) -> VmWishes:
 
 
 def _texts(element: etree._Element, name: str) -> tuple[str, ...]:
-    return tuple(shown(" ".join((e.text or "").split())) for e in element.iterfind(f"{{{_NAMESPACE}}}{name}"))
+    """Return the texts of children of that name; libvirt puts the root of what it is handed into the namespace only."""
+    found = (child for child in element if isinstance(child.tag, str) and etree.QName(child).localname == name)
+    return tuple(shown(" ".join((child.text or "").split())) for child in found)
 
 
 def _number(word: str | None, wrong: list[str]) -> int | None:

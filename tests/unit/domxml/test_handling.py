@@ -1,4 +1,4 @@
-"""Wishes in a domain's metadata."""
+"""Handling in a domain's metadata."""
 
 from __future__ import annotations
 
@@ -10,34 +10,39 @@ from vmferry.domxml.digest import definition_digest
 from vmferry.domxml.marks import put_mark
 from vmferry.domxml.read import parse_vm
 from vmferry.model.mark import VmMark
-from vmferry.model.operation import VmWishes, WayOut
-from vmferry.planning.wishes import blackouts_of
+from vmferry.model.operation import VmHandling, WayOut
+from vmferry.planning.handling import blackouts_of
 
 BARE = "<domain type='kvm'><name>web</name><uuid>0e5a3f5e-4b8e-4f64-8b0e-1d2c3b4a5f60</uuid>{}</domain>"
-NAMESPACE = 'xmlns:vmferry="urn:vmferry:wishes"'
+NAMESPACE = 'xmlns:vmferry="urn:vmferry:handling"'
 
 
-def wishes(inner: str) -> VmWishes:
-    return parse_vm(BARE.format(f"<metadata>{inner}</metadata>")).wishes
+def handling(inner: str) -> VmHandling:
+    return parse_vm(BARE.format(f"<metadata>{inner}</metadata>")).handling
 
 
-def test_wishes_of_a_domain_are_read() -> None:
-    inner = f"""<vmferry:wishes {NAMESPACE} priority="5" way-out="leave">
+def test_what_a_domain_says_is_read() -> None:
+    inner = f"""<vmferry:handling {NAMESPACE} priority="5" way-out="leave">
       <vmferry:blackout>Mon-Fri 08:00-18:00</vmferry:blackout>
       <vmferry:probe> tcp  10.0.0.5:443 </vmferry:probe>
-    </vmferry:wishes>"""
-    assert wishes(inner) == VmWishes(
+    </vmferry:handling>"""
+    assert handling(inner) == VmHandling(
         priority=5, way_out=WayOut.LEAVE, blackouts=("Mon-Fri 08:00-18:00",), probes=("tcp 10.0.0.5:443",)
     )
 
 
-def test_a_domain_without_wishes_has_none() -> None:
-    assert parse_vm(BARE.format("")).wishes == VmWishes()
+def test_children_may_lack_the_namespace_as_virsh_writes_them() -> None:
+    inner = f"<vmferry:handling {NAMESPACE}><blackout>22:00-02:00</blackout><probe>agent</probe></vmferry:handling>"
+    assert handling(inner) == VmHandling(blackouts=("22:00-02:00",), probes=("agent",))
+
+
+def test_a_domain_that_says_nothing_is_handled_as_usual() -> None:
+    assert parse_vm(BARE.format("")).handling == VmHandling()
 
 
 @pytest.mark.parametrize("attribute", ['priority="soon"', 'way-out="fly"'])
 def test_a_wish_that_cannot_be_read_keeps_the_vm_where_it_is(attribute: str) -> None:
-    (blackout,) = blackouts_of(wishes(f"<vmferry:wishes {NAMESPACE} {attribute}/>").blackouts)
+    (blackout,) = blackouts_of(handling(f"<vmferry:handling {NAMESPACE} {attribute}/>").blackouts)
     assert "cannot be read" in blackout.text
 
 
