@@ -28,7 +28,7 @@ class Fleet:
 
 
 def make_fleet(hosts: int, vms: int, filled: float, seed: int, groups: int = 0, leaving: Sequence[int] = ()) -> Fleet:
-    """Return a fleet of which `filled` of the memory is taken, on the hosts that do not leave; vCPUs and disk are ample.
+    """Return a fleet of which `filled` of the memory of the hosts that stay is asked; 40 % of vCPUs and disk are.
 
     Each VM is put on a random host with room; members of a group never share one.
     """
