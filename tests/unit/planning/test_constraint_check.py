@@ -28,9 +28,13 @@ K = ConstraintKind
 CASES = {
     "spread": (one(K.SPREAD, vms=("a", "b")), state(a="k1", b="k1"), state(a="k1", b="k2")),
     "spread, racks": (one(K.SPREAD, vms=("a", "b"), level=Level.RACK), state(a="k1", b="k2"), state(a="k1", b="k3")),
-    "spread, on the way": (one(K.SPREAD, vms=("a", "b")), state(False, a="k1 k2", b="k2"), state(False, a="k1 k3", b="k2")),
+    "spread, on the way": (
+        one(K.SPREAD, vms=("a", "b")), state(False, a="k1 k2", b="k2"), state(False, a="k1 k3", b="k2"),
+    ),
     "gather": (one(K.GATHER, vms=("a", "b")), state(a="k1", b="k2"), state(a="k1", b="k1")),
-    "among": (one(K.AMONG, vms=("a", "b"), groups=(("k1", "k2"), ("k3",))), state(a="k1", b="k3"), state(a="k1", b="k2")),
+    "among": (
+        one(K.AMONG, vms=("a", "b"), groups=(("k1", "k2"), ("k3",))), state(a="k1", b="k3"), state(a="k1", b="k2"),
+    ),
     "split": (one(K.SPLIT, groups=(("a",), ("b",))), state(a="k1", b="k1"), state(a="k1", b="k2")),
     "fence": (one(K.FENCE, vms=("a",), hosts=("k1",)), state(a="k2"), state(a="k1")),
     "ban": (one(K.BAN, vms=("a",), hosts=("k1",)), state(a="k1"), state(a="k2")),
