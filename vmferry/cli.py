@@ -18,6 +18,7 @@ from vmferry.terminal.endings import end_evacuation, end_migration, end_recovery
 from vmferry.terminal.exit_codes import ExitCode
 from vmferry.terminal.inspect_command import inspect
 from vmferry.terminal.inventory_commands import app as inventory_app
+from vmferry.terminal.optimize_commands import balance, consolidate
 from vmferry.terminal.options import (
     DryRunOption,
     FileOption,
@@ -180,6 +181,8 @@ app.command()(check)
 app.command()(inspect)
 app.command()(purge)
 app.command()(usage)
+app.command()(consolidate)
+app.command()(balance)
 
 
 @app.command()

@@ -146,7 +146,7 @@ def _consolidation(
         costs=costs,
         expected=expected_use(snapshot, usage, request.cpu_percent),
         constraints=(*_stay(left_alone, snapshot), *((apart,) if quarantine else ())),
-        limits=PlanLimits(max_moves=request.worth.max_moves),
+        limits=PlanLimits(max_moves=request.worth.max_moves, reserve=request.reserve),
         lift=request.lift,
     )
 

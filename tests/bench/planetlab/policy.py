@@ -37,7 +37,7 @@ from vmferry.solver.packing.emptying import Emptying, empty_hosts
 from vmferry.solver.packing.kernels import EMPTIEST, TIGHTEST
 
 EVERY_STEPS = 36
-_DEMAND = DemandPolicy(horizon_s=EVERY_STEPS * STEP_S, recent_s=DAY_S, days=0, known_after_s=0, learn_s=1800)
+_DEMAND = DemandPolicy(horizon_s=EVERY_STEPS * STEP_S, recent_s=DAY_S, days=0, known_after_s=0, learn_s=3600)
 _WORTH = WorthPolicy(hours=EVERY_STEPS * STEP_S / 3600, max_moves=2000)
 _MIPS_PER_CPU = 500.0  # the smallest VM is one vCPU
 _MILLI = 1000
@@ -83,7 +83,7 @@ class Planner:
         keep = np.zeros(HOSTS, np.bool_)
         while True:
             board = self._board(sizes, room, where, kind)
-            emptied = empty_hosts(board, Emptying(cost=self._costs(sizes, room, kind), keep=keep))
+            emptied = empty_hosts(board, Emptying(cost=self._costs(sizes, room, kind), keep=keep, weight=sizes))
             after = np.asarray(emptied.where)
             groups = {
                 str(host): [_price(vm, kind) for vm in np.flatnonzero((where == host) & (after != host))]
