@@ -1,12 +1,12 @@
 """vmferry's planning on CloudSim's fleet: its forecast of demand, its packing kernels, its judgement of worth.
 
 Every three hours: consolidate. At every step: relieve hosts that are overloaded now. Nothing is tuned to a day; the
-figures here are those of an operator who starts without any history.
+figures here are those of an operator who starts without any history. Where memory is enforced it is what is scarce, and
+does not change: one consolidation is all there is to do.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -27,7 +27,7 @@ from tests.bench.planetlab.fleet import (
 )
 from tests.bench.planetlab.traces import STEP_S
 from vmferry.model.usage import Demand, UsageSample
-from vmferry.model.worth import HostPrice, WorthPolicy
+from vmferry.model.worth import HostPrice, MovePrice, WorthPolicy
 from vmferry.planning.demand import DAY_S, DemandPolicy, Peers, Sizing, forecast_demand
 from vmferry.planning.relief import Load, leaving
 from vmferry.planning.worth import cost_per_useful_hour, judge_emptying, price
@@ -53,14 +53,13 @@ class Planner:
     """A policy for a day; `has_memory`: hosts are no fuller than their memory allows, as in the real world."""
 
     has_memory: bool = False
-    say: Callable[[str], None] = lambda _text: None
     _samples: list[list[UsageSample]] = field(default_factory=list)
 
     def __call__(self, asked: Floats, where: Ints, kind: Ints) -> Ints:
         """Return where every VM should be now."""
         step = asked.shape[1] - 1
         self._note(asked[:, step], step)
-        if step == 1 or (step and step % EVERY_STEPS == 0):
+        if step == 1 or (step and step % EVERY_STEPS == 0 and not self.has_memory):
             where = self._consolidate(where, kind, step)
         return self._relieve(asked[:, step], where, kind)
 
@@ -115,9 +114,11 @@ class Planner:
         if self.has_memory:
             demand = np.column_stack([sizes, VM_MB[kind].astype(np.int64)])
             capacity = np.column_stack([room, np.full(HOSTS, int(HOST_MB))])
-        # A VM is one core: one that needs more than a G4's core is not put there.
+        # A VM is one core: one that needs more than a G4's core is not put there. Where all that is stated counts, that
+        # is the core it was sold, as in CloudSim's first placement.
         slow = np.column_stack([np.ones(HOSTS, np.bool_), IS_G5]).T
-        needs_fast = sizes / _MILLI * _MIPS_PER_CPU > CORE_MIPS[0]
+        needed = VM_MIPS[kind] if self.has_memory else sizes / _MILLI * _MIPS_PER_CPU
+        needs_fast = needed > CORE_MIPS[0]
         return make_board(
             Problem(demand=demand, capacity=capacity, home=where, allowed=slow, row=needs_fast.astype(np.int64))
         )
@@ -144,7 +145,7 @@ class Planner:
         for item in items:
             kernels.take(board, item)
         is_open = is_on & IS_G5 & ~np.isin(np.arange(HOSTS), [int(host) for host in leave])
-        off = [host for host in np.flatnonzero(~is_on & IS_G5)]
+        off = list(np.flatnonzero(~is_on & IS_G5))
         rank = np.zeros(HOSTS, np.int64)
         while kernels.place_all(board, items, is_open, rank, rule) and off:
             is_open[off.pop(0)] = True
@@ -152,6 +153,6 @@ class Planner:
         return np.where(stays, where, board.where)
 
 
-def _price(vm: int, kind: Ints):  # type: ignore[no-untyped-def]
+def _price(vm: int, kind: Ints) -> MovePrice:
     memory = float(VM_MB[kind[vm]])
     return price(str(vm), memory / MOVE_MB_S, round(memory * 10**6), 0, _WORTH)
