@@ -82,9 +82,8 @@ def consolidate_fleet(
         vm_cooldown_h=vm_cooldown_h,
         host_cooldown_h=host_cooldown_h,
     )
-    request = ConsolidationRequest(
-        hosts=tuple(hosts or ()), worth=worth, cpu_percent=cpu_percent, reserve=reserve, lift=tuple(lift or ())
-    )
+    asked = {"hosts": hosts or (), "cpu_percent": cpu_percent, "reserve": reserve, "lift": lift or ()}
+    request = ConsolidationRequest.model_validate({**asked, "worth": worth})
     with _wiring.wired(inventory) as world, telling(), cancellable(on_cancel, inventory):
         started_at = world.clock.now()
         decision = decide(request, max_parallel)

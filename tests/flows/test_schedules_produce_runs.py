@@ -68,7 +68,7 @@ def test_every_flow_is_deployed_with_what_an_operator_reads(deployed: PrefectSer
 def test_only_recovery_and_the_audit_start_by_themselves(deployed: PrefectServer) -> None:
     with deployed.client() as client:
         scheduled = {deployment.name for deployment in client.read_deployments() if deployment.schedules}
-    assert scheduled == {"audit-fleet", "recover-runs"}
+    assert scheduled == {"audit-fleet", "recover-runs", "sample-usage"}
 
 
 def test_the_audit_runs_on_monday_morning(deployed: PrefectServer) -> None:
@@ -89,7 +89,19 @@ def test_two_evacuations_wait_for_each_other_and_two_recoveries_do_not(deployed:
     assert strategies == {"evacuate-host": "ENQUEUE", "recover-runs": "CANCEL_NEW"}
 
 
-@pytest.mark.parametrize("flow", ["audit-fleet", "evacuate-host", "migrate-vm", "purge-files", "recover-runs"])
+@pytest.mark.parametrize(
+    "flow",
+    [
+        "audit-fleet",
+        "balance-fleet",
+        "consolidate-fleet",
+        "evacuate-host",
+        "migrate-vm",
+        "purge-files",
+        "recover-runs",
+        "sample-usage",
+    ],
+)
 def test_every_field_of_a_form_is_described(deployed: PrefectServer, flow: str) -> None:
     fields = _form(deployed, flow)["properties"]
     assert [name for name, field in fields.items() if not field.get("title") or not field.get("description")] == []
