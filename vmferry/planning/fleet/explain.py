@@ -20,14 +20,23 @@ _NAMES = 5
 _MOVE_TRIES = 20_000
 
 
-def explain(problem: FleetProblem, board: Board, item: int) -> Explanation:
-    """Explain an item that is nowhere on a board where all others are; every relaxation was tried on that board."""
+def explain(problem: FleetProblem, board: Board, item: int, held_by: str = "") -> Explanation:
+    """Explain an item that has no place on a board where all others are; every relaxation was tried on that board.
+
+    `held_by` is a limit of the whole plan, for items that a host has room for.
+    """
+    if board.where[item] >= 0:
+        board = board.copy()
+        interpreted().take(board, item)
     hosts = [int(h) for h in np.flatnonzero(problem.is_open) if problem.hosts[h] != problem.items[item].home]
     found = {host: list(against(problem, board, item, host)) for host in hosts}
     closes: dict[str, set[int]] = {}
     for host, reasons in found.items():
         for reason, _ in reasons:
             closes.setdefault(reason, set()).add(host)
+    if held_by and not all(found.values()):
+        limit = Relaxation(kind="limit", text=f"the limit is lifted: {held_by}")
+        return Explanation(conflict=(held_by,), relaxations=(limit,))
     nearest = _nearest(problem, board, item, found)
     return Explanation(
         conflict=smallest_cover(closes, set(hosts)),

@@ -79,7 +79,7 @@ def make_items(
 
     In the inventory's order of hosts, and by name within one.
     """
-    together = _bundles(constraints, state)
+    together = bundles_of(constraints, state)
     items: list[Item] = []
     for name, side in rules.fleet.sides.items():
         bundles: dict[int, list[Vm]] = {}
@@ -114,7 +114,7 @@ def _lacks_only_room(candidate: Candidate, dest: str) -> bool:
     return all(finding.rule in ROOM_RULES for finding in candidate.reports[dest].blockers)
 
 
-def _bundles(constraints: Iterable[Constraint], state: FleetState) -> dict[str, int]:
+def bundles_of(constraints: Iterable[Constraint], state: FleetState) -> dict[str, int]:
     """Return VM → number of its bundle: those that `gather` names, on one host now; overlapping ones join."""
     bundle: dict[str, int] = {}
     gathers = [c for c in constraints if c.kind is ConstraintKind.GATHER]

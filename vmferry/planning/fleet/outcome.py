@@ -54,7 +54,7 @@ def make_moves(problem: FleetProblem, solution: Solution, purpose: Purpose) -> t
     board = board_at(problem, solution.where)
     moves: list[Move] = []
     for item in moved_items(problem, solution):
-        why = _why_there(problem, board, item, purpose)
+        why = why_there(problem, board, item, purpose)
         dest = problem.hosts[int(solution.where[item])]
         for candidate in problem.items[item].candidates:
             moves.append(_move(candidate, problem.items[item].home, dest, why, len(moves)))
@@ -85,7 +85,8 @@ def _share(board: Board, host: int) -> float:
     return 100 * int(board.load[host, MEMORY]) / most if most > 0 else 0.0
 
 
-def _why_there(problem: FleetProblem, board: Board, item: int, purpose: Purpose) -> str:
+def why_there(problem: FleetProblem, board: Board, item: int, purpose: Purpose) -> str:
+    """Say why an item is where the board has it, with the share of memory that is taken afterwards."""
     dest, home = int(board.where[item]), int(problem.board.home[item])
     choices = int((board.allowed[board.row[item]] & problem.is_open).sum())
     filled = f"{problem.hosts[dest]} has {_share(board, dest):.0f} % of its memory taken afterwards"
@@ -105,15 +106,20 @@ def _why_there(problem: FleetProblem, board: Board, item: int, purpose: Purpose)
     return f"of {choices} hosts that may take it; {filled}"
 
 
-def make_stranded(problem: FleetProblem, solution: Solution, tried: Sequence[str]) -> tuple[Stranded, ...]:
+def make_stranded(
+    problem: FleetProblem, solution: Solution, tried: Sequence[str], held_by: str = ""
+) -> tuple[Stranded, ...]:
     """Return every VM of the items that should have moved, with a reason per host and an explanation."""
     board = board_at(problem, solution.where)
     found = []
     for item in solution.stuck:
         off = board.copy()
-        interpreted().take(off, item)
-        explanation = explain(problem, off, item)
-        reasons = {host: _reasons(problem, off, item, host) for host in tried if host != problem.items[item].home}
+        if off.where[item] >= 0:
+            interpreted().take(off, item)
+        explanation = explain(problem, off, item, held_by)
+        reasons = {
+            host: _reasons(problem, off, item, host, held_by) for host in tried if host != problem.items[item].home
+        }
         if not reasons:
             text = f"vm {problem.items[item].name}: there is no other host than {problem.items[item].home}; add one"
             reasons = {problem.items[item].home: (_finding("no-destination", text),)}
@@ -122,7 +128,7 @@ def make_stranded(problem: FleetProblem, solution: Solution, tried: Sequence[str
     return tuple(sorted(found, key=lambda one: (one.vm, one.uuid)))
 
 
-def _reasons(problem: FleetProblem, board: Board, item: int, host: str) -> tuple[Finding, ...]:
+def _reasons(problem: FleetProblem, board: Board, item: int, host: str, held_by: str) -> tuple[Finding, ...]:
     if host not in problem.fleet.sides:
         lost = {u.host: u.reason for u in problem.fleet.snapshot.unreachable}
         text = f"{host} cannot be used: {lost.get(host, 'it was not read')}; see `vmferry hosts`"
@@ -137,8 +143,7 @@ def _reasons(problem: FleetProblem, board: Board, item: int, host: str) -> tuple
         _finding("no-room-left" if reason in problem.resources.names else "constraint", f"vm {name}: {reason}: {text}")
         for reason, text in against(problem, board, item, place)
     ]
-    most = f"vm {name}: {host} has room, but the plan may have no more moves; raise --max-moves"
-    return tuple(reasons) or (_finding("limit", most),)
+    return tuple(reasons) or (_finding("limit", f"vm {name}: {host} has room, but {held_by or 'others go first'}"),)
 
 
 def _finding(rule: str, message: str) -> Finding:

@@ -41,6 +41,7 @@ class _Found:
     problem: FleetProblem
     solution: Solution
     lost: tuple[str, ...] = ()
+    held_by: str = ""  # the limit of the plan that leaves somebody behind who has room
 
 
 def plan(snapshot: FleetSnapshot, request: PlanRequest) -> FleetPlan:
@@ -113,12 +114,18 @@ def _with_reserve(asked: _Asked, found: _Found) -> _Found:
                 continue
             best = replace(found, solution=solution, lost=lost)
         if not best.lost:
-            return best
+            is_held = len(solution.stuck) > len(first.solution.stuck)
+            return replace(best, held_by=_reserve_words(first.lost) if is_held else "")
     if best.lost and asked.request.limits.reserve is Reserve.HARD:
         where = found.problem.board.home.copy()
         stuck = tuple(sorted(found.problem.leaving))
-        return replace(best, solution=Solution(where, stuck, found.solution.bound))
+        held_by = _reserve_words(first.lost)
+        return replace(best, solution=Solution(where, stuck, found.solution.bound), held_by=held_by)
     return best
+
+
+def _reserve_words(lost: Sequence[str]) -> str:
+    return f"reserve hard: after all moves the loss of {', '.join(lost)} would leave VMs without room"
 
 
 def _with_slack(problem: FleetProblem, percent: int) -> FleetProblem:
@@ -137,7 +144,7 @@ def end_state(found_state: FleetState, moves: Sequence[tuple[str, str]]) -> Flee
 def _as_plan(asked: _Asked, found: _Found, constraints: tuple[Constraint, ...], notes: tuple[str, ...]) -> FleetPlan:
     problem, solution, request = found.problem, found.solution, asked.request
     moves = make_moves(problem, solution, request.purpose)
-    stranded = make_stranded(problem, solution, problem.fleet.snapshot.inventory.names())
+    stranded = make_stranded(problem, solution, problem.fleet.snapshot.inventory.names(), _held_by(asked, found))
     end = end_state(asked.state, [(move.uuid, move.dest) for move in moves])
     broken = check_constraints(constraints, end)
     after = board_at(problem, solution.where)
@@ -152,6 +159,12 @@ def _as_plan(asked: _Asked, found: _Found, constraints: tuple[Constraint, ...], 
         constraints=constraints,
         snapshot=problem.fleet.snapshot,
     )
+
+
+def _held_by(asked: _Asked, found: _Found) -> str:
+    """Return the limit of the plan that keeps VMs where they are that a host has room for; empty without one."""
+    limits = asked.request.limits
+    return found.held_by or (f"max_moves {limits.max_moves}" if limits.max_moves is not None else "")
 
 
 def _score(found: _Found, broken: Sequence[Violation], moves: Sequence[object]) -> Score:
@@ -179,7 +192,9 @@ def _score(found: _Found, broken: Sequence[Violation], moves: Sequence[object]) 
 
 def _notes(asked: _Asked, found: _Found, broken: Sequence[Violation], moves: int) -> list[str]:
     notes = [violation.words() for violation in broken]
-    if found.lost:
+    if found.held_by:
+        notes.append(found.held_by)
+    elif found.lost:
         notes.append(f"N+1: the loss of {', '.join(found.lost)} would leave VMs without room")
     if not moves and asked.request.purpose in (Purpose.CONSOLIDATE, Purpose.BALANCE):
         notes.append("nothing worth doing")

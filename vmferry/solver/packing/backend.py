@@ -11,7 +11,7 @@ from functools import cache
 from types import SimpleNamespace
 from typing import Any
 
-from vmferry.solver.packing import ejection, evenness, kernels
+from vmferry.solver.packing import ejection, evenness, kernels, relief
 
 # Comparisons that are interpreted sooner than numba is imported and its code is loaded: some 0.2 s.
 _INTERPRETED = 60_000
@@ -24,8 +24,9 @@ _OUTER: tuple[Callable[..., Any], ...] = (
     kernels.place_all,
     ejection.make_room,
     evenness.best_moves,
+    relief.shed,
 )
-_INNER = (*kernels.INNER, *ejection.INNER, *evenness.INNER)
+_INNER = (*kernels.INNER, *ejection.INNER, *evenness.INNER, *relief.INNER)
 
 
 def kernels_for(size: int) -> Any:

@@ -15,12 +15,12 @@ import numpy.typing as npt
 from vmferry.solver.packing.backend import kernels_for
 from vmferry.solver.packing.board import Board, Bools, Ints
 from vmferry.solver.packing.bounds import least_hosts
-from vmferry.solver.packing.kernels import TIGHTEST
+from vmferry.solver.packing.kernels import EMPTIEST, TIGHTEST
 
 Floats = npt.NDArray[np.float64]
-_REPAIR_TRIES = 50_000  # for each item without a place; about 20 ns each
+_REPAIR_TRIES = 20_000  # for each item without a place; some 50 ns each
 _REPAIRED = 40  # items whose repair one round pays for
-_HOPELESS = 0.02  # of the items: if more find no place, no repair is tried
+_HOPELESS = 0.003  # of the items: if more find no place, no repair is tried
 _PASSES = 20  # how often all items are looked at, for the choice of kernels
 _ROUNDS = 12  # sets of hosts that are tried as a whole, at most
 
@@ -120,7 +120,11 @@ def _moves(state: Board) -> int:
 
 
 def _clear(state: Board, kernels: Any, hosts: list[int], is_open: Bools) -> int:
-    """Take all items off the hosts and place them on open ones, hardest first; return how many found no place."""
+    """Take all items off the hosts and place them on open ones, hardest first; return how many found no place.
+
+    Of two rules the one that leaves fewer: evenly, the largest first, which uses up all resources alike when the hosts
+    that stay are given, and else as tightly as possible.
+    """
     flags = np.zeros(state.capacity.shape[0], np.bool_)
     flags[hosts] = True
     items = np.flatnonzero((state.where >= 0) & flags[state.where])
@@ -128,11 +132,19 @@ def _clear(state: Board, kernels: Any, hosts: list[int], is_open: Bools) -> int:
         kernels.take(state, item)
     order = by_size(state, items)
     rank = np.zeros(state.capacity.shape[0], np.int64)
-    left = int(kernels.place_all(state, order, is_open, rank, TIGHTEST))
-    if not left or left > max(2, _HOPELESS * len(items)):
-        return left
-    budget = np.array([_REPAIR_TRIES * min(left, _REPAIRED)], np.int64)
-    return int(kernels.make_room(state, order, is_open, rank, TIGHTEST, 2, budget))
+    tried: list[tuple[int, Board]] = []
+    for rule in (EMPTIEST, TIGHTEST):
+        made = state.copy()
+        tried.append((int(kernels.place_all(made, order, is_open, rank, rule)), made))
+        if not tried[-1][0]:
+            break
+    left, best = min(tried, key=lambda pair: pair[0])
+    if left and left <= max(2, _HOPELESS * len(items)):
+        budget = np.array([_REPAIR_TRIES * min(left, _REPAIRED)], np.int64)
+        left = int(kernels.make_room(best, order, is_open, rank, TIGHTEST, 2, budget))
+    for name in ("where", "load", "tones", "head", "after", "before", "held"):
+        getattr(state, name)[...] = getattr(best, name)
+    return left
 
 
 def by_size(board: Board, items: Ints) -> Ints:

@@ -136,3 +136,15 @@ def extra_moves(state: Board, items: Ints) -> int:
     away = (state.where != state.home) & (state.home >= 0)
     away[items] = False
     return int(np.count_nonzero(away))
+
+
+def overloaded(board: Board) -> Ints:
+    """Return the hosts that hold more than they can."""
+    return np.flatnonzero((board.load > board.capacity).any(axis=1))
+
+
+def relieve(board: Board) -> tuple[Board, Ints]:
+    """Return a copy of the board without the items that must leave, and those items; see `shed`."""
+    state = board.copy()
+    taken: Any = kernels_for(board.size).shed(state)
+    return state, np.sort(taken)
