@@ -27,6 +27,7 @@ from tasks.report import label_run
 from tasks.window import run_window
 from vmferry.model.cancelling import OnCancel
 from vmferry.model.optimization import ConsolidationRequest, OptimizationReport
+from vmferry.model.plan import Reserve
 from vmferry.model.worth import WorthPolicy
 from vmferry.planning.optimize import moves_of
 
@@ -39,6 +40,7 @@ def consolidate_fleet(
     payback: Annotated[float, Field(ge=1, title="Payback")] = 2.0,
     max_moves: Annotated[int, Field(ge=1, le=100_000, title="Moves at most")] = 100,
     cpu_percent: Annotated[float, Field(gt=0, le=100, title="CPU in use, %")] = 80.0,
+    reserve: Annotated[Reserve, Field(title="N+1")] = Reserve.NONE,
     vm_cooldown_h: Annotated[float, Field(ge=0, title="Cool-down of a VM, h")] = 12.0,
     host_cooldown_h: Annotated[float, Field(ge=0, title="Cool-down of a host, h")] = 4.0,
     max_parallel: Annotated[int, Field(ge=1, le=64, title="Moves at once")] = 4,
@@ -61,6 +63,7 @@ def consolidate_fleet(
         payback: Emptying a host must save so many times what its moves cost.
         max_moves: No more moves in one run.
         cpu_percent: Of a host's CPUs that its VMs may be expected to use.
+        reserve: hard: the loss of any one host stays survivable, emptied hosts being off; soft: told where it is not.
         vm_cooldown_h: A VM that was moved is left alone for so long.
         host_cooldown_h: A host at which VMs have arrived is not emptied for so long.
         max_parallel: Moves at once; the hosts' own limits hold besides.
@@ -79,9 +82,8 @@ def consolidate_fleet(
         vm_cooldown_h=vm_cooldown_h,
         host_cooldown_h=host_cooldown_h,
     )
-    request = ConsolidationRequest(
-        hosts=tuple(hosts or ()), worth=worth, cpu_percent=cpu_percent, lift=tuple(lift or ())
-    )
+    asked = {"hosts": hosts or (), "cpu_percent": cpu_percent, "reserve": reserve, "lift": lift or ()}
+    request = ConsolidationRequest.model_validate({**asked, "worth": worth})
     with _wiring.wired(inventory) as world, telling(), cancellable(on_cancel, inventory):
         started_at = world.clock.now()
         decision = decide(request, max_parallel)

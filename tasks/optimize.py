@@ -21,7 +21,7 @@ from tasks.evacuation import cordon_host
 from tasks.one_vm import move_one_vm
 from tasks.usage import read_demands
 from tasks.window import WindowResult
-from vmferry.errors import LeftBehind, TransientError
+from vmferry.errors import LeftBehind, PreflightBlocked, TransientError
 from vmferry.model.evacuation import Move
 from vmferry.model.host import FleetSnapshot
 from vmferry.model.migration import MigrationOutcome, MigrationRequest, OutcomeKind
@@ -30,6 +30,7 @@ from vmferry.model.plan import FleetPlan, PlanRequest
 from vmferry.model.usage import FleetUsage
 from vmferry.planning import optimize
 from vmferry.planning.fleet.plan import plan as plan_fleet
+from vmferry.planning.replay_fleet import replay_fleet
 from vmferry.planning.single import plan_vm
 from vmferry.planning.worth import hosts_to_switch_off
 from vmferry.reporting.optimization import (
@@ -76,7 +77,13 @@ def decide_on(snapshot: FleetSnapshot, usage: FleetUsage, request: Request, max_
 
 
 def _checked_plan(snapshot: FleetSnapshot, request: PlanRequest) -> FleetPlan:
-    return plan_fleet(snapshot, request)
+    plan = plan_fleet(snapshot, request)
+    if problems := replay_fleet(plan):
+        raise PreflightBlocked(
+            f"{request.purpose}: the plan fails its check, nothing was touched: {'; '.join(problems)}; this is a "
+            "defect of vmferry: report it with the saved plan"
+        )
+    return plan
 
 
 @task(**ONCE, task_run_name="publish decision")

@@ -21,6 +21,7 @@ from vmferry.terminal.exit_codes import ExitCode
 from vmferry.terminal.fleet_commands import cordon, freeze, uncordon, unfreeze
 from vmferry.terminal.inspect_command import inspect
 from vmferry.terminal.inventory_commands import app as inventory_app
+from vmferry.terminal.optimize_commands import balance, consolidate
 from vmferry.terminal.options import (
     DryRunOption,
     FileOption,
@@ -152,6 +153,8 @@ app.command()(usage)
 app.command()(share)
 app.command()(unshare)
 app.command()(shares)
+app.command()(consolidate)
+app.command()(balance)
 
 
 @app.command()

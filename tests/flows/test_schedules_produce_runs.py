@@ -74,7 +74,7 @@ def test_every_flow_is_deployed_with_what_an_operator_reads(deployed: PrefectSer
 def test_only_recovery_and_the_audit_start_by_themselves(deployed: PrefectServer) -> None:
     with deployed.client() as client:
         scheduled = {deployment.name for deployment in client.read_deployments() if deployment.schedules}
-    assert scheduled == {"weekly-audit", "recover-runs"}
+    assert scheduled == {"weekly-audit", "recover-runs", "sample-usage"}
 
 
 def test_the_audit_runs_on_monday_morning(deployed: PrefectServer) -> None:

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from vmferry.model.base import Model
 from vmferry.model.migration import MigrationOutcome
-from vmferry.model.plan import FleetPlan, Purpose
+from vmferry.model.plan import FleetPlan, Purpose, Reserve
 from vmferry.model.worth import Worth, WorthPolicy
 
 
@@ -20,6 +20,7 @@ class ConsolidationRequest(Model):
     cpu_percent: float = Field(
         default=80.0, gt=0, le=100, description="of a host's CPUs that VMs may be expected to use"
     )
+    reserve: Reserve = Reserve.NONE  # hosts that are emptied count as switched off
     lift: tuple[str, ...] = ()
 
 

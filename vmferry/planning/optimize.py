@@ -116,7 +116,7 @@ def expected_use(snapshot: FleetSnapshot, usage: FleetUsage, cpu_percent: float)
     # The smallest host gives the largest share of its CPUs away.
     fill = cpu_percent / 100 * max(0.1, 1 - sizing.headroom() / min(cpus))
     return {
-        uuid: (math.ceil(sizing.size(demand) / fill * _MILLI), running[uuid].memory_kib // 1024)
+        uuid: (math.ceil(round(sizing.size(demand) / fill * _MILLI, 1)), running[uuid].memory_kib // 1024)
         for uuid, demand in demands.items()
     }
 
@@ -146,7 +146,7 @@ def _consolidation(
         costs=costs,
         expected=expected_use(snapshot, usage, request.cpu_percent),
         constraints=(*_stay(left_alone, snapshot), *((apart,) if quarantine else ())),
-        limits=PlanLimits(max_moves=request.worth.max_moves),
+        limits=PlanLimits(max_moves=request.worth.max_moves, reserve=request.reserve),
         lift=request.lift,
     )
 

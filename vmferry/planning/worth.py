@@ -89,10 +89,10 @@ def _judge(host: HostPrice, moves: Sequence[MovePrice], policy: WorthPolicy, *, 
     gain = host.weight * host.idle_watts * policy.hours
     cost = sum(move.wh for move in moves)
     figures = f"saves {_wh(gain)} in {policy.hours:g} h, its {len(moves)} moves cost {_wh(cost)}"
-    if len(moves) > left:
-        is_worth, reason = False, f"{figures}; only {max(0, left)} of {policy.max_moves} moves are left for this run"
-    elif gain < policy.payback * cost or gain <= cost:
+    if gain < policy.payback * cost or gain <= cost:
         is_worth, reason = False, f"{figures}: less than {policy.payback:g} times that"
+    elif len(moves) > left:
+        is_worth, reason = False, f"{figures}; only {max(0, left)} of {policy.max_moves} moves are left for this run"
     else:
         is_worth, reason = True, figures
     return Saving(

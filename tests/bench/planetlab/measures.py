@@ -136,30 +136,50 @@ def bound_of_cpu(percents: Percents) -> float:
     return float(mips) * WATTS_G5[-1] / HOST_MIPS[1] * STEP_S / _J_PER_KWH
 
 
-def least_hosts_of_memory(vms: int) -> tuple[int, int]:
-    """Return how many hosts the memory of all VMs needs: by its sum, and by counting.
+@dataclass(frozen=True)
+class LeastHosts:
+    """How many hosts the memory of all VMs needs, whatever their CPU use."""
+
+    by_sum: int
+    g5: int  # for VMs that only a G5's core can carry
+    all: int  # by counting
+
+
+def least_hosts(vms: int) -> LeastHosts:
+    """Return the hosts that hold the memory: by its sum, and by counting.
 
     A host holds at most four times 870 MB, and 1,740 MB is two of them: hosts ≥ ⌈units ÷ 4⌉, whatever the rest.
     """
     kind = kinds(vms)
-    units = int((VM_MB[kind] // 870).sum())
-    return math.ceil(VM_MB[kind].sum() / HOST_MB), math.ceil(units / (HOST_MB // 870))
+    units = (VM_MB[kind] // 870).astype(int)
+    most = int(HOST_MB // 870)
+    fast = VM_MIPS[kind] > CORE_MIPS[0]
+    by_sum = math.ceil(VM_MB[kind].sum() / HOST_MB)
+    g5 = math.ceil(units[fast].sum() / most)
+    return LeastHosts(by_sum=by_sum, g5=g5, all=max(by_sum, math.ceil(units.sum() / most)))
 
 
-def bound_of_memory(percents: Percents, hosts: int) -> float:
-    """Return the least kWh while at least so many hosts are on: the lower convex hull of both curves at each step.
+def bound_of_memory(percents: Percents) -> float:
+    """Return the least kWh while all memory is held and each VM has a core as fast as it was sold.
 
-    Any mix of hosts draws at least the hull of (MIPS, watts) points of one host times their number; a host more only
-    adds. G4 hosts are 400, the rest of `hosts` are G5.
+    Idle watts of the least hosts, G4 where that is allowed; for what is used, the cheapest watt per MIPS above idle
+    that either server has at any load. No placement pays less for either.
     """
-    kind = kinds(len(percents))
-    asked = (percents / 100 * VM_MIPS[kind][:, None]).sum(axis=0)
-    g4 = min(hosts, int((~IS_G5).sum()))
-    idle = g4 * WATTS_G4[0] + (hosts - g4) * WATTS_G5[0]
-    # The cheapest watt per MIPS above idle, of either server at any load: no placement pays less for what is used.
+    least = least_hosts(len(percents))
+    asked = (percents / 100 * VM_MIPS[kinds(len(percents))][:, None]).sum(axis=0)
+    g4 = min(least.all - least.g5, int((~IS_G5).sum()))
+    idle = g4 * WATTS_G4[0] + (least.all - g4) * WATTS_G5[0]
     rises = [
         (curve[n] - curve[0]) / (n / 10 * mips)
         for curve, mips in ((WATTS_G4, HOST_MIPS[0]), (WATTS_G5, HOST_MIPS[1]))
         for n in range(1, 11)
     ]
     return float((idle + asked * min(rises)).sum()) * STEP_S / _J_PER_KWH
+
+
+def bound_as_published(percents: Percents) -> float:
+    """Return the bound of the project's own notes: as many G5 as the sum of memory needs, watts linear in load."""
+    asked = (percents / 100 * VM_MIPS[kinds(len(percents))][:, None]).sum(axis=0)
+    hosts = least_hosts(len(percents)).by_sum
+    rise = (WATTS_G5[-1] - WATTS_G5[0]) / HOST_MIPS[1]
+    return float((hosts * WATTS_G5[0] + asked * rise).sum()) * STEP_S / _J_PER_KWH

@@ -1,12 +1,12 @@
 """vmferry's planning on CloudSim's fleet: its forecast of demand, its packing kernels, its judgement of worth.
 
 Every three hours: consolidate. At every step: relieve hosts that are overloaded now. Nothing is tuned to a day; the
-figures here are those of an operator who starts without any history.
+figures here are those of an operator who starts without any history. Where memory is enforced it is what is scarce, and
+does not change: one consolidation is all there is to do.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -25,9 +25,10 @@ from tests.bench.planetlab.fleet import (
     Floats,
     Ints,
 )
+from tests.bench.planetlab.measures import Policy
 from tests.bench.planetlab.traces import STEP_S
 from vmferry.model.usage import Demand, UsageSample
-from vmferry.model.worth import HostPrice, WorthPolicy
+from vmferry.model.worth import HostPrice, MovePrice, WorthPolicy
 from vmferry.planning.demand import DAY_S, DemandPolicy, Peers, Sizing, forecast_demand
 from vmferry.planning.relief import Load, leaving
 from vmferry.planning.worth import cost_per_useful_hour, judge_emptying, price
@@ -37,7 +38,7 @@ from vmferry.solver.packing.emptying import Emptying, empty_hosts
 from vmferry.solver.packing.kernels import EMPTIEST, TIGHTEST
 
 EVERY_STEPS = 36
-_DEMAND = DemandPolicy(horizon_s=EVERY_STEPS * STEP_S, recent_s=DAY_S, days=0, known_after_s=0, learn_s=1800)
+_DEMAND = DemandPolicy(horizon_s=EVERY_STEPS * STEP_S, recent_s=DAY_S, days=0, known_after_s=0, learn_s=3600)
 _WORTH = WorthPolicy(hours=EVERY_STEPS * STEP_S / 3600, max_moves=2000)
 _MIPS_PER_CPU = 500.0  # the smallest VM is one vCPU
 _MILLI = 1000
@@ -53,14 +54,13 @@ class Planner:
     """A policy for a day; `has_memory`: hosts are no fuller than their memory allows, as in the real world."""
 
     has_memory: bool = False
-    say: Callable[[str], None] = lambda _text: None
     _samples: list[list[UsageSample]] = field(default_factory=list)
 
     def __call__(self, asked: Floats, where: Ints, kind: Ints) -> Ints:
         """Return where every VM should be now."""
         step = asked.shape[1] - 1
         self._note(asked[:, step], step)
-        if step == 1 or (step and step % EVERY_STEPS == 0):
+        if step == 1 or (step and step % EVERY_STEPS == 0 and not self.has_memory):
             where = self._consolidate(where, kind, step)
         return self._relieve(asked[:, step], where, kind)
 
@@ -83,7 +83,7 @@ class Planner:
         keep = np.zeros(HOSTS, np.bool_)
         while True:
             board = self._board(sizes, room, where, kind)
-            emptied = empty_hosts(board, Emptying(cost=self._costs(sizes, room, kind), keep=keep))
+            emptied = empty_hosts(board, Emptying(cost=self._costs(sizes, room, kind), keep=keep, weight=sizes))
             after = np.asarray(emptied.where)
             groups = {
                 str(host): [_price(vm, kind) for vm in np.flatnonzero((where == host) & (after != host))]
@@ -115,9 +115,11 @@ class Planner:
         if self.has_memory:
             demand = np.column_stack([sizes, VM_MB[kind].astype(np.int64)])
             capacity = np.column_stack([room, np.full(HOSTS, int(HOST_MB))])
-        # A VM is one core: one that needs more than a G4's core is not put there.
+        # A VM is one core: one that needs more than a G4's core is not put there. Where all that is stated counts, that
+        # is the core it was sold, as in CloudSim's first placement.
         slow = np.column_stack([np.ones(HOSTS, np.bool_), IS_G5]).T
-        needs_fast = sizes / _MILLI * _MIPS_PER_CPU > CORE_MIPS[0]
+        needed = VM_MIPS[kind] if self.has_memory else sizes / _MILLI * _MIPS_PER_CPU
+        needs_fast = needed > CORE_MIPS[0]
         return make_board(
             Problem(demand=demand, capacity=capacity, home=where, allowed=slow, row=needs_fast.astype(np.int64))
         )
@@ -144,7 +146,7 @@ class Planner:
         for item in items:
             kernels.take(board, item)
         is_open = is_on & IS_G5 & ~np.isin(np.arange(HOSTS), [int(host) for host in leave])
-        off = [host for host in np.flatnonzero(~is_on & IS_G5)]
+        off = list(np.flatnonzero(~is_on & IS_G5))
         rank = np.zeros(HOSTS, np.int64)
         while kernels.place_all(board, items, is_open, rank, rule) and off:
             is_open[off.pop(0)] = True
@@ -152,6 +154,15 @@ class Planner:
         return np.where(stays, where, board.where)
 
 
-def _price(vm: int, kind: Ints):  # type: ignore[no-untyped-def]
+def late(policy: Policy) -> Policy:
+    """Return the policy for readings that are a step old: it acts on what was asked five minutes ago."""
+
+    def act(asked: Floats, where: Ints, kind: Ints) -> Ints:
+        return policy(asked[:, :-1], where, kind) if asked.shape[1] > 1 else where
+
+    return act
+
+
+def _price(vm: int, kind: Ints) -> MovePrice:
     memory = float(VM_MB[kind[vm]])
     return price(str(vm), memory / MOVE_MB_S, round(memory * 10**6), 0, _WORTH)
