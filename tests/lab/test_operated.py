@@ -23,7 +23,8 @@ from tests.prefect_side import PrefectServer, wait_until
 pytestmark = [pytest.mark.lab, pytest.mark.prefect, pytest.mark.timeout(900)]
 
 PASSWORD = "ferry:of-this-test"
-AHEAD_S = 12  # until the window opens: the server looks every five seconds for schedules that changed
+AHEAD_S = 25  # until the window opens: longer than the server takes to see that the schedule has changed
+SERVER = {"PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "5"}
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         lab = Lab.up(LabSpec(name=name, hosts=hosts, guests=guests))
         with postgres.running("prefect", "journal") as database:
             url = database.url("asyncpg", "prefect")
-            with PrefectServer.running(home, PASSWORD, PREFECT_SERVER_DATABASE_CONNECTION_URL=url) as server:
+            with PrefectServer.running(home, PASSWORD, **SERVER, PREFECT_SERVER_DATABASE_CONNECTION_URL=url) as server:
                 yield Site(lab, database, server, room)
     finally:
         take_down(name)
