@@ -19,7 +19,14 @@ from vmferry.model.convergence import PolicyName
 from vmferry.model.evacuation import EvacuationReport, EvacuationRequest
 from vmferry.model.migration import OutcomeKind
 from vmferry.model.operation import Incoming, WayOut
-from vmferry.model.options import ApprovalOptions, CautionOptions, StopOptions, WindowOptions, limits_from
+from vmferry.model.options import (
+    ApprovalOptions,
+    CautionOptions,
+    ProbeOptions,
+    StopOptions,
+    WindowOptions,
+    limits_from,
+)
 from vmferry.reporting.words import report_headline, why_left
 
 
@@ -34,6 +41,7 @@ def evacuate_host(
     window: WindowOptions = WindowOptions(),  # noqa: B008 - frozen
     caution: CautionOptions = CautionOptions(),  # noqa: B008 - frozen
     stop: StopOptions = StopOptions(),  # noqa: B008 - frozen
+    probes: ProbeOptions = ProbeOptions(),  # noqa: B008 - frozen
     incoming: Incoming = Incoming.WAIT,
     reason: str = "evacuation",
     ticket: str = "",
@@ -56,6 +64,7 @@ def evacuate_host(
         window: Until when moves may start, and what becomes of those that run then.
         caution: Canaries, a cap, and what stops the run.
         stop: How VMs that leave by stop-and-start are shut down.
+        probes: What is done about guests that answered before their move and do not after it.
         incoming: What becomes of moves that are on their way to the host.
         reason: Why, for the cordon and the report.
         ticket: Number of the ticket, for the cordon and the report.
@@ -69,7 +78,7 @@ def evacuate_host(
     """
     asked: dict[str, Any] = {"host": host, "policy": policy, "max_parallel": max_parallel, "stop": stop}
     asked |= {"dests": dests or (), "modes": modes or {}, "policies": policies or {}, "lift": lift or ()}
-    asked |= {"incoming": incoming, "reason": reason, "ticket": ticket}
+    asked |= {"incoming": incoming, "reason": reason, "ticket": ticket, "probes": probes}
     with _wiring.wired(inventory) as world, telling(), cancellable(on_cancel, inventory):
         label_run(f"host:{host}")
         request = EvacuationRequest(**asked, limits=limits_from(window, caution, world.clock.now()))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from tasks._inputs import unsearched
 from tasks._wiring import world
 from tasks.approval import permitted
@@ -49,7 +51,7 @@ def empty_host(
         saved = save_evacuation(plan, request, world(), saved)
         with progress_artifacts(f"evacuate {request.host}"):
             publish(EvacuationStarted(plan=plan))
-            move = lambda item: move_by_plan(item, plan, request.reason, request.stop)  # noqa: E731
+            move = partial(move_by_plan, plan=plan, request=request)
             result = run_window(plan.moves, request.max_parallel, move, bounds_of(plan, request))
     report = make_report(plan, started_at, result, names_left(plan, result))
     end_evacuation(saved, report, world())

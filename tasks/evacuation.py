@@ -13,6 +13,7 @@ from prefect import task
 from tasks._inputs import unsearched
 from tasks._policy import ONCE, READ
 from tasks._wiring import settings, world
+from tasks.guests import ask_guest, look_after
 from tasks.one_vm import move_one_vm
 from tasks.placement import plan_host, with_ways
 from tasks.preflight import read_fleet
@@ -27,7 +28,7 @@ from vmferry.planning.causes import Avoided
 from vmferry.planning.single import plan_vm
 from vmferry.planning.steered import other_ways
 from vmferry.planning.ways_out import STAYS
-from vmferry.planning.wishes import blackouts_in
+from vmferry.planning.wishes import blackouts_in, probes_in
 from vmferry.steps.freeze import why_frozen
 from vmferry.steps.homes import leaving_home, settle_home
 from vmferry.steps.host_marks import host_in_work
@@ -94,14 +95,16 @@ def _reroute(request: EvacuationRequest, planned: Sequence[Move], moves: Sequenc
     return other_ways(plan, moves)
 
 
-def move_by_plan(
-    move: Move,
-    plan: EvacuationPlan,
-    reason: str = "",
-    stop: StopOptions = StopOptions(),  # noqa: B008 - frozen
-) -> MigrationOutcome:
-    """Run one planned move; the destination was judged on the plan's snapshot and is looked at again at the start."""
-    outcome = move_on(move, plan.snapshot, plan.lifted, reason, stop)
+def move_by_plan(move: Move, plan: EvacuationPlan, request: EvacuationRequest) -> MigrationOutcome:
+    """Run one planned move; the destination was judged on the plan's snapshot and is looked at again at the start.
+
+    A guest with probes is asked before and after it.
+    """
+    probes = probes_in(plan.snapshot, move)
+    before = ask_guest(move.uuid, move.vm, move.source, unsearched(probes)) if probes else {}
+    outcome = move_on(move, plan.snapshot, plan.lifted, request.reason, request.stop)
+    if outcome.kind is OutcomeKind.MOVED and any(not wrong for wrong in before.values()):
+        outcome = look_after(outcome, move, request, probes, before)
     settle_home(outcome, move.uuid, world())
     return outcome
 

@@ -20,8 +20,9 @@ from vmferry.model.evacuation import Move
 from vmferry.model.host import FleetSnapshot
 from vmferry.model.migration import MigrationOutcome, OutcomeKind
 from vmferry.model.returning import Refused, ReturnReport, ReturnRequest, ReturnStage
-from vmferry.planning.returning import Belongs, next_stage, open_home, prove
+from vmferry.planning.returning import Belongs, next_stage, open_home, paused_since, prove
 from vmferry.planning.wishes import blackouts_in
+from vmferry.progress import ReturnEnded, publish
 from vmferry.steps.freeze import why_frozen
 from vmferry.steps.homecoming import open_for_return, proof_of, restore
 from vmferry.steps.homes import settle_home
@@ -40,7 +41,11 @@ def find_away(snapshot: FleetSnapshot, request: ReturnRequest) -> tuple[tuple[Be
         if found is None:
             world().journal.forget_home(home.uuid)
         elif isinstance(found, Belongs):
-            away.append(found)
+            stays = paused_since(found, request)
+            if stays is None:
+                away.append(found)
+            elif home.home == request.host:
+                refused.append(stays)
         elif home.home == request.host:
             refused.append(found)
     return tuple(away), tuple(refused)
@@ -69,6 +74,7 @@ def return_home(request: ReturnRequest, *, is_dry: bool = False) -> ReturnReport
         open_for_return(request.host, {one.home.reason for one in ours}, world())
     outcomes, more = _all_stages(snapshot, request, away)
     report = _report(request, started_at, outcomes, (*refused, *more), ours=ours)
+    publish(ReturnEnded(report=report))
     publish_return(unsearched(report))
     return report
 

@@ -23,10 +23,13 @@ from vmferry.progress import (
     EvacuationStarted,
     Event,
     FilesPurged,
+    HostRolled,
     MoveEnded,
     MoveHelped,
     MoveStarted,
     PlanMade,
+    ReturnEnded,
+    RollEnded,
     RunLeftAlone,
     RunTakenOver,
     StepEnded,
@@ -73,6 +76,8 @@ class Teller:
                 return _evacuation_ended(report)
             case FilesPurged(report=purged):
                 return _purged(purged)
+            case ReturnEnded() | HostRolled() | RollEnded():
+                return _operation(event)
             case _:
                 return self._of_run(event)
 
@@ -183,6 +188,7 @@ def _evacuation_ended(report: EvacuationReport) -> Told:
         "stranded": [stranded.vm for stranded in report.stranded],
         "has_stranded": "yes" if report.stranded else "no",
         "not_started": [_short(line) for line in report.not_started],
+        "stopped": _short(report.stopped),
         "left": list(report.left),
         "seconds": round((report.ended_at - report.started_at).total_seconds(), 3),
         "headline": _short(report_headline(report)),
@@ -194,6 +200,21 @@ def _evacuation_ended(report: EvacuationReport) -> Told:
 def _approval(what: str, plan: EvacuationPlan, more: dict[str, Any]) -> Told:
     payload = {"host": plan.host, "moves": len(plan.moves), "headline": _short(plan_headline(plan)), **more}
     return _of_host(f"approval.{what}", plan.host, payload)
+
+
+def _operation(event: ReturnEnded | HostRolled | RollEnded) -> Told:
+    match event:
+        case ReturnEnded(report=report):
+            refused = [{"vm": one.vm, "why": _short(one.why)} for one in report.refused]
+            payload: dict[str, Any] = {"host": report.host, "home": list(report.home), "refused": refused}
+            return _of_host("return.ended", report.host, payload | {"headline": _short(report.headline)})
+        case HostRolled(roll=roll):
+            payload = {"host": roll.host, "stage": str(roll.stage), "reason": _short(roll.reason)}
+            return _of_host("roll.stopped" if roll.reason else "roll.step", roll.host, payload)
+        case RollEnded(report=rolled):
+            stages = {host.host: str(host.stage) for host in rolled.hosts}
+            payload = {"is_done": rolled.is_done, "stages": stages, "headline": _short(rolled.headline)}
+            return Told(name="vmferry.roll.ended", subject="fleet", title="fleet", payload=payload)
 
 
 def _of_host(name: str, host: str, payload: dict[str, Any]) -> Told:

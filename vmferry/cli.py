@@ -34,6 +34,8 @@ from vmferry.terminal.options import (
 )
 from vmferry.terminal.prefect_start import put_checkout_first
 from vmferry.terminal.purge_command import purge
+from vmferry.terminal.return_command import return_
+from vmferry.terminal.roll_command import roll
 from vmferry.terminal.session import session
 
 app = typer.Typer(
@@ -138,6 +140,8 @@ app.command()(cordon)
 app.command()(freeze)
 app.command()(inspect)
 app.command()(purge)
+app.command("return")(return_)
+app.command()(roll)
 app.command()(uncordon)
 app.command()(unfreeze)
 

@@ -15,6 +15,8 @@ from vmferry.model.disks import CopyStats
 from vmferry.model.evacuation import EvacuationPlan, EvacuationReport
 from vmferry.model.migration import JobStats, MigrationOutcome, MigrationPlan
 from vmferry.model.purge import PurgeReport
+from vmferry.model.returning import ReturnReport
+from vmferry.model.roll import HostRoll, RollReport
 
 logger = logging.getLogger("vmferry.progress")
 
@@ -121,6 +123,24 @@ class EvacuationEnded(Model):
     report: EvacuationReport
 
 
+class ReturnEnded(Model):
+    """VMs were brought home, as far as that was possible."""
+
+    report: ReturnReport
+
+
+class HostRolled(Model):
+    """A host of a roll has come one step further, or no further."""
+
+    roll: HostRoll
+
+
+class RollEnded(Model):
+    """A roll ended, or was stopped by a host."""
+
+    report: RollReport
+
+
 class FilesPurged(Model):
     """A purge ended."""
 
@@ -142,6 +162,9 @@ Event = (
     | RunLeftAlone
     | EvacuationStarted
     | EvacuationEnded
+    | ReturnEnded
+    | HostRolled
+    | RollEnded
     | FilesPurged
 )
 Listener = Callable[[Event], None]

@@ -17,7 +17,8 @@ from vmferry.model.cancelling import OnCancel
 from vmferry.model.journal import RunState
 from vmferry.model.migration import OutcomeKind
 from vmferry.model.operation import OperationKind, VmWishes, WayOut
-from vmferry.model.options import CautionOptions, StopOptions, WindowOptions
+from vmferry.model.options import CautionOptions, OnSilence, ProbeOptions, StopOptions, WindowOptions
+from vmferry.model.probes import Probe, ProbeKind
 from vmferry.model.vm import DomainState
 from vmferry.steps.freeze import freeze_fleet, thaw_fleet
 
@@ -314,3 +315,54 @@ def test_a_vm_that_was_stopped_runs_again_whenever_its_vmferry_dies(yard: Yard, 
     assert state.is_completed(), state.message
     assert len(yard.fleet.running_on(old)) == 1 and yard.fleet.down() == ()
     assert yard.is_sound()
+
+
+# guests
+
+
+def asked_of(yard: Yard, name: str) -> None:
+    wish(yard, **{name: VmWishes(probes=("tcp 10.0.0.5:443", "ping 10.0.0.6"))})
+
+
+def test_a_guest_that_goes_silent_is_told_and_ends_a_canary_run(yard: Yard) -> None:
+    add_all(yard, 3)
+    asked_of(yard, "vm0")
+    moved: list[bool] = []
+
+    def answer(probe: Probe) -> str:
+        if probe.kind is ProbeKind.PING:
+            return "never answered"  # not before either: it is not held against the move
+        is_there = "vm0" in yard.names_on("kvm1")
+        moved.append(not is_there)
+        return "" if is_there else "connection refused"
+
+    yard.fleet.guests = answer
+    state = evacuate(yard, caution=CautionOptions(canary_vms=["vm0"]), probes=ProbeOptions(wait_s=10))
+    assert state.is_failed() and "the canary vm0 did not move" in str(state.message)
+    assert "connection refused" in str(state.message) and "never answered" not in str(state.message)
+    assert len(yard.runs()) == 1 and yard.names_on("kvm1") == {"vm1", "vm2"}
+
+
+def test_a_guest_that_goes_silent_is_moved_back_where_that_is_wanted(yard: Yard) -> None:
+    vm = yard.add("vm0")
+    asked_of(yard, "vm0")
+    yard.fleet.guests = lambda _probe: "" if "vm0" in yard.names_on("kvm1") else "connection refused"
+    probes = ProbeOptions(wait_s=10, on_silence=OnSilence.MOVE_BACK)
+    state = evacuate(yard, probes=probes, caution=CautionOptions(retries=0))
+    assert state.is_failed() and "moved back to kvm1" in str(state.message)
+    assert yard.where(vm) == ("kvm1",) and yard.fleet.running_on(vm) == ("kvm1",)
+    assert yard.journal.homes() == () and yard.is_sound()
+
+
+def test_a_guest_that_answers_again_in_time_has_moved_well(yard: Yard) -> None:
+    yard.add("vm0")
+    asked_of(yard, "vm0")
+    asked: list[Probe] = []
+
+    def answer(probe: Probe) -> str:
+        asked.append(probe)
+        return "not yet" if 2 < len(asked) <= 6 else ""
+
+    yard.fleet.guests = answer
+    assert evacuate(yard).is_completed()
+    assert len(asked) > 6

@@ -37,6 +37,9 @@ def test_every_vm_is_home_again_in_its_original_state(yard: Yard) -> None:
     evacuate(yard, reason="new fans")
     assert {home.vm: home.home for home in yard.journal.homes()} == dict.fromkeys(("off", "paused", "running"), "kvm1")
     state = bring_home(yard)
+    assert state.is_failed() and "paused since it arrived" in str(state.message)
+    assert yard.where(paused) != ("kvm1",)  # QEMU 7.2 might die: only who has let it run may say so
+    state = bring_home(yard, vms=["paused"])
     assert state.is_completed(), state.message
     assert [yard.where(vm) for vm in (running, paused, off)] == [("kvm1",)] * 3
     states = [yard.state_on("kvm1", vm) for vm in (running, paused, off)]
@@ -130,7 +133,7 @@ def test_never_only_tells_and_asking_without_an_answer_moves_nothing(yard: Yard)
     away = yard.where(vm)
     assert bring_home(yard, returning=Returning.NEVER).is_completed()
     state = bring_home(yard, returning=Returning.ASK, ask_minutes=0.01)
-    assert state.is_failed() and "nobody resumed" in str(state.message)
+    assert state.is_failed() and "never resumed" in str(state.message)
     assert yard.where(vm) == away
 
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from uuid import UUID
 
+from vmferry.adapters.ssh_boot import SshBoot
 from vmferry.adapters.ssh_copy import Copier
 from vmferry.adapters.ssh_files import (
     BACKING,
@@ -69,7 +70,7 @@ esac
 """
 
 
-class SshTools:
+class SshTools(SshBoot):
     """Runs bash, coreutils, findutils, tar and virsh on one host, and what else a host has to show its system."""
 
     def __init__(self, host: Host, settings: Settings, *, ssh_config: str | None) -> None:

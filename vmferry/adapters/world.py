@@ -8,9 +8,11 @@ from datetime import UTC, datetime
 
 from vmferry.adapters.journal import SqlJournal
 from vmferry.adapters.libvirt_host import LibvirtHypervisor
+from vmferry.adapters.probes import ask_guest
 from vmferry.adapters.ssh_tools import SshTools
 from vmferry.errors import NotFound
 from vmferry.model.host import Host, Inventory
+from vmferry.model.probes import Probe
 from vmferry.settings import Settings
 
 
@@ -53,6 +55,10 @@ class RealWorld:
             if host not in self._tools:
                 self._tools[host] = SshTools(entry, self._settings, ssh_config=self.inventory.ssh_config)
             return self._tools[host]
+
+    def ask_guest(self, probe: Probe) -> str:
+        """Ask a guest over the network."""
+        return ask_guest(probe)
 
     def close(self) -> None:
         """Close all connections."""

@@ -16,9 +16,10 @@ from vmferry.inventory.located import Json, Located, parse_located
 from vmferry.inventory.plain import PLAIN_NETWORKS, fill_networks, read_networks
 from vmferry.inventory.problems import Problem, did_you_mean
 from vmferry.inventory.severities import read_severities
+from vmferry.inventory.vms import read_vms
 from vmferry.model.host import Host, Inventory
 
-_TOP = ("hosts", "rules", "ssh_config", PLAIN_NETWORKS)
+_TOP = ("hosts", "rules", "vms", "ssh_config", PLAIN_NETWORKS)
 _WRITE_HOSTS = "write `hosts:` and below it one entry per host, see deployments/inventory.example.yaml"
 
 
@@ -66,10 +67,12 @@ def _build(located: Located, file: Path) -> tuple[Inventory | None, list[Problem
     networks, odd = read_networks(top.get(PLAIN_NETWORKS), (PLAIN_NETWORKS,))
     hosts, more = _hosts(top.get("hosts"), located, networks)
     severities, bad = read_severities(top.get("rules"))
-    problems += [p for p in wrong + odd + more + bad if p.path not in located.unreadable]
+    vms, off = read_vms(top.get("vms"))
+    problems += [p for p in wrong + odd + more + bad + off if p.path not in located.unreadable]
     if problems:
         return None, problems
-    return Inventory(hosts=tuple(hosts), rules=severities, ssh_config=ssh_config, path=str(file.absolute())), []
+    place = str(file.absolute())
+    return Inventory(hosts=tuple(hosts), rules=severities, vms=vms, ssh_config=ssh_config, path=place), []
 
 
 def _ssh_config(value: Json, file: Path) -> tuple[str | None, list[Problem]]:

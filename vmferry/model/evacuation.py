@@ -14,7 +14,7 @@ from vmferry.model.forecast import Forecast
 from vmferry.model.host import FleetSnapshot
 from vmferry.model.migration import MigrationMode, MigrationOutcome
 from vmferry.model.operation import Incoming, RunLimits, WayOut
-from vmferry.model.options import StopOptions
+from vmferry.model.options import ProbeOptions, StopOptions
 from vmferry.model.transport import Switch
 
 
@@ -25,6 +25,7 @@ class EvacuationRequest(Model):
     dests: tuple[str, ...] = ()
     modes: dict[str, WayOut] = Field(default_factory=dict, description="vm → way out, where auto is not wanted")
     stop: StopOptions = StopOptions()
+    probes: ProbeOptions = ProbeOptions()
     policy: PolicyName | None = None  # None: the host's `convergence` of the inventory
     policies: dict[str, PolicyName] = Field(default_factory=dict, description="vm → policy, where it is to differ")
     reason: str = "evacuation"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 
 from pydantic import ConfigDict, Field
 
@@ -156,6 +157,34 @@ class ApprovalOptions(Model):
         le=10080,
         title="Waits for, minutes",
         description="Without an answer by then nothing moves, and the run fails.",
+        json_schema_extra={"position": 2},
+    )
+
+
+class OnSilence(StrEnum):
+    """What is done when a guest that answered before its move does not after it."""
+
+    ALERT = "alert"  # told in the report and counted as a failure; the VM stays where it is
+    MOVE_BACK = "move-back"
+
+
+class ProbeOptions(Model):
+    """Whether guests are asked before and after their moves; which probes a VM has, its inventory entry says."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", title="Probes of guests")
+
+    on_silence: OnSilence = Field(
+        default=OnSilence.ALERT,
+        title="A guest that went silent",
+        description="alert: it stays, and counts as a failure; move-back: it is moved back to where it answered.",
+        json_schema_extra={"position": 1},
+    )
+    wait_s: float = Field(
+        default=60.0,
+        ge=0,
+        le=86400,
+        title="Time to answer, s",
+        description="So long after its move a guest may take until it answers.",
         json_schema_extra={"position": 2},
     )
 

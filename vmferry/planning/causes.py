@@ -72,7 +72,8 @@ def _common(reason: str, vm: str) -> str:
 
 def ended_move(move: Move, outcome: MigrationOutcome) -> Ended:
     """Return what the gate is told of a move that is over."""
-    is_moved = outcome.kind is OutcomeKind.MOVED
+    is_good = outcome.kind is OutcomeKind.MOVED and not outcome.silent
+    reason = outcome.reason or "the guest does not answer after its move: " + "; ".join(outcome.silent)
     return Ended(
         vm=move.vm,
         uuid=move.uuid,
@@ -81,7 +82,7 @@ def ended_move(move: Move, outcome: MigrationOutcome) -> Ended:
         started_at=outcome.started_at,
         ended_at=outcome.ended_at,
         downtime_ms=outcome.downtime_ms,
-        cause=None if is_moved else cause_of(outcome.reason, move.vm, move.source, move.dest),
+        cause=None if is_good else cause_of(reason, move.vm, move.source, move.dest),
     )
 
 

@@ -14,7 +14,7 @@ from vmferry.model.findings import PreflightReport
 from vmferry.model.host import FleetSnapshot
 from vmferry.model.operation import Home
 from vmferry.model.returning import Refused, ReturnRequest, ReturnStage
-from vmferry.model.vm import Vm
+from vmferry.model.vm import DomainState, Vm
 from vmferry.planning.board import Board
 from vmferry.planning.candidates import Candidate, Demand, demand_of, judge
 from vmferry.planning.wishes import wishes_of
@@ -59,19 +59,36 @@ def prove(home: Home, proof: Proof, snapshot: FleetSnapshot) -> Belongs | Refuse
     return Refused(vm=home.vm, uuid=home.uuid, home=home.home, why=why) if why else Belongs(home, found[home.away])
 
 
+def paused_since(one: Belongs, request: ReturnRequest) -> Refused | None:
+    """Return why a VM that arrived paused is not moved on by itself; None for one that was named for it.
+
+    QEMU 7.2 dies when what arrived paused and never ran moves again (seen in the lab, tests/cancelling/yard.py).
+    Whether it has run since, nobody can tell but who let it.
+    """
+    is_one = one.home.state == DomainState.PAUSED and one.vm.state is DomainState.PAUSED
+    if not is_one or {one.home.vm, one.uuid} & set(request.vms):
+        return None
+    vm, away, home = one.home.vm, one.home.away, one.home.home
+    why = (
+        f"has been paused since it arrived on {away}, and QEMU may die when it moves again before it ran; there: "
+        f"`virsh resume {vm}; virsh suspend {vm}`, then: vmferry return {home} --vm {vm}"
+    )
+    return Refused(vm=one.home.vm, uuid=one.uuid, home=one.home.home, why=why)
+
+
 def _why_not(home: Home, proof: Proof, snapshot: FleetSnapshot, found: Mapping[str, Vm]) -> str:
     if not found:
         lost = ", ".join(gone.host for gone in snapshot.unreachable)
         return "no host has it" + (f"; not read: {lost}" if lost else "; look with `virsh list --all`")
+    if home.uuid in snapshot.open_runs:
+        return f"moves in run {snapshot.open_runs[home.uuid]}; wait for its end, or `vmferry recover`"
+    if proof.last_run != home.run:
+        return f"run {proof.last_run} has moved it since its evacuation: {home.home} is not its home any more"
     if set(found) != {home.away}:
         where = ", ".join(found)
         return (
             f"was taken from {home.home} to {home.away}, and is on {where}: somebody else has moved it; move it by hand"
         )
-    if home.uuid in snapshot.open_runs:
-        return f"moves in run {snapshot.open_runs[home.uuid]}; wait for its end, or `vmferry recover`"
-    if proof.last_run != home.run:
-        return f"run {proof.last_run} has moved it since its evacuation: {home.home} is not its home any more"
     if home.definition and proof.definition != home.definition:
         return f"its definition was changed on {home.away}: whether it may still run on {home.home}, say by moving it"
     if snapshot.facts(home.home) is None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from vmferry.model.evacuation import EvacuationPlan, Move
 from vmferry.model.host import FleetSnapshot, Inventory
 from vmferry.model.operation import Blackout, RunLimits, Span, VmWishes
+from vmferry.model.probes import Probe
 from vmferry.model.vm import Vm
 from vmferry.planning.blackouts import parse_blackout
 from vmferry.planning.gate import in_turn
+from vmferry.planning.probes import parse_probe
 
 _ALWAYS = (datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC))
 
@@ -47,6 +50,19 @@ def blackouts_in(snapshot: FleetSnapshot, moves: Iterable[Move]) -> dict[str, tu
         if vm is not None and (texts := wishes_of(snapshot.inventory, vm).blackouts):
             found[move.uuid] = blackouts_of(texts)
     return found
+
+
+def probes_in(snapshot: FleetSnapshot, move: Move) -> tuple[Probe, ...]:
+    """Return the probes of a VM that runs; one that cannot be read asks nothing, the inventory's check tells of it."""
+    facts = snapshot.facts(move.source)
+    vm = facts.find_vm(move.uuid) if facts is not None else None
+    if vm is None or not (vm.is_active or move.restart):
+        return ()
+    found: list[Probe] = []
+    for text in wishes_of(snapshot.inventory, vm).probes:
+        with contextlib.suppress(ValueError):
+            found.append(parse_probe(text))
+    return tuple(found)
 
 
 def with_wishes(plan: EvacuationPlan, limits: RunLimits) -> EvacuationPlan:

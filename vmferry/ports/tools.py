@@ -18,6 +18,7 @@ from vmferry.model.facts import (
 )
 from vmferry.model.host import Host
 from vmferry.model.mark import HostMarks, MarkKind
+from vmferry.model.roll import BootFacts, CommandDone
 from vmferry.model.sighting import ListedDomain
 
 PLAIN_COPY = CopyOptions()
@@ -51,6 +52,18 @@ class HostTools(Protocol):
 
     def read_marks(self) -> HostMarks:
         """Return the marks that stand on this host; quick, for a look just before a start."""
+        ...
+
+    def run_command(self, argv: Sequence[str], timeout_s: float) -> CommandDone:
+        """Run an operator's command on the host and wait for its end; raises OutcomeUnknown when that is not seen."""
+        ...
+
+    def read_boot(self) -> BootFacts:
+        """Return what tells this boot from others, and which units have failed in it."""
+        ...
+
+    def reboot(self) -> None:
+        """Ask the host to reboot; returns before it goes down."""
         ...
 
     def free_bytes(self, paths: Sequence[str]) -> dict[str, int]:

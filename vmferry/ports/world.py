@@ -9,6 +9,7 @@ from vmferry.model.effects import Effect
 from vmferry.model.host import Cordon, Inventory
 from vmferry.model.journal import Mark, Row, RunRecord
 from vmferry.model.migration import MigrationOutcome, MigrationPlan
+from vmferry.model.probes import Probe
 from vmferry.ports.hypervisor import Hypervisor
 from vmferry.ports.operations import OperationsMemory
 from vmferry.ports.tools import HostTools
@@ -114,6 +115,10 @@ class World(Protocol):
 
     def tools(self, host: str) -> HostTools:
         """Return the host's ssh tools."""
+        ...
+
+    def ask_guest(self, probe: Probe) -> str:
+        """Ask a guest over the network; return what is wrong, empty when it answers. Never raises."""
         ...
 
     def close(self) -> None:

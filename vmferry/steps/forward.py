@@ -64,7 +64,7 @@ def is_done(rows: tuple[Row, ...], step: StepName) -> bool:
 def _reserve(plan: MigrationPlan, world: World) -> Effect:
     """Look once more just before the start, then mark the VM; the open run itself is the reservation of memory."""
     cordon = next((c for c in world.journal.cordons() if c.host == plan.dest), None)
-    if cordon is not None:
+    if cordon is not None and not plan.goes_back:
         raise PermanentError(
             f"vm {plan.vm}: {plan.dest} was cordoned meanwhile ({cordon.reason}); choose another host", vm=plan.vm
         )

@@ -71,7 +71,7 @@ def refuse_start(plan: MigrationPlan, world: World) -> None:
         if (freeze := parse_freeze(there.freeze)) is not None:
             raise Frozen(f"vm {plan.vm}: not moved: {freeze.words()}", vm=plan.vm)
     closed = parse_host_mark(dest.mark)
-    if closed is not None and not closed.is_stale(world.clock.now()):
+    if closed is not None and not plan.goes_back and not closed.is_stale(world.clock.now()):
         raise PermanentError(
             f"vm {plan.vm}: {plan.dest} was cordoned meanwhile: {closed.words()}; choose another host", vm=plan.vm
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -10,7 +11,7 @@ import typer
 from vmferry.model.cancelling import OnCancel
 from vmferry.model.convergence import PolicyName
 from vmferry.model.operation import Incoming, WayOut
-from vmferry.model.options import CautionOptions, StopOptions, WindowOptions
+from vmferry.model.options import CautionOptions, OnSilence, ProbeOptions, StopOptions, WindowOptions
 from vmferry.terminal.endings import end_evacuation
 from vmferry.terminal.options import (
     DryRunOption,
@@ -97,6 +98,7 @@ def evacuate(
     incoming: Annotated[Incoming, typer.Option(help="What becomes of moves that come there.")] = Incoming.WAIT,
     stop_timeout: Annotated[float, typer.Option(metavar="S", help="Of stop-and-start, s.")] = _STOP.timeout_s,
     force_off: Annotated[bool, typer.Option("--force-off", help="Of stop-and-start: pull the plug then.")] = False,
+    on_silence: Annotated[OnSilence, typer.Option(help="A guest whose probes fail afterwards.")] = OnSilence.ALERT,
     until: UntilOption = None,
     window: WindowOption = None,
     at_end: AtEndOption = OnCancel.FINISH,
@@ -114,29 +116,35 @@ def evacuate(
     as_json: JsonOption = False,
 ) -> None:
     """Empty a host: cordon it, plan, move every VM by the right kind of migration, report."""
-    ways, (for_all, policies) = parse_ways(mode or ()), parse_policies(policy or ())
-    caution = CautionOptions(
-        canaries=canaries,
-        canary_vms=canary or [],
-        max_moves=max_moves,
-        max_failures=max_failures or None,
-        max_same_cause=max_same_cause or None,
-        max_downtime_ms=max_downtime,
-        retries=retries,
-        backoff_s=backoff,
-    )
-    asked: dict[str, Any] = {
-        "modes": ways,
-        "policy": for_all,
-        "policies": policies,
-        "max_parallel": parallel,
-        "incoming": incoming,
-    }
-    asked |= {"window": window_of(until, window, at_end), "caution": caution, "reason": reason, "ticket": ticket}
-    asked |= {"stop": StopOptions(timeout_s=stop_timeout, force=force_off), "lift": lift, "on_cancel": on_cancel}
+    asked = flow_parameters(ctx.params)  # all of the above, by name: a function of so many lines is read by nobody
     with session(ctx, inventory, as_json) as current:
         current.require_hosts(host, to or (), lift or ())
-        end_evacuation(
-            current,
-            current.run_flow("evacuate_host", host=host, dests=to or [], dry_run=dry_run, resume=resume, **asked),
-        )
+        end_evacuation(current, current.run_flow("evacuate_host", **asked))
+
+
+def flow_parameters(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the flow's parameters for the options of the command; raises typer.BadParameter (exit code 2)."""
+    for_all, policies = parse_policies(given["policy"] or ())
+    caution = CautionOptions(
+        canaries=given["canaries"],
+        canary_vms=list(given["canary"] or ()),
+        max_moves=given["max_moves"],
+        max_failures=given["max_failures"] or None,
+        max_same_cause=given["max_same_cause"] or None,
+        max_downtime_ms=given["max_downtime"],
+        retries=given["retries"],
+        backoff_s=given["backoff"],
+    )
+    same = ("host", "dry_run", "resume", "reason", "ticket", "incoming", "lift", "on_cancel")
+    return {
+        **{name: given[name] for name in same},
+        "dests": list(given["to"] or ()),
+        "modes": parse_ways(given["mode"] or ()),
+        "policy": for_all,
+        "policies": policies,
+        "max_parallel": given["parallel"],
+        "window": window_of(given["until"], given["window"], OnCancel(given["at_end"])),
+        "caution": caution,
+        "probes": ProbeOptions(on_silence=OnSilence(given["on_silence"])),
+        "stop": StopOptions(timeout_s=given["stop_timeout"], force=given["force_off"]),
+    }

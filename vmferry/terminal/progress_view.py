@@ -22,6 +22,8 @@ from rich.text import Text
 from vmferry.model.evacuation import EvacuationPlan, EvacuationReport
 from vmferry.model.migration import MigrationOutcome, MigrationPlan, OutcomeKind
 from vmferry.model.purge import PurgeReport
+from vmferry.model.returning import ReturnReport
+from vmferry.model.roll import HostRoll, RollReport
 from vmferry.progress import (
     ApprovalAsked,
     ApprovalEnded,
@@ -30,11 +32,14 @@ from vmferry.progress import (
     EvacuationStarted,
     Event,
     FilesPurged,
+    HostRolled,
     MoveEnded,
     MoveHelped,
     MoveProgress,
     MoveStarted,
     PlanMade,
+    ReturnEnded,
+    RollEnded,
     RunLeftAlone,
     RunTakenOver,
     StepEnded,
@@ -59,6 +64,13 @@ class Seen:
         self.report: EvacuationReport | None = None
         self.left_alone: list[RunLeftAlone] = []
         self.purged: PurgeReport | None = None
+        self.returned: ReturnReport | None = None
+        self.rolled: RollReport | None = None
+
+    @property
+    def has_result(self) -> bool:
+        """Whether anything was told that a command can show although its flow raised."""
+        return any((self.report, self.purged, self.returned, self.rolled, self.outcomes))
 
     def __call__(self, event: Event) -> None:
         """Remember plan, outcomes and report."""
@@ -73,20 +85,31 @@ class Seen:
                 self.left_alone.append(event)
             case FilesPurged():
                 self.purged = event.report
+            case ReturnEnded():
+                self.returned = event.report
+            case RollEnded():
+                self.rolled = event.report
             case MoveStarted() | MoveProgress() | CopyProgress() | MoveHelped() | RunTakenOver():
                 pass
-            case StepStarted() | StepEnded() | EvacuationStarted() | ApprovalAsked() | ApprovalEnded():
+            case StepStarted() | StepEnded() | EvacuationStarted() | HostRolled() | ApprovalAsked() | ApprovalEnded():
                 pass
             case _:
                 assert_never(event)
 
 
-def approval_line(event: ApprovalAsked | ApprovalEnded) -> str:
-    """Say who is waited for, or how the waiting ended."""
+def said_line(event: ApprovalAsked | ApprovalEnded | HostRolled) -> str:
+    """Say who is waited for, how the waiting ended, or how far a host of a roll has come."""
+    if isinstance(event, HostRolled):
+        return roll_line(event.roll)
     if isinstance(event, ApprovalAsked):
         who = "somebody" if event.people == 1 else f"{event.people} people"
         return f"{event.plan.host}: waits for {who} to agree in the Prefect UI, at most {event.minutes:g} min"
     return f"{event.plan.host}: {event.decision}" + (f" by {event.by}" if event.by else "")
+
+
+def roll_line(roll: HostRoll) -> str:
+    """Say how far a host of a roll has come."""
+    return f"{roll.host}: {roll.reason}" if roll.reason else f"{roll.host}: {roll.stage}"
 
 
 class View(Protocol):
@@ -118,8 +141,8 @@ class PlainView:
         match event:
             case PlanMade():
                 return plan_headline(event.plan)
-            case ApprovalAsked() | ApprovalEnded():
-                return approval_line(event)
+            case ApprovalAsked() | ApprovalEnded() | HostRolled():
+                return said_line(event)
             case MoveStarted(plan=plan):
                 self.meters.start(plan)
                 return f"{plan.vm}: {plan.source} → {plan.dest} {plan.mode}: started ({plan.mode_reason})"
@@ -136,6 +159,8 @@ class PlainView:
                 self.meters.end(event.outcome.run)
                 return outcome_line(event.outcome)
             case StepEnded() | EvacuationStarted() | EvacuationEnded() | RunLeftAlone() | FilesPurged():
+                return ""
+            case ReturnEnded() | RollEnded():
                 return ""  # the next step's line says it, or the command at its end
         assert_never(event)
 
@@ -169,8 +194,8 @@ class BarView:
                 self.progress.console.print(Text(clean(plan_headline(plan))))
                 if plan.moves:
                     self.overall = self._add(plan.host, len(plan.moves), "whole")
-            case ApprovalAsked() | ApprovalEnded():
-                self.progress.console.print(Text(clean(approval_line(event)), style="yellow"))
+            case ApprovalAsked() | ApprovalEnded() | HostRolled():
+                self.progress.console.print(Text(clean(said_line(event))))
             case MoveStarted(plan=plan):
                 self._start(plan, f"→ {plan.dest} {plan.mode}")
             case RunTakenOver(plan=plan):
@@ -185,6 +210,8 @@ class BarView:
             case MoveEnded():
                 self._end(event.outcome)
             case StepEnded() | EvacuationStarted() | EvacuationEnded() | RunLeftAlone() | FilesPurged():
+                pass
+            case ReturnEnded() | RollEnded():
                 pass  # the command says it when the bars are gone
             case _:
                 assert_never(event)

@@ -15,6 +15,7 @@ from vmferry.adapters.simulated.state import SimDomain
 from vmferry.adapters.simulated.tools import SimulatedTools
 from vmferry.adapters.simulated.watch import Harm, Problem
 from vmferry.model.host import Host, Inventory, SshAddress, Storage
+from vmferry.model.probes import Probe
 from vmferry.ports import Clock, HostTools, Hypervisor, Journal
 
 
@@ -49,6 +50,10 @@ class SimulatedWorld:
     def tools(self, host: str) -> HostTools:
         """Return the host's ssh tools."""
         return self._fleet.tools(host)
+
+    def ask_guest(self, probe: Probe) -> str:
+        """Say what the test says that guests do."""
+        return self._fleet.guests(probe)
 
     def close(self) -> None:
         """Nothing is open."""

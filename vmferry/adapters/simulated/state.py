@@ -77,6 +77,9 @@ class SimHost:
     mounts: dict[str, FileSpace] = field(default_factory=dict)  # "/" is always there
     is_powered: bool = True
     is_libvirtd_up: bool = True
+    boots: int = 1
+    reboot_s: float | None = 60.0  # how long a reboot takes; None: it does not come back
+    failed_units: tuple[str, ...] = ()
     next_id: int = 1
 
     @property

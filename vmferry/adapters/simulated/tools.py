@@ -7,11 +7,12 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 from uuid import UUID
 
+from vmferry.adapters.simulated.boot import SimulatedBoot
 from vmferry.adapters.simulated.copies import copy_file, measure_link
 from vmferry.adapters.simulated.files import SimFile
 from vmferry.adapters.simulated.locks import find_locks, hold_locks
 from vmferry.adapters.simulated.mirror import make_image, read_images
-from vmferry.adapters.simulated.port import CALL_S, SimulatedPort
+from vmferry.adapters.simulated.port import CALL_S
 from vmferry.adapters.simulated.probes import probe_all
 from vmferry.adapters.simulated.processes import has_ended, qemu_of
 from vmferry.adapters.simulated.state import SimHost
@@ -27,7 +28,7 @@ from vmferry.ports import PLAIN_COPY, OnCopy
 T = TypeVar("T")
 
 
-class SimulatedTools(SimulatedPort):
+class SimulatedTools(SimulatedBoot):
     """One host's shell."""
 
     port = "tools"
