@@ -186,4 +186,7 @@ def _closed(site: Site) -> str:
 
 
 def _log(site: Site) -> str:
-    return (site.server.home / "worker.log").read_text()[-3000:]
+    """Return what worker and runs have said."""
+    with site.server.client() as client:
+        lines = [log.message for log in client.read_logs(limit=200)]
+    return "\n".join([(site.server.home / "worker.log").read_text()[-2000:], *lines])
