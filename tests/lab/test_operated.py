@@ -121,7 +121,9 @@ def _bring_forward(site: Site) -> None:
     with site.server.client() as client:
         window = client.read_deployment_by_name("evacuate-host/maintenance-window")
         (nightly,) = window.schedules
-        client.update_deployment_schedule(window.id, nightly.id, schedule=RRuleSchedule(rrule=rrule, timezone="UTC"))
+        soon = RRuleSchedule(rrule=rrule, timezone="UTC")
+        # Parameters that are not given again would be emptied (Prefect 3.8.8).
+        client.update_deployment_schedule(window.id, nightly.id, schedule=soon, parameters=nightly.parameters)
 
 
 def _pictures(tmp_path: Path) -> Path:
