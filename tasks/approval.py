@@ -199,7 +199,7 @@ def _question(plan: EvacuationPlan, minutes: float, changed: tuple[str, ...]) ->
         lines += ["The fleet changed after the plan was approved, so this is a new one:", ""]
         lines += [f"- {problem}" for problem in changed[:_RISKS_SHOWN]] + [""]
     found = risks(plan)
-    lines += [f"{len(found)} risks:" if found else "No risks were found.", ""]
+    lines += [("1 risk:" if len(found) == 1 else f"{len(found)} risks:") if found else "No risks were found.", ""]
     lines += [f"- {line}" for line in found[:_RISKS_SHOWN]]
     if len(found) > _RISKS_SHOWN:
         lines.append(f"- and {len(found) - _RISKS_SHOWN} more: see the artifact of the plan")

@@ -21,6 +21,7 @@ _TITLES = {
     "lift": "Rules to lift",
     "max_parallel": "Moves at once",
     "dry_run": "Dry run",
+    "at_once": "Hosts at once",
 }
 
 

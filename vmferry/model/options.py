@@ -140,6 +140,27 @@ class StopOptions(Model):
     )
 
 
+class ApprovalOptions(Model):
+    """Who must agree to a plan before anything is touched, and how long is waited for them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", title="Approval")
+
+    who: ApprovalRule = Field(
+        default=ApprovalRule.NONE,
+        title="Who must agree",
+        description="two-for-overrides: a second person where rules are lifted or VMs are shut down. none: nobody.",
+        json_schema_extra={"position": 1},
+    )
+    minutes: float = Field(
+        default=60.0,
+        gt=0,
+        le=10080,
+        title="Waits for, minutes",
+        description="Without an answer by then nothing moves, and the run fails.",
+        json_schema_extra={"position": 2},
+    )
+
+
 class OnSilence(StrEnum):
     """What is done when a guest that answered before its move does not after it."""
 
@@ -164,27 +185,6 @@ class ProbeOptions(Model):
         le=86400,
         title="Time to answer, s",
         description="So long after its move a guest may take until it answers.",
-        json_schema_extra={"position": 2},
-    )
-
-
-class ApprovalOptions(Model):
-    """Who must agree to a plan before anything is touched, and how long is waited for them."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", title="Approval")
-
-    who: ApprovalRule = Field(
-        default=ApprovalRule.NONE,
-        title="Who must agree",
-        description="two-for-overrides: a second person where rules are lifted or VMs are shut down. none: nobody.",
-        json_schema_extra={"position": 1},
-    )
-    minutes: float = Field(
-        default=60.0,
-        gt=0,
-        le=10080,
-        title="Waits for, minutes",
-        description="Without an answer by then nothing moves, and the run fails.",
         json_schema_extra={"position": 2},
     )
 

@@ -91,14 +91,16 @@ class Seen:
                 self.rolled = event.report
             case MoveStarted() | MoveProgress() | CopyProgress() | MoveHelped() | RunTakenOver():
                 pass
-            case StepStarted() | StepEnded() | EvacuationStarted() | ApprovalAsked() | ApprovalEnded() | HostRolled():
+            case StepStarted() | StepEnded() | EvacuationStarted() | HostRolled() | ApprovalAsked() | ApprovalEnded():
                 pass
             case _:
                 assert_never(event)
 
 
-def approval_line(event: ApprovalAsked | ApprovalEnded) -> str:
-    """Say who is waited for, or how the waiting ended."""
+def said_line(event: ApprovalAsked | ApprovalEnded | HostRolled) -> str:
+    """Say who is waited for, how the waiting ended, or how far a host of a roll has come."""
+    if isinstance(event, HostRolled):
+        return roll_line(event.roll)
     if isinstance(event, ApprovalAsked):
         who = "somebody" if event.people == 1 else f"{event.people} people"
         return f"{event.plan.host}: waits for {who} to agree in the Prefect UI, at most {event.minutes:g} min"
@@ -139,8 +141,8 @@ class PlainView:
         match event:
             case PlanMade():
                 return plan_headline(event.plan)
-            case ApprovalAsked() | ApprovalEnded():
-                return approval_line(event)
+            case ApprovalAsked() | ApprovalEnded() | HostRolled():
+                return said_line(event)
             case MoveStarted(plan=plan):
                 self.meters.start(plan)
                 return f"{plan.vm}: {plan.source} → {plan.dest} {plan.mode}: started ({plan.mode_reason})"
@@ -156,8 +158,6 @@ class PlainView:
             case MoveEnded():
                 self.meters.end(event.outcome.run)
                 return outcome_line(event.outcome)
-            case HostRolled(roll=roll):
-                return roll_line(roll)
             case StepEnded() | EvacuationStarted() | EvacuationEnded() | RunLeftAlone() | FilesPurged():
                 return ""
             case ReturnEnded() | RollEnded():
@@ -194,8 +194,8 @@ class BarView:
                 self.progress.console.print(Text(clean(plan_headline(plan))))
                 if plan.moves:
                     self.overall = self._add(plan.host, len(plan.moves), "whole")
-            case ApprovalAsked() | ApprovalEnded():
-                self.progress.console.print(Text(clean(approval_line(event)), style="yellow"))
+            case ApprovalAsked() | ApprovalEnded() | HostRolled():
+                self.progress.console.print(Text(clean(said_line(event))))
             case MoveStarted(plan=plan):
                 self._start(plan, f"→ {plan.dest} {plan.mode}")
             case RunTakenOver(plan=plan):
@@ -209,18 +209,10 @@ class BarView:
                 self.progress.console.print(Text(clean(f"{event.vm}: {event.order.words()}"), style="yellow"))
             case MoveEnded():
                 self._end(event.outcome)
-            case HostRolled(roll=roll):
-                self.progress.console.print(Text(clean(roll_line(roll))))
-            case (
-                StepEnded()
-                | EvacuationStarted()
-                | EvacuationEnded()
-                | RunLeftAlone()
-                | FilesPurged()
-                | ReturnEnded()
-                | RollEnded()
-            ):
-                pass  # what is to be said the command says when the bars are gone
+            case StepEnded() | EvacuationStarted() | EvacuationEnded() | RunLeftAlone() | FilesPurged():
+                pass
+            case ReturnEnded() | RollEnded():
+                pass  # the command says it when the bars are gone
             case _:
                 assert_never(event)
 
