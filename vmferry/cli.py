@@ -31,6 +31,7 @@ from vmferry.terminal.options import (
     parse_modes,
     parse_policies,
 )
+from vmferry.terminal.power_commands import app as power_app
 from vmferry.terminal.prefect_start import put_checkout_first
 from vmferry.terminal.purge_command import purge
 from vmferry.terminal.session import session
@@ -44,6 +45,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(power_app, name="power", help="Let empty hosts sleep, and wake them.")
 app.add_typer(inventory_app, name="inventory", help="Check the inventory file, and the hosts against it.")
 
 HostArgument = Annotated[str, typer.Argument(metavar="HOST", help="A host of the inventory.")]

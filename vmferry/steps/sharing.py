@@ -10,7 +10,6 @@ import logging
 import posixpath
 import uuid
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 
 from vmferry.errors import AlreadyMoving, InvalidInput, PermanentError
 from vmferry.model.facts import ImageFile
@@ -235,10 +234,11 @@ def prove_shared(share: str, world: ShareWorld) -> None:
 
 def _marker_problems(plan: SharePlan, world: ShareWorld) -> Iterator[str]:
     """A file that one host makes as root must be seen by all, and belong to root: no_root_squash works."""
-    request, name = plan.request, f".vmferry-marker-{plan.share}"
+    request = plan.request
     places = {request.server: request.directory, **dict.fromkeys(request.clients, request.mount_at)}
     for maker in request.clients:
-        tools = world.tools(maker)
+        # A name of its own each: an NFS client remembers for a minute that a name was not there, or was removed.
+        tools, name = world.tools(maker), f".vmferry-marker-{uuid.uuid4().hex}"
         if not tools.make_markers([request.mount_at], name):
             yield f"host {maker}: root may not write in {request.mount_at}"
             continue
