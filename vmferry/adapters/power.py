@@ -79,20 +79,24 @@ class Redfish:
         """Read state, identity, and watts where a chassis tells them."""
         try:
             system = self._system()
-            state = {"On": PowerState.ON, "Off": PowerState.OFF}.get(
-                str(getattr(system.power_state, "value", system.power_state)), PowerState.UNKNOWN
-            )
             uuids = (UUID(system.uuid),) if system.uuid else ()
-            watts = _redfish_watts(system)
-            return PowerReading(state=state, uuids=uuids, serial=system.serial_number or "", watts=watts)
+            serial = system.serial_number or ""
+            return PowerReading(state=_redfish_state(system), uuids=uuids, serial=serial, watts=_redfish_watts(system))
         except (redfish_errors.SushyError, ValueError) as error:
+            raise self._lost(error) from error
+
+    def state(self) -> PowerState:
+        """Read the state."""
+        try:
+            return _redfish_state(self._system())
+        except redfish_errors.SushyError as error:
             raise self._lost(error) from error
 
     def on(self) -> None:
         """Switch it on."""
         try:
             system = self._system()
-            if str(getattr(system.power_state, "value", system.power_state)) != "On":
+            if _redfish_state(system) is not PowerState.ON:
                 system.reset_system(sushy.ResetType.ON)
         except redfish_errors.SushyError as error:
             raise self._lost(error) from error
@@ -102,7 +106,9 @@ class Redfish:
         password = read_password(self.host, control.password_file)
         verify: bool | str = control.ca_file or True
         auth = BasicAuth(control.user, password)
-        root = sushy.Sushy(control.address.rstrip("/"), auth=auth, verify=verify, read_timeout=_CALL_S)
+        # Its own patience is 10 × 3 s, while whoever polls is patient already.
+        patience = {"server_side_retries": 1, "server_side_retries_delay": 1, "read_timeout": _CALL_S}
+        root = sushy.Sushy(control.address.rstrip("/"), auth=auth, verify=verify, **patience)
         paths = root.get_system_collection().members_identities
         wanted = [path for path in paths if control.system in (path, path.rstrip("/").rpartition("/")[2], "")]
         if len(wanted) != 1:
@@ -118,6 +124,11 @@ class Redfish:
         if isinstance(error, redfish_errors.ConnectionError | redfish_errors.ServerSideError):
             return TransientError(text, host=self.host)
         return PermanentError(text, host=self.host)
+
+
+def _redfish_state(system: Any) -> PowerState:
+    told = str(getattr(system.power_state, "value", system.power_state))
+    return {"On": PowerState.ON, "Off": PowerState.OFF}.get(told, PowerState.UNKNOWN)
 
 
 def _redfish_watts(system: Any) -> float | None:
@@ -137,14 +148,17 @@ class Ipmi:
 
     def read(self) -> PowerReading:
         """Read state and the machine's GUID."""
-        said = self._run("chassis", "power", "status")
-        found = re.search(r"Chassis Power is (on|off)", said, re.IGNORECASE)
-        state = PowerState(found[1].lower()) if found else PowerState.UNKNOWN
+        state = self.state()
         drawn = re.search(
             r"Instantaneous power reading:\s*(\d+) Watts", self._run("dcmi", "power", "reading", may_fail=True)
         )
         uuids = parse_guid(self._run("mc", "guid", may_fail=True))
         return PowerReading(state=state, uuids=uuids, watts=float(drawn[1]) if drawn else None)
+
+    def state(self) -> PowerState:
+        """Read the state."""
+        found = re.search(r"Chassis Power is (on|off)", self._run("chassis", "power", "status"), re.IGNORECASE)
+        return PowerState(found[1].lower()) if found else PowerState.UNKNOWN
 
     def on(self) -> None:
         """Switch it on; IPMI takes that of a machine that is on for done."""
@@ -155,7 +169,8 @@ class Ipmi:
         read_password(self.host, control.password_file)
         password = ["-f", str(Path(control.password_file).expanduser())]
         where = ["-H", control.address, "-p", str(control.port), "-U", control.user]
-        argv = ["ipmitool", "-I", "lanplus", "-N", "3", "-R", "2", *where, *password, *words]
+        cipher = ["-C", str(control.cipher)] if control.cipher is not None else []
+        argv = ["ipmitool", "-I", "lanplus", *cipher, *where, *password, *words]
         done = run_program(self.host, argv, "ipmitool")
         if done.returncode and not may_fail:
             said = " ".join((done.stderr or done.stdout).split())
@@ -167,7 +182,8 @@ class Ipmi:
 
 def parse_guid(text: str) -> tuple[UUID, ...]:
     """Return the UUIDs that `ipmitool mc guid` may mean: controllers mix the byte orders of SMBIOS and RFC 4122."""
-    found = re.search(r"^System GUID\s*:\s*([0-9a-f-]{36})", text, re.IGNORECASE | re.MULTILINE)
+    # Where ipmitool does not know the encoding it writes the bytes without dashes.
+    found = re.search(r"^System GUID\s*:\s*([0-9a-f-]{36}|[0-9a-f]{32})\s*$", text, re.IGNORECASE | re.MULTILINE)
     if found is None or not set(found[1]) - set("0-"):
         return ()
     told = UUID(found[1])
@@ -183,6 +199,10 @@ class WakeOnLan:
     def read(self) -> PowerReading:
         """Nothing is known."""
         return PowerReading(state=PowerState.UNKNOWN)
+
+    def state(self) -> PowerState:
+        """Nothing is known."""
+        return PowerState.UNKNOWN
 
     def on(self) -> None:
         """Send the magic packet (six times FF, sixteen times the address), three times: it has no answer."""
@@ -204,11 +224,15 @@ class Commands:
         self.host, self._control = host, control
 
     def read(self) -> PowerReading:
+        """Read the state; which machine it is nothing tells."""
+        return PowerReading(state=self.state())
+
+    def state(self) -> PowerState:
         """Take the last word that `status` prints."""
         done = run_program(self.host, self._control.status, "status")
         words = done.stdout.split()
         last = words[-1].lower() if words and not done.returncode else ""
-        return PowerReading(state=PowerState(last) if last in ("on", "off") else PowerState.UNKNOWN)
+        return PowerState(last) if last in ("on", "off") else PowerState.UNKNOWN
 
     def on(self) -> None:
         """Run `on`."""

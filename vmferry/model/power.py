@@ -34,6 +34,9 @@ class PowerControl(Model):
     system: str = Field(default="", description="Redfish: which system behind the controller, where it has several")
     ca_file: str = Field(default="", description="Redfish: certificate authority of the controller")
     port: int = Field(default=623, ge=1, le=65535, description="IPMI: UDP port")
+    cipher: int | None = Field(
+        default=None, ge=0, le=17, description="IPMI: cipher suite; the controller's best if none"
+    )
     uuid: UUID | None = Field(
         default=None, description="that the controller gives its machine, where it is not the machine's own"
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from vmferry.model.power import MachineIdentity, PowerReading, SleepRecord
+from vmferry.model.power import MachineIdentity, PowerReading, PowerState, SleepRecord
 from vmferry.ports.world import World
 
 
@@ -15,6 +15,10 @@ class Power(Protocol):
 
     def read(self) -> PowerReading:
         """Read the state, and which machine it is; raises TransientError when the controller does not answer."""
+        ...
+
+    def state(self) -> PowerState:
+        """Read the state alone, which may be asked every few seconds; raises as `read` does."""
         ...
 
     def on(self) -> None:

@@ -1,7 +1,7 @@
 """Let hosts sleep and wake them: only what is provably empty is switched off, and only after it was woken once.
 
-A host switches itself off: it is the one that was proved to be empty. Its management controller has to see that it is off
-and to wake it, so the controller's machine must be the host's.
+A host switches itself off: it is the one that was proved to be empty. Its management controller has to see that it is
+off and to wake it, so the controller's machine must be the host's.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ def _await_off(host: str, control: PowerControl, world: PowerWorld) -> None:
 
 def _state(host: str, world: PowerWorld) -> PowerState:
     try:
-        return world.power(host).read().state
+        return world.power(host).state()
     except TransientError:  # a controller that is busy tells nothing
         return PowerState.UNKNOWN
 
