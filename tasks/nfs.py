@@ -17,7 +17,7 @@ from vmferry.errors import AlreadyMoving, Held, LeftBehind, NotFound, PermanentE
 from vmferry.model.migration import MigrationMode, MigrationRequest, OutcomeKind
 from vmferry.model.sharing import Bring, ShareOutcome, SharePlan, ShareRecord, ShareRequest, ShareState
 from vmferry.reporting.share_words import markdown_share, share_headline
-from vmferry.steps import sharing, unsharing
+from vmferry.steps import share_use, sharing, unsharing
 
 
 @task(**READ, task_run_name="plan: {request.server} shares {request.directory}")
@@ -41,14 +41,14 @@ def prove_shared(share: str) -> None:
 @task(**ONCE, task_run_name="boot {vm}")
 def boot_vm(share: str, vm: str) -> None:
     """Start a VM from the shared image and watch it."""
-    sharing.boot_vm(share, vm, share_world())
+    share_use.boot_vm(share, vm, share_world())
 
 
 @task(**ONCE, task_run_name="take back share {share}")
 def undo_share(share: str, first: int = 0) -> tuple[str, ...]:
     """Take back what has begun, from step `first` on; VMs that were started for the proof are ended before."""
     world = share_world()
-    sharing.end_boots(share, world)
+    share_use.end_boots(share, world)
     return unsharing.undo_share(share, world, first)
 
 
@@ -63,7 +63,7 @@ def settle_dead(request: ShareRequest) -> None:
     record = sharing.find_share(f"{request.server}:{request.directory}", world)
     if record is None or record.state is ShareState.SHARED or not world.shares.take_over(record.plan.share):
         return
-    if sharing.was_used(record.plan.share, world):
+    if share_use.was_used(record.plan.share, world):
         raise Held(
             f"{record.plan.key}: taking it back was not finished, and images are there that VMs have used; finish it "
             f"first: `vmferry unshare {record.plan.key}`"
@@ -100,12 +100,12 @@ def end_share(plan: SharePlan, problems: Sequence[str], kept: Sequence[str]) -> 
 
 def mark_shared(share: str) -> None:
     """Write down that it is used from now on."""
-    sharing.mark_used(share, share_world())
+    share_use.mark_used(share, share_world())
 
 
 def is_used(record: ShareRecord) -> bool:
     """Whether VMs may have written to the images on the server: then they have to come home."""
-    return sharing.was_used(record.plan.share, share_world())
+    return share_use.was_used(record.plan.share, share_world())
 
 
 def find_share(place: str) -> ShareRecord:

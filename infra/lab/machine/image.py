@@ -67,4 +67,3 @@ def _make(image: Path, cache: Path) -> None:
         run(["bash", RECIPE, new, work], timeout=1500)
     new.chmod(0o444)
     new.replace(image)
-

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from infra.lab.machine.machine import Machine
 from infra.lab.state import LabDir, LabState
 
@@ -16,9 +18,11 @@ _HOST = """\
     site: lab
     profile: upstream
     reserves: {{memory_mib: 64}}
+    power: {{driver: command, on: {on}, status: {status}}}
     storage:
       - {{path: /var/lib/libvirt/images}}
 """
+_ROOT = Path(__file__).resolve().parents[3]
 
 
 def inventory_text(directory: LabDir, state: LabState, machines: list[Machine]) -> str:
