@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextvars
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import NoReturn
 
 from prefect import task
@@ -16,6 +18,7 @@ from tasks.report import artifact_key
 from vmferry.errors import AlreadyMoving, Held, LeftBehind, NotFound, PermanentError
 from vmferry.model.migration import MigrationMode, MigrationRequest, OutcomeKind
 from vmferry.model.sharing import Bring, ShareOutcome, SharePlan, ShareRecord, ShareRequest, ShareState
+from vmferry.planning.sharing.steps import phases
 from vmferry.reporting.share_words import markdown_share, share_headline
 from vmferry.steps import share_use, sharing, unsharing
 
@@ -30,6 +33,23 @@ def plan_sharing(request: ShareRequest) -> SharePlan:
 def share_step(share: str, index: int, kind: str, host: str) -> None:
     """Do one step; journaled before it touches the host."""
     sharing.do_step(share, index, share_world())
+
+
+def do_steps(plan: SharePlan, first: int) -> None:
+    """Do all steps from `first` on, those of different hosts at once where they do not need one another.
+
+    What goes wrong is raised when all that had begun has ended: nothing is at work any more when it is taken back.
+    """
+
+    def follow(lane: Sequence[int]) -> None:
+        for index in lane:
+            share_step(plan.share, index, plan.steps[index].kind, plan.steps[index].host)
+
+    for lanes in phases(plan, first):
+        with ThreadPoolExecutor(max_workers=len(lanes), thread_name_prefix="share") as pool:
+            ended = [pool.submit(contextvars.copy_context().run, follow, lane) for lane in lanes]
+        for lane in ended:
+            lane.result()
 
 
 @task(**REPEATABLE, task_run_name="prove that it is shared")

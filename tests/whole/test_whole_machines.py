@@ -179,7 +179,15 @@ def test_unshare_restores_the_files_exactly_and_brings_the_image_to_its_vm(
     machines.hosts["kvm2"].virsh("destroy", "whole1")
 
 
-def test_a_host_with_one_vm_left_is_never_switched_off(machines: MachineLab, world: RealWorld) -> None:
+@pytest.fixture
+def idle_vm(machines: MachineLab) -> str:
+    """A VM that is shut off on kvm2: the one of the story above, or a new one."""
+    if not machines.where("whole1"):
+        machines.add_guest(guest().model_copy(update={"host": "kvm2"}))
+    return "whole1"
+
+
+def test_a_host_with_one_vm_left_is_never_switched_off(machines: MachineLab, world: RealWorld, idle_vm: str) -> None:
     world.journal.cordon("kvm2", "night")
     with pytest.raises(LeftBehind, match=r"1 VMs: whole1 \(shut off\)"):
         sleep_hosts(["kvm2"], wake_test=True)
@@ -187,7 +195,9 @@ def test_a_host_with_one_vm_left_is_never_switched_off(machines: MachineLab, wor
     world.journal.uncordon("kvm2")
 
 
-def test_an_emptied_host_passes_its_wake_test_and_then_really_sleeps(machines: MachineLab, world: RealWorld) -> None:
+def test_an_emptied_host_passes_its_wake_test_and_then_really_sleeps(
+    machines: MachineLab, world: RealWorld, idle_vm: str
+) -> None:
     world.journal.cordon("kvm1", "night")
     with pytest.raises(LeftBehind, match="vmferry power test kvm1"):
         sleep_hosts(["kvm1"])
@@ -201,7 +211,7 @@ def test_an_emptied_host_passes_its_wake_test_and_then_really_sleeps(machines: M
 
 
 def test_a_host_that_does_not_wake_is_told_and_the_fleet_stays_as_it_was(
-    machines: MachineLab, world: RealWorld
+    machines: MachineLab, world: RealWorld, idle_vm: str
 ) -> None:
     entry = world.inventory.find("kvm1")
     assert entry is not None
@@ -216,7 +226,9 @@ def test_a_host_that_does_not_wake_is_told_and_the_fleet_stays_as_it_was(
     assert machines.where("whole1") == {"kvm2": "shut off"}
 
 
-def test_in_the_morning_the_host_is_woken_and_takes_vms_again(machines: MachineLab, world: RealWorld) -> None:
+def test_in_the_morning_the_host_is_woken_and_takes_vms_again(
+    machines: MachineLab, world: RealWorld, idle_vm: str
+) -> None:
     report = wake_hosts()
     assert [(one.host, one.end) for one in report.outcomes] == [("kvm1", PowerEnd.ON)]
     assert machines.hosts["kvm1"].is_up

@@ -184,7 +184,7 @@ class Setup:
 
     def run(self, argv: Sequence[str], timeout_s: float) -> Ran:
         words = [word for word in argv if word not in ("--", "-q", "-y", "env", "DEBIAN_FRONTEND=noninteractive")]
-        if words[0] not in ("findmnt", "test", "is-active"):
+        if words[0] not in ("findmnt", "test", "dpkg-query"):
             self._yard.act(self.host, " ".join(words))
         if words[0] == "timeout":
             words = words[2:]
@@ -193,6 +193,8 @@ class Setup:
     def _run(self, words: list[str]) -> bool:  # noqa: C901 - one line per program
         one = self._of
         match words:
+            case ["dpkg-query", _, name]:
+                return name in one.packages
             case ["findmnt", *_]:
                 return bool(one.mounted)
             case ["test", "-d", path] | ["mkdir", "-p", "-m", _, path] if words[0] == "test":
