@@ -9,6 +9,7 @@ from tasks.events import telling
 from tasks.nfs import (
     boot_vm,
     claim_share,
+    do_steps,
     give_up,
     mark_shared,
     plan_sharing,
@@ -16,7 +17,6 @@ from tasks.nfs import (
     prove_shared,
     publish_share,
     settle_dead,
-    share_step,
 )
 from tasks.report import label_run
 from tasks.window import in_thread
@@ -83,8 +83,7 @@ def _share(wanted: SharePlan) -> ShareOutcome:
     plan, first = claim_share(wanted)
     booted = tuple(dict.fromkeys(image.vm for image in wanted.images)) if wanted.request.boot else ()
     try:
-        for index, step in enumerate(plan.steps[first:], start=first):
-            share_step(plan.share, index, step.kind, step.host)
+        do_steps(plan, first)
         prove_shared(plan.share)
         for vm in booted:
             boot_vm(plan.share, vm)

@@ -14,6 +14,7 @@ from vmferry.adapters.world import open_world
 from vmferry.errors import InventoryError
 from vmferry.inventory import load_inventory
 from vmferry.ports import World
+from vmferry.ports.power import PowerWorld
 from vmferry.ports.sharing import ShareWorld
 from vmferry.settings import Settings, read_settings
 
@@ -65,6 +66,11 @@ def use(world: World) -> Iterator[World]:
 def share_world() -> ShareWorld:
     """Return the world in use, for what configures hosts."""
     return cast(ShareWorld, _stack[-1])
+
+
+def power_world() -> PowerWorld:
+    """Return the world in use, for what switches hosts."""
+    return cast(PowerWorld, _stack[-1])
 
 
 def world() -> World:

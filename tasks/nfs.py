@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextvars
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import NoReturn
 
 from prefect import task
@@ -16,8 +18,9 @@ from tasks.report import artifact_key
 from vmferry.errors import AlreadyMoving, Held, LeftBehind, NotFound, PermanentError
 from vmferry.model.migration import MigrationMode, MigrationRequest, OutcomeKind
 from vmferry.model.sharing import Bring, ShareOutcome, SharePlan, ShareRecord, ShareRequest, ShareState
+from vmferry.planning.sharing.steps import phases
 from vmferry.reporting.share_words import markdown_share, share_headline
-from vmferry.steps import sharing, unsharing
+from vmferry.steps import share_use, sharing, unsharing
 
 
 @task(**READ, task_run_name="plan: {request.server} shares {request.directory}")
@@ -32,6 +35,23 @@ def share_step(share: str, index: int, kind: str, host: str) -> None:
     sharing.do_step(share, index, share_world())
 
 
+def do_steps(plan: SharePlan, first: int) -> None:
+    """Do all steps from `first` on, those of different hosts at once where they do not need one another.
+
+    What goes wrong is raised when all that had begun has ended: nothing is at work any more when it is taken back.
+    """
+
+    def follow(lane: Sequence[int]) -> None:
+        for index in lane:
+            share_step(plan.share, index, plan.steps[index].kind, plan.steps[index].host)
+
+    for lanes in phases(plan, first):
+        with ThreadPoolExecutor(max_workers=len(lanes), thread_name_prefix="share") as pool:
+            ended = [pool.submit(contextvars.copy_context().run, follow, lane) for lane in lanes]
+        for lane in ended:
+            lane.result()
+
+
 @task(**REPEATABLE, task_run_name="prove that it is shared")
 def prove_shared(share: str) -> None:
     """Look on all hosts: export, mounts, one file seen by all."""
@@ -41,14 +61,14 @@ def prove_shared(share: str) -> None:
 @task(**ONCE, task_run_name="boot {vm}")
 def boot_vm(share: str, vm: str) -> None:
     """Start a VM from the shared image and watch it."""
-    sharing.boot_vm(share, vm, share_world())
+    share_use.boot_vm(share, vm, share_world())
 
 
 @task(**ONCE, task_run_name="take back share {share}")
 def undo_share(share: str, first: int = 0) -> tuple[str, ...]:
     """Take back what has begun, from step `first` on; VMs that were started for the proof are ended before."""
     world = share_world()
-    sharing.end_boots(share, world)
+    share_use.end_boots(share, world)
     return unsharing.undo_share(share, world, first)
 
 
@@ -63,7 +83,7 @@ def settle_dead(request: ShareRequest) -> None:
     record = sharing.find_share(f"{request.server}:{request.directory}", world)
     if record is None or record.state is ShareState.SHARED or not world.shares.take_over(record.plan.share):
         return
-    if sharing.was_used(record.plan.share, world):
+    if share_use.was_used(record.plan.share, world):
         raise Held(
             f"{record.plan.key}: taking it back was not finished, and images are there that VMs have used; finish it "
             f"first: `vmferry unshare {record.plan.key}`"
@@ -100,12 +120,12 @@ def end_share(plan: SharePlan, problems: Sequence[str], kept: Sequence[str]) -> 
 
 def mark_shared(share: str) -> None:
     """Write down that it is used from now on."""
-    sharing.mark_used(share, share_world())
+    share_use.mark_used(share, share_world())
 
 
 def is_used(record: ShareRecord) -> bool:
     """Whether VMs may have written to the images on the server: then they have to come home."""
-    return sharing.was_used(record.plan.share, share_world())
+    return share_use.was_used(record.plan.share, share_world())
 
 
 def find_share(place: str) -> ShareRecord:

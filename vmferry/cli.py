@@ -34,6 +34,7 @@ from vmferry.terminal.options import (
     parse_changes,
 )
 from vmferry.terminal.plan_commands import app as plan_app
+from vmferry.terminal.power_commands import app as power_app
 from vmferry.terminal.prefect_start import put_checkout_first
 from vmferry.terminal.purge_command import purge
 from vmferry.terminal.return_command import return_
@@ -51,6 +52,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(plan_app, name="plan", help="Plan without moving anything; check and compare saved plans.")
+app.add_typer(power_app, name="power", help="Let empty hosts sleep, and wake them.")
 app.add_typer(inventory_app, name="inventory", help="Check the inventory file, and the hosts against it.")
 
 

@@ -27,6 +27,7 @@ from vmferry.model.facts import (
 from vmferry.model.findings import Severity
 from vmferry.model.forecast import DirtyRate, PastRate
 from vmferry.model.operation import VmHandling
+from vmferry.model.power import PowerControl
 from vmferry.model.transport import Encryption, TransportWish
 from vmferry.model.vm import Vm
 
@@ -107,6 +108,7 @@ class Host(Model):
     energy: Energy = Energy()
     takes_part: TakesPart = TakesPart()
     storage: tuple[Storage, ...] = ()
+    power: PowerControl | None = None  # None: vmferry does not switch it
 
     def storage_of(self, path: str) -> Storage | None:
         """Return the storage entry with the longest path that holds `path`; None when none does."""

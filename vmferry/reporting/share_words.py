@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from vmferry.model.sharing import ShareOutcome, ShareState
-from vmferry.planning.sharing.words import plan_lines
+from vmferry.reporting.share_plan import plan_lines
 
 
 def share_headline(outcome: ShareOutcome) -> str:

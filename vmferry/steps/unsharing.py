@@ -10,8 +10,8 @@ from vmferry.errors import InvalidInput, VmferryError
 from vmferry.model.host import HostFacts
 from vmferry.model.sharing import Bring, SharePlan, ShareRecord, ShareState, StepKind
 from vmferry.planning.places import named_paths
-from vmferry.planning.sharing.words import act_words
 from vmferry.ports.sharing import ShareWorld
+from vmferry.reporting.share_plan import act_words
 from vmferry.steps.share_acts import bring, perform
 
 logger = logging.getLogger("vmferry.steps")

@@ -90,7 +90,7 @@ def shares(ctx: typer.Context, inventory: InventoryOption = None, as_json: JsonO
 
 def _end(current: Session, ended: Ended, *, is_dry_run: bool) -> None:
     """Show the commands of a dry run, what is so now, and what belongs into the inventory."""
-    from vmferry.planning.sharing.words import plan_lines
+    from vmferry.reporting.share_plan import plan_lines
     from vmferry.reporting.share_words import inventory_lines, share_headline
 
     outcome: ShareOutcome | None = ended.result

@@ -56,6 +56,8 @@ mkdir -p "$root/lib/modules"
 cp -a /usr/lib/uml/modules/* "$root/lib/modules/"
 
 for unit in "${MASKED[@]}"; do ln -sf /dev/null "$root/etc/systemd/system/$unit"; done
+# libvirt would ask them to start.
+rm -f "$root"/usr/share/dbus-1/system-services/org.freedesktop.{machine1,login1}.service
 inside systemctl --quiet disable firewalld.service
 inside systemctl --quiet enable ssh.service libvirtd.service
 ln -sf /lib/systemd/system/multi-user.target "$root/etc/systemd/system/default.target"

@@ -21,9 +21,11 @@ from tests.unit.planning.shares import (
 )
 from vmferry.model.host import Profile
 from vmferry.model.sharing import Edit, NfsVersion, Run, SharePlan, ShareRequest, StepKind, TextFile
-from vmferry.planning.sharing import edited, plan_lines, plan_share, share_problems
+from vmferry.planning.sharing import edited, plan_share, share_problems
 from vmferry.planning.sharing.lines import export_line, fstab_line, own_exports
 from vmferry.planning.sharing.problems import request_problems
+from vmferry.planning.sharing.steps import phases
+from vmferry.reporting.share_plan import plan_lines
 
 EXPORT = f"/var/lib/libvirt/shared-images {ADDRESSES[SOURCE]}(rw,no_root_squash,no_subtree_check) "
 EXPORT += f"{ADDRESSES[DEST]}(rw,no_root_squash,no_subtree_check)"
@@ -135,6 +137,25 @@ def test_only_what_was_not_there_is_done_and_taken_back() -> None:
     service = [act.argv[1:] for act in steps[StepKind.SERVICE].undo if isinstance(act, Run)]
     assert ("disable", "nfs-server.service") in service
     assert ("stop", "nfs-server.service") not in service
+
+
+def test_hosts_are_prepared_at_once_and_what_needs_another_host_waits() -> None:
+    made = plan()
+    named = [
+        [[f"{made.steps[i].host} {made.steps[i].kind}" for i in lane] for lane in lanes] for lanes in phases(made, 0)
+    ]
+    assert named[0] == [
+        [f"{SERVER} packages", f"{SERVER} firewall", f"{SERVER} service"],
+        [f"{SOURCE} packages"],
+        [f"{DEST} packages"],
+    ]
+    assert named[1:] == [
+        [[f"{SERVER} directory"]],
+        [[f"{SERVER} copy"]],
+        [[f"{SERVER} export"]],
+        [[f"{SOURCE} aside"]],
+        [[f"{SOURCE} mount"], [f"{DEST} mount"]],
+    ]
 
 
 def test_where_there_is_an_exports_d_the_entry_gets_a_file_of_its_own() -> None:

@@ -19,7 +19,7 @@ from vmferry.model.sighting import Sighting
 from vmferry.model.vm import Disk, DiskKind, DomainState, Vm
 from vmferry.planning.sharing.lines import own_exports, own_mountd
 from vmferry.ports.sharing import Ran
-from vmferry.steps import sharing, unsharing
+from vmferry.steps import share_use, sharing, unsharing
 
 VM, UUID_ = "web1", UUID(int=1)
 IMAGE = f"{REQUEST.mount_at}/{VM}.qcow2"
@@ -118,12 +118,12 @@ class Yard:
                 sharing.do_step(plan.share, index, self)  # type: ignore[arg-type]
             sharing.prove_shared(plan.share, self)  # type: ignore[arg-type]
             for vm in dict.fromkeys(image.vm for image in wanted.images):
-                sharing.boot_vm(plan.share, vm, self)  # type: ignore[arg-type]
+                share_use.boot_vm(plan.share, vm, self)  # type: ignore[arg-type]
         except VmferryError:
-            sharing.end_boots(plan.share, self)  # type: ignore[arg-type]
+            share_use.end_boots(plan.share, self)  # type: ignore[arg-type]
             self.problems = unsharing.undo_share(plan.share, self, first)  # type: ignore[arg-type]
             raise
-        sharing.mark_used(plan.share, self)  # type: ignore[arg-type]
+        share_use.mark_used(plan.share, self)  # type: ignore[arg-type]
         return wanted
 
     def unshare(self) -> tuple[str, ...]:
@@ -131,7 +131,7 @@ class Yard:
         record = sharing.find_share(f"{SERVER}:{REQUEST.directory}", self)  # type: ignore[arg-type]
         assert record is not None
         share = record.plan.share
-        if sharing.was_used(share, self):  # type: ignore[arg-type]
+        if share_use.was_used(share, self):  # type: ignore[arg-type]
             images = unsharing.homes(record, self)  # type: ignore[arg-type]
             unsharing.unmount(record, self)  # type: ignore[arg-type]
             unsharing.bring_home(self.shares.find(share), images, self)  # type: ignore[arg-type]
@@ -184,7 +184,7 @@ class Setup:
 
     def run(self, argv: Sequence[str], timeout_s: float) -> Ran:
         words = [word for word in argv if word not in ("--", "-q", "-y", "env", "DEBIAN_FRONTEND=noninteractive")]
-        if words[0] not in ("findmnt", "test", "is-active"):
+        if words[0] not in ("findmnt", "test", "dpkg-query"):
             self._yard.act(self.host, " ".join(words))
         if words[0] == "timeout":
             words = words[2:]
@@ -193,6 +193,8 @@ class Setup:
     def _run(self, words: list[str]) -> bool:  # noqa: C901 - one line per program
         one = self._of
         match words:
+            case ["dpkg-query", _, name]:
+                return name in one.packages
             case ["findmnt", *_]:
                 return bool(one.mounted)
             case ["test", "-d", path] | ["mkdir", "-p", "-m", _, path] if words[0] == "test":

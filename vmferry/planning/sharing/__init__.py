@@ -3,6 +3,5 @@
 from vmferry.planning.sharing.edits import edited
 from vmferry.planning.sharing.problems import share_problems
 from vmferry.planning.sharing.steps import plan_share
-from vmferry.planning.sharing.words import act_words, plan_lines
 
-__all__ = ["act_words", "edited", "plan_lines", "plan_share", "share_problems"]
+__all__ = ["edited", "plan_share", "share_problems"]

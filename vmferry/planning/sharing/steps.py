@@ -126,13 +126,14 @@ class _Maker:
                 Run(argv=(*_APT, "update"), timeout_s=_INSTALL_S),
                 Run(argv=(*_APT, "install", "--no-install-recommends", *missing), timeout_s=_INSTALL_S),
             ]
-            undo = [Run(argv=(*_APT, "purge", *missing), timeout_s=_INSTALL_S)]
+            # One by one, what depends on another first: a package that never came cannot be purged, and is no failure.
+            undo = [_gone((*_APT, "purge", name), ("dpkg-query", "--show", name)) for name in reversed(missing)]
         elif missing:
             tool = facts.packages.value
             do = [Run(argv=(tool, "-y", "install", *missing), timeout_s=_INSTALL_S)]
-            undo = [Run(argv=(tool, "-y", "remove", "--noautoremove", *missing), timeout_s=_INSTALL_S)]
-            if tool == Packages.YUM.value:  # version 3 of yum does not know the option, and removes nothing by itself
-                undo = [Run(argv=(tool, "-y", "remove", *missing), timeout_s=_INSTALL_S)]
+            # Version 3 of yum does not know the option, and removes nothing by itself.
+            words = ("remove",) if facts.packages is Packages.YUM else ("remove", "--noautoremove")
+            undo = [_gone((tool, "-y", *words, name), ("rpm", "-q", name)) for name in reversed(missing)]
         return self._step(host, StepKind.PACKAGES, f"install {' '.join(missing)}", do, undo)
 
     def _firewall(self, host: str) -> ShareStep:
@@ -269,7 +270,27 @@ class _Maker:
         return self._step(host, StepKind.POOL, "define the storage pool that the other host has", do, undo)
 
 
+# Steps of different hosts that do not need one another; those of one host keep their order.
+_PREPARING = (StepKind.PACKAGES, StepKind.FIREWALL, StepKind.SERVICE, StepKind.SELINUX)
+_TOGETHER = {**dict.fromkeys(_PREPARING, "prepare"), StepKind.MOUNT: "mount", StepKind.POOL: "mount"}
+
+
+def phases(plan: SharePlan, first: int) -> tuple[tuple[tuple[int, ...], ...], ...]:
+    """Return what may be done at once: phases in their order, in each a lane of step numbers per host."""
+    found: list[tuple[str, dict[str, list[int]]]] = []
+    for index, step in enumerate(plan.steps[first:], start=first):
+        name = _TOGETHER.get(step.kind, f"alone-{index}")
+        if not found or found[-1][0] != name:
+            found.append((name, {}))
+        found[-1][1].setdefault(step.host, []).append(index)
+    return tuple(tuple(tuple(lane) for lane in lanes.values()) for _, lanes in found)
+
+
 _IS_ACTIVE = 'virsh -q -c qemu:///system pool-list --name | grep -qxF -- "$1"'
+
+
+def _gone(argv: tuple[str, ...], is_there: tuple[str, ...]) -> Run:
+    return Run(argv=argv, only_if=is_there, timeout_s=_INSTALL_S)
 
 
 def _edits(file: TextFile, line: str, *, is_there: bool = True) -> list[Act]:
