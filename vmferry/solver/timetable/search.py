@@ -76,7 +76,7 @@ def pick(order: Ints, ends: Ints, state: Ints) -> int:
     n = len(order)
     at = draw(state) % n
     if draw(state) % 3 > 0:
-        for _ in range(3):
+        for _ in range(3 + n // 16):
             other = draw(state) % n
             if ends[order[other]] > ends[order[at]]:
                 at = other
