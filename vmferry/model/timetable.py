@@ -68,6 +68,20 @@ class TimetableRequest(Model):
     polish: bool = False  # let an exact solver better what is left, where there are few moves
 
 
+class Slot(Model):
+    """The time that a plan has for a move, and what part of its two links it uses meanwhile, on average."""
+
+    starts_s: float  # from the beginning of the plan
+    seconds: float
+    out_share: float = Field(default=0.0, ge=0, le=1)  # of the link out of the source; 0: not known
+    in_share: float = Field(default=0.0, ge=0, le=1)
+
+    @property
+    def ends_s(self) -> float:
+        """When it is expected to have ended."""
+        return self.starts_s + self.seconds
+
+
 class TimedMove(Model):
     """One move with its time; a move by a third host has two of them."""
 

@@ -1,7 +1,7 @@
 """Give each move its time: order, parallelism and pace, under links, limits, room and windows. Pure, deterministic.
 
-The solver knows arrays only (vmferry.solver.timetable); here VMs and hosts become jobs, links, slots and sites, and come
-back. `check_timetable` (vmferry.planning.timetable_check) replays the result without knowing any of this.
+The solver knows arrays only (vmferry.solver.timetable); here VMs and hosts become jobs, links, slots and sites, and
+come back. `check_timetable` (vmferry.planning.timetable_check) replays the result without knowing any of this.
 """
 
 from __future__ import annotations
@@ -55,7 +55,8 @@ def _table(request: TimetableRequest, arrays: Arrays, solution: Solution) -> Tim
     untimed = tuple(
         Untimed(uuid=job.uuid, vm=job.vm, source=job.source, dest=job.dest, reason=reason)
         for job, reason in (
-            (request.jobs[job], _reason(request, job, int(times.why[leg]), arrays)) for job, leg in sorted(missing.items())
+            (request.jobs[job], _reason(request, job, int(times.why[leg]), arrays))
+            for job, leg in sorted(missing.items())
         )
     )
     return Timetable(

@@ -117,7 +117,9 @@ def arrays_of(request: TimetableRequest, hops: Mapping[int, str] | None = None) 
         free=ints([[site.room.get(kind, _ENDLESS) for kind in kinds] for site in request.sites]).reshape(
             len(request.sites), len(kinds)
         ),
-        opens=ints([math.ceil(max(job.opens_s, request.opens_s) / TICK_S) if not job.is_running else 0 for job in jobs]),
+        opens=ints(
+            [math.ceil(max(job.opens_s, request.opens_s) / TICK_S) if not job.is_running else 0 for job in jobs]
+        ),
         closes=ints([_closes(job, request) for job in jobs]),
         pinned=ints([job.is_running for job in jobs]),
         after_at=after_at,

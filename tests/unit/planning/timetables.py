@@ -40,7 +40,8 @@ def requests(draw: st.DrawFn) -> TimetableRequest:
             Job(uuid=f"u{number}", vm=f"vm{number}", source=source, dest=dest,
                 paces=(Pace(seconds=seconds, mib_s=mib_s), *slower),
                 takes={} if runs else {"memory": size}, gives={"memory": size},
-                opens_s=0 if runs else draw(st.sampled_from([0, 0, 3])), closes_s=draw(st.sampled_from([None, None, 60])),
+                opens_s=0 if runs else draw(st.sampled_from([0, 0, 3])),
+                closes_s=draw(st.sampled_from([None, None, 60])),
                 after=tuple(job.uuid for job in jobs if draw(st.integers(0, 9)) == 0) if not runs else (),
                 alone_in=draw(st.sampled_from([None, None, "g"])) if not runs else None,
                 is_running=runs, hops=tuple(names) if draw(st.booleans()) else ())

@@ -17,12 +17,12 @@ from typing import Any
 from vmferry.solver.timetable import decode, search
 
 # Jobs times tries that are interpreted sooner than numba is imported and its code is loaded.
-_INTERPRETED = 3_000
+INTERPRETED = 3_000
 
 
 def kernels_for(work: int) -> Any:
     """Return `decode` and `improve` for so many jobs times tries."""
-    return interpreted() if work <= _INTERPRETED else compiled() or interpreted()
+    return interpreted() if work <= INTERPRETED else compiled() or interpreted()
 
 
 @cache
@@ -44,9 +44,7 @@ def compiled() -> Any:
     before = numba.config.CACHE_DIR
     numba.config.CACHE_DIR = str(_room(numba.__version__))
     try:
-        return SimpleNamespace(
-            decode=_compile(numba.njit, decode.decode), improve=_compile(numba.njit, search.improve)
-        )
+        return SimpleNamespace(decode=_compile(numba.njit, decode.decode), improve=_compile(numba.njit, search.improve))
     finally:
         numba.config.CACHE_DIR = before
 
@@ -62,5 +60,5 @@ def _room(version: str) -> Path:
     """Return the directory for the machine code of these very sources."""
     texts = [path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py"))]
     stamp = hashlib.sha256(b"".join(texts)).hexdigest()[:16]
-    base = os.environ.get("NUMBA_CACHE_DIR") or os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    return Path(base) / f"vmferry-timetable-{version}-{stamp}"
+    base = os.environ.get("NUMBA_CACHE_DIR") or os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(base).expanduser() / f"vmferry-timetable-{version}-{stamp}"

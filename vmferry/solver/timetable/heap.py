@@ -30,9 +30,7 @@ def pop(keys: Ints, items: Ints, size: int) -> int:
         if child >= size:
             break
         other = child + 1
-        if other < size and (
-            keys[other] < keys[child] or (keys[other] == keys[child] and items[other] < items[child])
-        ):
+        if other < size and (keys[other] < keys[child] or (keys[other] == keys[child] and items[other] < items[child])):
             child = other
         if key < keys[child] or (key == keys[child] and item <= items[child]):
             break

@@ -19,7 +19,12 @@ _WORK = 4.0  # CP-SAT's deterministic seconds: not of a clock, so that the same 
 def polish(p: Problem, solution: Solution) -> Solution:
     """Return a solution that is no longer; the same one where there are many jobs or hardly anything to gain."""
     ticks = solution.bound.ticks
-    if solution.missing or p.pinned.any() or not 0 < len(p.ticks) <= MOST_JOBS or solution.makespan - ticks <= _WORTH * ticks:
+    if (
+        solution.missing
+        or p.pinned.any()
+        or not 0 < len(p.ticks) <= MOST_JOBS
+        or solution.makespan - ticks <= _WORTH * ticks
+    ):
         return solution
     found = _Model(p, solution).solve()
     if found is None:
@@ -29,9 +34,7 @@ def polish(p: Problem, solution: Solution) -> Solution:
     if makespan >= solution.makespan:
         return solution
     order = np.lexsort((np.arange(len(starts)), starts)).astype(np.int64)
-    return replace(
-        solution, times=Times(starts, used, np.full_like(starts, -1)), order=order, makespan=makespan
-    )
+    return replace(solution, times=Times(starts, used, np.full_like(starts, -1)), order=order, makespan=makespan)
 
 
 class _Model:
@@ -103,9 +106,7 @@ class _Model:
         for number, cap in enumerate(caps):
             jobs = [j for j in range(len(at) - 1) if number in values[at[j] : at[j + 1]]]
             if jobs and not any(self._p.pinned[j] for j in jobs):
-                self._model.add_cumulative(
-                    [self._intervals[j] for j in jobs], [demands[j] for j in jobs], int(cap)
-                )
+                self._model.add_cumulative([self._intervals[j] for j in jobs], [demands[j] for j in jobs], int(cap))
 
     def _rooms(self) -> None:
         """Room as reservoirs: taken at the start, freed at the end, never below nothing."""

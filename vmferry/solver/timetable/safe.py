@@ -50,7 +50,10 @@ class _Trial:
         self._room, self._wanted = [list(map(int, row)) for row in p.free], [[0] * p.free.shape[1] for _ in p.free]
         self._source, self._dest = p.source.tolist(), p.dest.tolist()
         self._to: list[list[int]] = [[] for _ in p.free]
-        self._waits, self._lets = [0] * n, [list(map(int, p.after[p.after_at[j] : p.after_at[j + 1]])) for j in range(n)]
+        self._waits, self._lets = (
+            [0] * n,
+            [list(map(int, p.after[p.after_at[j] : p.after_at[j + 1]])) for j in range(n)],
+        )
         for j in range(n):
             self._to[self._dest[j]].append(j)
             self._add(self._wanted[self._dest[j]], self._takes[j], 1)

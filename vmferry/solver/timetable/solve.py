@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vmferry.solver.timetable.backend import kernels_for
+from vmferry.solver.timetable.backend import INTERPRETED, kernels_for
 from vmferry.solver.timetable.bounds import Bound, lower_bound
 from vmferry.solver.timetable.decode import Times, empty_times
 from vmferry.solver.timetable.problem import NEVER, Ints, Problem, problems_of
@@ -16,7 +16,8 @@ from vmferry.solver.timetable.safe import safe_order, with_queues
 
 # Jobs decoded in one search unless the caller says else: a second or two of one core for a thousand jobs.
 EFFORT = 300_000
-_MOST_TRIES = 4_000
+_FEW = 64
+_WORTH = 0.001  # a gap below this is not worth a search
 
 
 @dataclass(frozen=True)
@@ -36,9 +37,9 @@ class Solution:
         return not self.missing and self.makespan <= self.bound.ticks
 
 
-def tries_for(jobs: int, effort: int = EFFORT) -> int:
-    """Return how many tries an effort is worth."""
-    return min(_MOST_TRIES, effort // max(1, jobs))
+def tries_for(jobs: int) -> int:
+    """Return how many tries suit a size; a few jobs get so few that nothing has to be compiled for them."""
+    return (INTERPRETED if jobs <= _FEW else EFFORT) // max(1, jobs)
 
 
 def solve(p: Problem, *, tries: int | None = None, seed: int = 1) -> Solution:
@@ -53,11 +54,13 @@ def solve(p: Problem, *, tries: int | None = None, seed: int = 1) -> Solution:
     if not n:
         return Solution(empty_times(0), np.empty(0, dtype=np.int64), 0, 0, bound, 0)
     most = tries_for(n) if tries is None else tries
-    first = _best_list(kernels_for(0 if n < 200 else n * 100), p)
+    first = _best_list(kernels_for(0), p)
     if first.missing and (queued := _queued(p, first)) is not None:
         p = queued
         first = _best_list(kernels_for(0), p)
-    if first.is_best or not most or (first.missing and not _may_gain(p, first)):
+    if first.makespan - bound.ticks <= _WORTH * bound.ticks and not first.missing:
+        return first
+    if not most or (first.missing and not _may_gain(p, first)):
         return first
     kernels = kernels_for(n * most)
     order, pace = first.order.copy(), first.times.used.copy()
