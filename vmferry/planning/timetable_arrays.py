@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from vmferry.model.timetable import Job, Pace, TimetableRequest
+from vmferry.model.timetable import Job, Pace, Site, TimetableRequest, Trunk
 from vmferry.solver.timetable.bounds import Bound
 from vmferry.solver.timetable.problem import NEVER, Problem, ints, rows
 
 TICK_S = 0.001
 _KIB = 1024  # rates in KiB/s
+_Between = tuple[Trunk, frozenset[str], frozenset[str]]
 _ENDLESS = 2**50  # room of a kind that a host does not name
 
 
@@ -87,8 +88,10 @@ def arrays_of(request: TimetableRequest, hops: Mapping[int, str] | None = None) 
     legs = legs_of(request, hops or {})
     jobs = [request.jobs[leg.job] for leg in legs]
     links, slots = _Names(), _Names()
-    paths = [_path(leg, request, links) for leg in legs]
-    places = [_places(leg, request, slots) for leg in legs]
+    sites = {site.host: site for site in request.sites}
+    between = [(trunk, frozenset(trunk.sources), frozenset(trunk.dests)) for trunk in request.trunks]
+    paths = [_path(leg, request, sites, between, links) for leg in legs]
+    places = [_places(leg, request, sites, slots) for leg in legs]
     width = max([1, *(len(job.paces) for job in jobs)])
     caps = [[links.values[link] for link in path] for path in paths]
     ticks = [_padded([ticks_of(pace.seconds) for pace in job.paces], width) for job in jobs]
@@ -155,18 +158,18 @@ def _closes(job: Job, request: TimetableRequest) -> int:
     return min([NEVER, *(math.floor(end / TICK_S + 1e-6) for end in ends)])
 
 
-def _path(leg: Leg, request: TimetableRequest, links: _Names) -> list[int]:
+def _path(
+    leg: Leg, request: TimetableRequest, sites: Mapping[str, Site], between: Sequence[_Between], links: _Names
+) -> list[int]:
     """Return the links of a leg whose capacity is known."""
-    sites = {site.host: site for site in request.sites}
     named = [(f"the link out of {leg.source}", sites[leg.source].out_mib_s)]
     named.append((f"the link into {leg.dest}", sites[leg.dest].in_mib_s))
-    named += [(t.name, t.mib_s) for t in request.trunks if leg.source in t.sources and leg.dest in t.dests]
+    named += [(t.name, t.mib_s) for t, sources, dests in between if leg.source in sources and leg.dest in dests]
     usable = 1 - request.reserved_share
     return [links.of(name, max(1, math.floor(mib_s * usable * _KIB + 1e-6))) for name, mib_s in named if mib_s]
 
 
-def _places(leg: Leg, request: TimetableRequest, slots: _Names) -> list[int]:
-    sites = {site.host: site for site in request.sites}
+def _places(leg: Leg, request: TimetableRequest, sites: Mapping[str, Site], slots: _Names) -> list[int]:
     group = request.jobs[leg.job].alone_in
     found = [
         slots.of(f"the moves out of {leg.source}, {sites[leg.source].outgoing} at once", sites[leg.source].outgoing),

@@ -112,16 +112,18 @@ def _peaks(moves: list[TimedMove], weight: Callable[[TimedMove], float]) -> floa
 
 def _links(request: TimetableRequest, table: Timetable) -> Iterator[str]:
     """No link carries more than it can, less what is reserved; one move alone may want more than a link has."""
-    everywhere = tuple(site.host for site in request.sites)
-    named = [(f"the link out of {s.host}", s.out_mib_s, (s.host,), everywhere) for s in request.sites]
-    named += [(f"the link into {s.host}", s.in_mib_s, everywhere, (s.host,)) for s in request.sites]
-    named += [(trunk.name, trunk.mib_s, trunk.sources, trunk.dests) for trunk in request.trunks]
+    everywhere = frozenset(site.host for site in request.sites)
+    named = [(f"the link out of {s.host}", s.out_mib_s, frozenset({s.host}), everywhere) for s in request.sites]
+    named += [(f"the link into {s.host}", s.in_mib_s, everywhere, frozenset({s.host})) for s in request.sites]
+    named += [(trunk.name, trunk.mib_s, frozenset(trunk.sources), frozenset(trunk.dests)) for trunk in request.trunks]
     running = {job.uuid for job in request.jobs if job.is_running}
     for name, mib_s, sources, dests in named:
+        if mib_s is None:
+            continue
         moves = [m for m in table.moves if m.source in sources and m.dest in dests and m.uuid not in running]
-        cap = (mib_s or 0.0) * (1 - request.reserved_share)
+        cap = mib_s * (1 - request.reserved_share)
         peak = _peaks(moves, lambda move, most=cap: min(move.mib_s, most))  # type: ignore[misc]
-        if mib_s is not None and peak > cap + _SLACK_MIB_S * max(1, len(moves)):
+        if peak > cap + _SLACK_MIB_S * max(1, len(moves)):
             yield f"{name} carries {peak:g} MiB/s, it may carry {cap:g}"
 
 
