@@ -10,7 +10,7 @@ import numpy as np
 
 from vmferry.model.timetable import Job, Pace, Site, TimetableRequest, Trunk
 from vmferry.solver.timetable.bounds import Bound
-from vmferry.solver.timetable.problem import NEVER, Problem, ints, rows
+from vmferry.solver.timetable.problem import NEVER, Ints, Problem, ints, rows
 
 TICK_S = 0.001
 _KIB = 1024  # rates in KiB/s
@@ -92,54 +92,55 @@ def arrays_of(request: TimetableRequest, hops: Mapping[int, str] | None = None) 
     between = [(trunk, frozenset(trunk.sources), frozenset(trunk.dests)) for trunk in request.trunks]
     paths = [_path(leg, request, sites, between, links) for leg in legs]
     places = [_places(leg, request, sites, slots) for leg in legs]
-    width = max([1, *(len(job.paces) for job in jobs)])
-    caps = [[links.values[link] for link in path] for path in paths]
-    ticks = [_padded([ticks_of(pace.seconds) for pace in job.paces], width) for job in jobs]
-    rate = [_padded([_rate(pace, cap) for pace in job.paces], width) for job, cap in zip(jobs, caps, strict=True)]
-    kinds = sorted({kind for site in request.sites for kind in site.room})
-    number = {site.host: i for i, site in enumerate(request.sites)}
+    number = {host: i for i, host in enumerate(sites)}
     last = {leg.job: i for i, leg in enumerate(legs)}
     of_uuid = {job.uuid: last[i] for i, job in enumerate(request.jobs)}
+    ticks, rate = _paces(jobs, [[links.values[link] for link in path] for path in paths])
+    take, give, free = _rooms(request, legs, jobs)
     link_at, link = rows(paths)
     slot_at, slot = rows(places)
     after_at, after = rows(_successors(legs, jobs, of_uuid))
-    n = len(legs)
+    opens = [0 if job.is_running else ticks_up(max(job.opens_s, request.opens_s)) for job in jobs]
     problem = Problem(
-        ticks=ints(ticks).reshape(n, width),
-        rate=ints(rate).reshape(n, width),
-        link_at=link_at,
-        link=link,
-        link_cap=ints(links.values),
-        slot_at=slot_at,
-        slot=slot,
-        slot_cap=ints(slots.values),
+        *(ticks, rate, link_at, link, ints(links.values), slot_at, slot, ints(slots.values)),
         source=ints([number[leg.source] for leg in legs]),
         dest=ints([number[leg.dest] for leg in legs]),
-        take=ints([[job.takes.get(kind, 0) for kind in kinds] for job in jobs]).reshape(n, len(kinds)),
-        give=ints([_gives(leg, job, kinds) for leg, job in zip(legs, jobs, strict=True)]).reshape(n, len(kinds)),
-        free=ints([[site.room.get(kind, _ENDLESS) for kind in kinds] for site in request.sites]).reshape(
-            len(request.sites), len(kinds)
-        ),
-        opens=ints(
-            [math.ceil(max(job.opens_s, request.opens_s) / TICK_S) if not job.is_running else 0 for job in jobs]
-        ),
+        take=take,
+        give=give,
+        free=free,
+        opens=ints(opens),
         closes=ints([_closes(job, request) for job in jobs]),
         pinned=ints([job.is_running for job in jobs]),
         after_at=after_at,
         after=after,
-        behind=np.full(n, -1, dtype=np.int64),
+        behind=np.full(len(legs), -1, dtype=np.int64),
     )
-    hosts = tuple(site.host for site in request.sites)
-    return Arrays(problem, legs, hosts, tuple(links.numbers), tuple(slots.numbers))
+    return Arrays(problem, legs, tuple(sites), tuple(links.numbers), tuple(slots.numbers))
 
 
-def ticks_of(seconds: float) -> int:
-    """Return seconds as ticks, at least one, rounded up."""
-    return max(1, math.ceil(seconds / TICK_S - 1e-6))
+def _paces(jobs: list[Job], caps: list[list[int]]) -> tuple[Ints, Ints]:
+    """Return durations and rates, [jobs, paces]."""
+    shape = len(jobs), max([1, *(len(job.paces) for job in jobs)])
+    ticks, rate = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.int64)
+    for j, job in enumerate(jobs):
+        for k, pace in enumerate(job.paces):
+            ticks[j, k], rate[j, k] = max(1, ticks_up(pace.seconds)), _rate(pace, caps[j])
+    return ticks, rate
 
 
-def _padded(values: list[int], width: int) -> list[int]:
-    return values + [0] * (width - len(values))
+def _rooms(request: TimetableRequest, legs: tuple[Leg, ...], jobs: list[Job]) -> tuple[Ints, Ints, Ints]:
+    """Return what each leg takes and gives of each kind of room, and what is free per host."""
+    kinds = sorted({kind for site in request.sites for kind in site.room})
+    n, width = len(legs), len(kinds)
+    take = [[job.takes.get(kind, 0) for kind in kinds] for job in jobs]
+    give = [_gives(leg, job, kinds) for leg, job in zip(legs, jobs, strict=True)]
+    free = [[site.room.get(kind, _ENDLESS) for kind in kinds] for site in request.sites]
+    return ints(take).reshape(n, width), ints(give).reshape(n, width), ints(free).reshape(len(request.sites), width)
+
+
+def ticks_up(seconds: float) -> int:
+    """Return seconds as ticks, rounded up."""
+    return math.ceil(seconds / TICK_S - 1e-6)
 
 
 def _rate(pace: Pace, caps: list[int]) -> int:

@@ -50,7 +50,7 @@ def _circle(request: TimetableRequest) -> list[str]:
     """Return VMs that wait for one another, in the order of waiting; empty where there is no circle."""
     waits = {job.uuid: [uuid for uuid in job.after] for job in request.jobs}
     names = {job.uuid: job.vm for job in request.jobs}
-    free = True
+    free = list(waits)
     while free:
         free = [uuid for uuid, others in waits.items() if not any(other in waits for other in others)]
         for uuid in free:

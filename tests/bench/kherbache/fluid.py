@@ -29,7 +29,7 @@ class _Flow:
     is_over: bool = field(default=False)
 
     def go(self, mb_s: float) -> None:
-        """Let a step of time pass; a round that cannot shrink any more ends by a throttled VM, as auto-converge does."""
+        """Let a step of time pass; a round that cannot shrink is halved, as if auto-converge slowed the VM."""
         if self.set_up_s > 0:
             self.set_up_s -= _STEP_S
             return
@@ -127,7 +127,7 @@ def synthetic() -> dict[str, list[Instance]]:
 
 def _evacuation(name: str, hot: tuple[float, float], seed: int) -> Instance:
     """VMs of 2 to 16 GB that write to a twentieth of their memory, in MB/s between the two of `hot`."""
-    draw = random.Random(f"{name}{seed}")  # noqa: S311 - a benchmark
+    draw = random.Random(f"{name}{seed}")
     dests = [f"d{n}" for n in range(4)]
     guests: dict[str, Guest] = {}
     jobs = []

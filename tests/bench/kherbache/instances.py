@@ -62,7 +62,7 @@ class Measured:
 
 
 def archive(name: str) -> Path:
-    """Return the archive: in BENCH_DATA, or in shared/data beside the checkout or above it; raises FileNotFoundError."""
+    """Return the archive, of BENCH_DATA or shared/data beside or above the checkout; raises FileNotFoundError."""
     places = [Path(given)] if (given := os.environ.get("BENCH_DATA")) else []
     places += [parent / "shared/data" for parent in Path(__file__).resolve().parents]
     for place in places:
@@ -163,7 +163,7 @@ def _request(
 ) -> TimetableRequest:
     """Return the request; a move may use the whole of its way, or half of a way of 1 Gb/s, as mVM's plans do."""
     views = {view["rcId"]: view for view in model["views"] if view["id"] == "shareableResource"}
-    hosts = list(dict.fromkeys(host for _, source, dest in moves for host in (source, dest)))
+    hosts = list(nics)
     room = {host: {kind: view["nodes"][host] for kind, view in views.items()} for host in hosts}
     for host, there in model["mapping"]["onlineNodes"].items():
         for vm in there["runningVMs"] if host in room else ():

@@ -54,7 +54,7 @@ def run(options: Options, room: Path) -> Result:
         tables=(table,),
         notes=(
             "halves: scenarios with even and odd numbers; each is foretold with what the other one taught",
-            "all 2,000 have the same dirty profile (96 MB in 2 s, 2 MB/s): high dirty rates are the forecast benchmark's",
+            "all have one dirty profile (96 MB in 2 s, 2 MB/s): high rates are in the forecast benchmark",
         ),
         data={name: {"mean": mean(found), "p95": quantiles(found, n=20)[18]} for name, found in rows.items()}
         | {"efficiency": [{str(k): v for k, v in one.items()} for one in learnt]},

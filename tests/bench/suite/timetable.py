@@ -31,9 +31,9 @@ def run(options: Options, room: Path) -> Result:
     return Result(
         tables=(beside, large, ways),
         notes=(
-            "durations and links are mVM's own (CNetwork.java); every duration in its plans is found again by its formula",
+            "durations and links are mVM's own (CNetwork.java); its formula gives every duration of its plans",
             "bound: the greatest of link work, longest move, moves at once; no order is shorter",
-            "seconds: CPU time of plan_timetable in one thread, the making of arrays included; compiled kernels are warm",
+            "seconds: CPU time of plan_timetable, one thread, arrays included; kernels compiled before",
             "fluid simulation: pre-copy rounds, moves that share a link get equal parts of it",
         ),
         data={"plans": beside_data, "scale": large_data, "ways": ways_data},

@@ -144,7 +144,8 @@ def test_every_problem_of_a_request_is_named_at_once() -> None:
         plan_timetable(request)
     told = "; ".join(raised.value.problems)
     for part in ("moves from a to itself", "no host nowhere", "-4 of memory", "its window ends at 3 s", "u-none",
-                 "host a is named 2 times", "u-to-itself has 2 moves", "the window ends at 0 s", "each waits"):  # fmt: skip
+                 "host a is named 2 times", "u-to-itself has 2 moves", "the window ends at 0 s",
+                 "each waits"):  # fmt: skip
         assert part in told
 
 

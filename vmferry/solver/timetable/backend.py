@@ -41,12 +41,13 @@ def compiled() -> Any:
         return None
     for function in (*decode.INNER, decode.decode, *search.INNER):
         register_jitable(function)
-    before = numba.config.CACHE_DIR
-    numba.config.CACHE_DIR = str(_room(numba.__version__))
+    config: Any = numba.config
+    before = config.CACHE_DIR
+    config.CACHE_DIR = str(_room(numba.__version__))
     try:
         return SimpleNamespace(decode=_compile(numba.njit, decode.decode), improve=_compile(numba.njit, search.improve))
     finally:
-        numba.config.CACHE_DIR = before
+        config.CACHE_DIR = before
 
 
 def _compile(njit: Callable[..., Any], function: Callable[..., Any]) -> Any:

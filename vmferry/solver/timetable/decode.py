@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from vmferry.solver.timetable.heap import meld, pop, push
-from vmferry.solver.timetable.problem import Ints, Problem
+from vmferry.solver.timetable.problem import Ints, Number, Problem
 
 # Why a job has no time, where it is not the number of the link, slot or site that it waits for.
 RUNS, LATE, BEHIND = -1, -2, -3
@@ -26,7 +26,7 @@ class Times(NamedTuple):
 
 
 class State(NamedTuple):
-    """What changes while time goes by. `count`: how many events, ready jobs and jobs aside there are."""
+    """What changes while time goes by. `sizes`: how many events, ready jobs and jobs aside there are."""
 
     link_left: Ints
     slot_left: Ints
@@ -42,7 +42,7 @@ class State(NamedTuple):
     what: Ints  # a job that ends, or n + a job whose window opens
     ready: Ints  # ranks
     spare: Ints  # keys of the ready: none
-    count: Ints
+    sizes: Ints
 
 
 def empty_times(n: int) -> Times:
@@ -50,7 +50,7 @@ def empty_times(n: int) -> Times:
     return Times(np.empty(n, dtype=np.int64), np.empty(n, dtype=np.int64), np.empty(n, dtype=np.int64))
 
 
-def decode(p: Problem, rank: Ints, pace: Ints, out: Times) -> tuple[int, int, int]:
+def decode(p: Problem, rank: Ints, pace: Ints, out: Times) -> tuple[Number, Number, Number]:
     """Fill `out`; return (jobs without a time, makespan, sum of ends). `rank` orders the jobs that could start now."""
     n = len(rank)
     number = np.empty(n, dtype=np.int64)  # job of a rank
@@ -66,18 +66,18 @@ def decode(p: Problem, rank: Ints, pace: Ints, out: Times) -> tuple[int, int, in
         if p.pinned[j] == 0 and s.pending[j] == 0:
             enter(j, s, rank, np.int64(-1))
     while True:
-        while s.count[1] > 0:
+        while s.sizes[1] > 0:
             j = number[s.ready[0]]
-            s.count[1] = pop(s.spare, s.ready, s.count[1])
+            s.sizes[1] = pop(s.spare, s.ready, s.sizes[1])
             attempt(p, j, now, s, rank, out)
             wake(p, s.via[j], s, rank)
         put_back(s, rank, out)
-        if s.count[0] == 0:
+        if s.sizes[0] == 0:
             return n - scheduled, last, total
         now = s.when[0]
-        while s.count[0] > 0 and s.when[0] == now:
+        while s.sizes[0] > 0 and s.when[0] == now:
             j = s.what[0]
-            s.count[0] = pop(s.when, s.what, s.count[0])
+            s.sizes[0] = pop(s.when, s.what, s.sizes[0])
             if j >= n:
                 enter(j - n, s, rank, np.int64(-1))
                 continue
@@ -102,19 +102,19 @@ def begin(p: Problem, pace: Ints) -> State:
     left, right, via = np.full(n, -1, dtype=np.int64), np.full(n, -1, dtype=np.int64), np.full(n, -1, dtype=np.int64)
     when, what = np.empty(2 * n + 1, dtype=np.int64), np.empty(2 * n + 1, dtype=np.int64)
     aside, ready, spare = np.empty(n, dtype=np.int64), np.empty(n + 1, dtype=np.int64), np.zeros(n + 1, dtype=np.int64)
-    slots, room, count = p.slot_cap.copy(), p.free.copy(), np.zeros(3, dtype=np.int64)
+    slots, room, sizes = p.slot_cap.copy(), p.free.copy(), np.zeros(3, dtype=np.int64)
     return State(
-        p.link_cap.copy(), slots, room, pending, root, left, right, via, least, aside, when, what, ready, spare, count
+        p.link_cap.copy(), slots, room, pending, root, left, right, via, least, aside, when, what, ready, spare, sizes
     )
 
 
-def enter(j: int, s: State, rank: Ints, via: int) -> None:
+def enter(j: Number, s: State, rank: Ints, via: Number) -> None:
     """Let a job be looked at."""
     s.via[j] = via
-    s.count[1] = push(s.spare, s.ready, s.count[1], np.int64(0), rank[j])
+    s.sizes[1] = push(s.spare, s.ready, s.sizes[1], np.int64(0), rank[j])
 
 
-def wake(p: Problem, resource: int, s: State, rank: Ints) -> None:
+def wake(p: Problem, resource: Number, s: State, rank: Ints) -> None:
     """Let the first who watches a resource be looked at, while some of it is left; the others follow it."""
     links, slots = len(p.link_cap), len(p.slot_cap)
     if resource < 0 or s.root[resource] < 0:
@@ -131,27 +131,27 @@ def wake(p: Problem, resource: int, s: State, rank: Ints) -> None:
 
 def put_back(s: State, rank: Ints, out: Times) -> None:
     """Let all who were refused in this instant watch what refused them."""
-    for i in range(s.count[2]):
+    for i in range(s.sizes[2]):
         j = s.aside[i]
         s.left[j], s.right[j] = -1, -1
         s.root[out.why[j]] = meld(s.root[out.why[j]], j, s.left, s.right, rank)
-    s.count[2] = 0
+    s.sizes[2] = 0
 
 
-def attempt(p: Problem, j: int, now: int, s: State, rank: Ints, out: Times) -> None:
+def attempt(p: Problem, j: Number, now: Number, s: State, rank: Ints, out: Times) -> None:
     """Start a job now, or let it wait for what keeps it from that."""
     if now < p.opens[j]:
-        s.count[0] = push(s.when, s.what, s.count[0], p.opens[j], len(rank) + j)
+        s.sizes[0] = push(s.when, s.what, s.sizes[0], p.opens[j], len(rank) + j)
         return
     out.why[j] = refused(p, j, now, s, out)
     if out.why[j] == RUNS:
         start(p, j, now, s, rank, out)
     elif out.why[j] >= 0:
-        s.aside[s.count[2]] = j
-        s.count[2] += 1
+        s.aside[s.sizes[2]] = j
+        s.sizes[2] += 1
 
 
-def refused(p: Problem, j: int, now: int, s: State, out: Times) -> int:
+def refused(p: Problem, j: Number, now: Number, s: State, out: Times) -> Number:
     """Return what keeps a job from starting now: a resource, LATE, or RUNS when nothing does; may change its pace."""
     links, slots = len(p.link_cap), len(p.slot_cap)
     if now + p.ticks[j, out.used[j]] > p.closes[j]:
@@ -174,7 +174,7 @@ def refused(p: Problem, j: int, now: int, s: State, out: Times) -> int:
     return RUNS
 
 
-def start(p: Problem, j: int, now: int, s: State, rank: Ints, out: Times) -> None:
+def start(p: Problem, j: Number, now: Number, s: State, rank: Ints, out: Times) -> None:
     """Start a job: it takes what it uses, and the one behind it may be looked at."""
     out.starts[j], out.why[j] = now, RUNS
     for i in range(p.link_at[j], p.link_at[j + 1]):
@@ -183,19 +183,19 @@ def start(p: Problem, j: int, now: int, s: State, rank: Ints, out: Times) -> Non
         s.slot_left[p.slot[i]] -= 1
     for r in range(s.room.shape[1]):
         s.room[p.dest[j], r] -= p.take[j, r]
-    s.count[0] = push(s.when, s.what, s.count[0], now + p.ticks[j, out.used[j]], j)
+    s.sizes[0] = push(s.when, s.what, s.sizes[0], now + p.ticks[j, out.used[j]], j)
     if p.behind[j] >= 0:
         release(p, p.behind[j], s, rank)
 
 
-def release(p: Problem, j: int, s: State, rank: Ints) -> None:
+def release(p: Problem, j: Number, s: State, rank: Ints) -> None:
     """One that a job waited for has come to pass."""
     s.pending[j] -= 1
     if s.pending[j] == 0 and p.pinned[j] == 0:
         enter(j, s, rank, np.int64(-1))
 
 
-def end(p: Problem, j: int, s: State, rank: Ints, out: Times) -> None:
+def end(p: Problem, j: Number, s: State, rank: Ints, out: Times) -> None:
     """Free what a job used, and let those who waited for it be looked at."""
     links, slots = len(p.link_cap), len(p.slot_cap)
     for i in range(p.link_at[j], p.link_at[j + 1]):

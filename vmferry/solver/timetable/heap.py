@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from vmferry.solver.timetable.problem import Ints
+from vmferry.solver.timetable.problem import Ints, Number
 
 
-def push(keys: Ints, items: Ints, size: int, key: int, item: int) -> int:
+def push(keys: Ints, items: Ints, size: Number, key: Number, item: Number) -> Number:
     """Add one; return the new size."""
     i = size
     while i > 0:
@@ -20,7 +20,7 @@ def push(keys: Ints, items: Ints, size: int, key: int, item: int) -> int:
     return size + 1
 
 
-def pop(keys: Ints, items: Ints, size: int) -> int:
+def pop(keys: Ints, items: Ints, size: Number) -> Number:
     """Remove the first, which is at index 0 until now; return the new size."""
     size -= 1
     key, item = keys[size], items[size]
@@ -42,7 +42,7 @@ def pop(keys: Ints, items: Ints, size: int) -> int:
     return size
 
 
-def meld(a: int, b: int, left: Ints, right: Ints, rank: Ints) -> int:
+def meld(a: Number, b: Number, left: Ints, right: Ints, rank: Ints) -> Number:
     """Join two skew heaps (Sleator and Tarjan 1986) of nodes, smallest rank first; return the root, -1 of none."""
     root, parent = -1, -1
     while a >= 0 and b >= 0:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Ints = NDArray[np.int64]
+Number = Any  # an int, or numpy's: kernels are compiled, and interpreted too
 NEVER = 2**60  # ticks: no end of a window
 
 

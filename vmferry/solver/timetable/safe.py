@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vmferry.solver.timetable.problem import Problem
 
@@ -26,7 +27,7 @@ def with_queues(p: Problem, order: list[int]) -> Problem:
     """
     wanted = np.zeros_like(p.free)
     np.add.at(wanted, p.dest, p.take)
-    is_short = (wanted > p.free).any(axis=1)
+    is_short: NDArray[np.bool_] = np.any(wanted > p.free, axis=1)
     behind, last = p.behind.copy(), dict[int, int]()
     for j in order:
         site = int(p.dest[j])

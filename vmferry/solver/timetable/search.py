@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from vmferry.solver.timetable.decode import Times, decode
-from vmferry.solver.timetable.problem import Ints, Problem
+from vmferry.solver.timetable.problem import Ints, Number, Problem
 
 _MASK = 0x7FFFFFFFFFFFFFFF
 
@@ -48,14 +48,14 @@ def improve(p: Problem, order: Ints, pace: Ints, bound: int, tries: int, seed: i
     return tries
 
 
-def weigh(p: Problem, order: Ints, pace: Ints, rank: Ints, out: Times) -> tuple[int, int, int]:
+def weigh(p: Problem, order: Ints, pace: Ints, rank: Ints, out: Times) -> tuple[Number, Number, Number]:
     """Return what an order costs, smaller is better: jobs without a time, makespan, sum of ends."""
     for i in range(len(order)):
         rank[order[i]] = i
     return decode(p, rank, pace, out)
 
 
-def draw(state: Ints) -> int:
+def draw(state: Ints) -> Number:
     """Return the next number of a xorshift generator (Marsaglia 2003), 31 bits: the same on every machine."""
     x = state[0]
     x ^= (x & 0x3FFFFFFFFFFFF) << 13
@@ -71,7 +71,7 @@ def late(p: Problem, out: Times, ends: Ints) -> None:
         ends[j] = out.starts[j] + p.ticks[j, out.used[j]] if out.starts[j] >= 0 else 2**60
 
 
-def pick(order: Ints, ends: Ints, state: Ints) -> int:
+def pick(order: Ints, ends: Ints, state: Ints) -> Number:
     """Return the position of a job: the latest of four, two times out of three."""
     n = len(order)
     at = draw(state) % n
@@ -83,7 +83,7 @@ def pick(order: Ints, ends: Ints, state: Ints) -> int:
     return at
 
 
-def shift(order: Ints, at: int, to: int) -> None:
+def shift(order: Ints, at: Number, to: Number) -> None:
     """Move the job at one position to another one."""
     j = order[at]
     step = 1 if to > at else -1
