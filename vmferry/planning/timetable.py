@@ -35,15 +35,22 @@ def _with_hops(request: TimetableRequest) -> tuple[Arrays, Solution]:
     hops: dict[int, str] = {}
     arrays = arrays_of(request)
     quick = solve(arrays.problem, tries=0, seed=request.seed)
-    best = (quick.missing, arrays)
+    best = (quick, arrays)
     while quick.missing and (hop := choose_hop(request, arrays, quick, hops)) is not None:
         hops[hop[0]] = hop[1]
         arrays = arrays_of(request, hops)
         quick = solve(arrays.problem, tries=0, seed=request.seed)
-        if quick.missing < best[0]:
-            best = (quick.missing, arrays)
-    arrays = best[1]
-    return arrays, solve(arrays.problem, tries=request.tries, seed=request.seed)
+        if quick.missing < best[0].missing and _is_whole(arrays, quick):
+            best = (quick, arrays)
+    quick, arrays = best
+    searched = solve(arrays.problem, tries=request.tries, seed=request.seed)
+    return arrays, searched if _is_whole(arrays, searched) else quick
+
+
+def _is_whole(arrays: Arrays, solution: Solution) -> bool:
+    """Whether no VM gets to its third host and not on from there: others may have been let in by that."""
+    timed = solution.times.starts >= 0
+    return all(leg.follows < 0 or timed[number] or not timed[leg.follows] for number, leg in enumerate(arrays.legs))
 
 
 def _table(request: TimetableRequest, arrays: Arrays, solution: Solution) -> Timetable:
