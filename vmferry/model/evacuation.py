@@ -16,6 +16,7 @@ from vmferry.model.host import FleetSnapshot
 from vmferry.model.migration import MigrationMode, MigrationOutcome
 from vmferry.model.operation import Incoming, RunLimits, WayOut
 from vmferry.model.options import ProbeOptions, StopOptions
+from vmferry.model.timetable import Slot
 from vmferry.model.transport import Switch
 
 
@@ -58,6 +59,7 @@ class Move(Model):
     transport: str = ""  # in words; empty: not known, or nothing but files travels
     switch: Switch | None = None
     forecast: Forecast | None = None  # while other moves of the plan use the same way
+    slot: Slot | None = None  # when it is expected to run; None: no timetable was made
     warnings: tuple[Finding, ...] = ()
 
 
@@ -88,6 +90,8 @@ class EvacuationPlan(Model):
     lifted: tuple[str, ...] = ()
     seconds: float | None = None  # forecast of all moves; None: not made, or one of them is not known to end
     approvals: tuple[Approval, ...] = ()  # who agreed to it
+    bound_seconds: float | None = None  # no order of the same moves is over sooner
+    bound_by: str = ""  # why not
 
 
 class EvacuationReport(Model):
