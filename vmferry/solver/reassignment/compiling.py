@@ -22,24 +22,26 @@ _Kernel = TypeVar("_Kernel", bound=Callable[..., Any])
 
 # Every sum is of whole numbers that a double holds exactly, so that their order may change and nothing else does.
 _FAST = {"reassoc", "contract", "nsz"}
+# `_nrt`: no counting of references to arrays, half of the time of a step. So no kernel may make an array.
+_HOW: dict[str, Any] = {"nogil": True, "fastmath": _FAST, "_nrt": False}
 
 
 def kernel(function: _Kernel) -> _Kernel:
     """Compile a function at its first call, without Python's lock, and keep the machine code if that is possible."""
     room = cache_room()
     if room is None:
-        return numba.njit(nogil=True, fastmath=_FAST)(function)  # type: ignore[no-any-return]
+        return numba.njit(**_HOW)(function)  # type: ignore[no-any-return]
     before = numba.config.CACHE_DIR
     numba.config.CACHE_DIR = str(room)
     try:
-        return numba.njit(nogil=True, fastmath=_FAST, cache=True)(function)  # type: ignore[no-any-return]
+        return numba.njit(**_HOW, cache=True)(function)  # type: ignore[no-any-return]
     finally:
         numba.config.CACHE_DIR = before
 
 
 def inlined(function: _Kernel) -> _Kernel:
-    """Compile a small function into each of its callers."""
-    return numba.njit(nogil=True, fastmath=_FAST, inline="always")(function)  # type: ignore[no-any-return]
+    """Compile a function into its callers: a call would put every array of tables and state on the stack."""
+    return numba.njit(**_HOW, forceinline=True)(function)  # type: ignore[no-any-return]
 
 
 @cache

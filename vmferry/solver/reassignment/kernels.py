@@ -8,14 +8,14 @@ from __future__ import annotations
 import numpy as np
 
 from vmferry.solver.reassignment.compiling import inlined, kernel
-from vmferry.solver.reassignment.problem import Ints
-from vmferry.solver.reassignment.tables import COST, DIRTY, LONELY, NARROW, OVER, PENDING, TOP, Floats, State, Tables
+from vmferry.solver.reassignment.tables import COST, DIRTY, LONELY, NARROW, OVER, PENDING, TOP, State, Tables
 
 
 @kernel
 def recount(t: Tables, s: State) -> None:
     """Fill in every sum of a state from `where`."""
     s.load[:] = 0
+    s.head[:] = -1
     s.on_machine[:] = 0
     s.in_location[:] = 0
     s.in_place[:] = 0
@@ -24,44 +24,70 @@ def recount(t: Tables, s: State) -> None:
     cost = 0.0
     for p in range(s.where.size):
         machine, home, service = s.where[p], t.home[p], t.service[p]
-        s.load[machine, 0] += t.demand[p, 0]
-        s.load[machine, 1] += t.demand[p, 0]
+        enlist(s, p, machine)
+        for r in range(t.load_weight.size):
+            s.load[machine, 0, r] += t.demand[p, 0, r]
+            s.load[machine, 1, r] += t.demand[p, 0, r]
+            s.load[home, 1, r] += (machine != home) * (t.demand[p, 0, r] - t.demand[p, 1, r])
         s.on_machine[service, machine] += 1
         s.in_location[service, t.place[machine, 0]] += 1
         s.in_place[service, t.place[machine, 1]] += 1
         if machine != home:
-            s.load[home, 1] += t.demand[p, 0] - t.demand[p, 1]
             s.moved[service] += 1
             cost += t.move[p] + t.travel[home, machine]
     for service in range(s.moved.size):
         s.moved_count[s.moved[service]] += 1
-        s.locations[service] = (s.in_location[service] > 0).sum()
+        s.locations[service] = 0
+        for location in range(s.in_location.shape[1]):
+            s.locations[service] += s.in_location[service, location] > 0
     s.tally[TOP] = s.moved.max()
     s.tally[COST] = cost
     s.tally[OVER] = 0.0
     for machine in range(s.load.shape[0]):
-        load, over = standing(t, s.load, machine)
+        load, over = standing(t, s, machine)
         s.tally[COST] += load
         s.tally[OVER] += over
     count_violations(t, s)
 
 
-@kernel
-def standing(t: Tables, loads: Floats, machine: int) -> tuple[float, float]:
+@inlined
+def enlist(s: State, p: int, machine: int) -> None:
+    """Put a process before the others in the list of a machine."""
+    first = s.head[machine]
+    s.previous[p], s.next[p] = -1, first
+    if first >= 0:
+        s.previous[first] = p
+    s.head[machine] = p
+
+
+@inlined
+def strike(s: State, p: int, machine: int) -> None:
+    """Take a process out of the list of its machine."""
+    before, after = s.previous[p], s.next[p]
+    if before >= 0:
+        s.next[before] = after
+    else:
+        s.head[machine] = after
+    if after >= 0:
+        s.previous[after] = before
+
+
+@inlined
+def standing(t: Tables, s: State, machine: int) -> tuple[float, float]:
     """Return load and balance cost of a machine, and its use above capacity."""
     load, over = 0.0, 0.0
     for r in range(t.load_weight.size):
-        load += t.load_weight[r] * max(0.0, loads[machine, 0, r] - t.limit[machine, 1, r])
-        over += max(0.0, loads[machine, 1, r] - t.limit[machine, 0, r])
+        load += t.load_weight[r] * max(0.0, s.load[machine, 0, r] - t.limit[machine, 1, r])
+        over += max(0.0, s.load[machine, 1, r] - t.limit[machine, 0, r])
     for b in range(t.pair.shape[0]):
         first, second = t.pair[b, 0], t.pair[b, 1]
-        free = t.limit[machine, 0, first] - loads[machine, 0, first]
-        other = t.limit[machine, 0, second] - loads[machine, 0, second]
+        free = t.limit[machine, 0, first] - s.load[machine, 0, first]
+        other = t.limit[machine, 0, second] - s.load[machine, 0, second]
         load += t.balance[b, 1] * max(0.0, t.balance[b, 0] * free - other)
     return load, over
 
 
-@kernel
+@inlined
 def count_violations(t: Tables, s: State) -> None:
     """Count locations that services lack, and processes without a service that they depend on."""
     narrow, lonely = 0, 0
@@ -75,27 +101,32 @@ def count_violations(t: Tables, s: State) -> None:
     s.tally[LONELY] = lonely
 
 
-@kernel
-def exchange(
-    load: Floats, limit: Floats, weight: Floats, pair: Ints, balance: Floats,
-    out: Floats, into: Floats, hard_out: Floats, hard_into: Floats,
-) -> tuple[float, float]:  # fmt: skip
-    """Return what a machine's cost and its use above capacity change by when demands leave and arrive."""
+@inlined
+def exchange(t: Tables, s: State, machine: int, out: int, leaves: int, into: int, arrives: int) -> tuple[float, float]:
+    """Return what a machine's cost and its use above capacity change by when process `out` leaves and `into` arrives.
+
+    Process number P is nobody. `leaves` and `arrives` are 1 for a process whose home this machine is.
+    """
     cost, over = 0.0, 0.0
-    for r in range(weight.size):
-        used, then = load[0, r], load[0, r] - out[r] + into[r]
-        cost += weight[r] * (max(0.0, then - limit[1, r]) - max(0.0, used - limit[1, r]))
-        hard, after = load[1, r], load[1, r] - hard_out[r] + hard_into[r]
-        over += max(0.0, after - limit[0, r]) - max(0.0, hard - limit[0, r])
-    for b in range(pair.shape[0]):
-        i, j = pair[b, 0], pair[b, 1]
-        free, other = limit[0, i] - load[0, i], limit[0, j] - load[0, j]
-        now = max(0.0, balance[b, 0] * free - other)
-        cost += balance[b, 1] * (max(0.0, balance[b, 0] * (free + out[i] - into[i]) - (other + out[j] - into[j])) - now)
+    for r in range(t.load_weight.size):
+        used = s.load[machine, 0, r]
+        then = used - t.demand[out, 0, r] + t.demand[into, 0, r]
+        safe = t.limit[machine, 1, r]
+        cost += t.load_weight[r] * (max(0.0, then - safe) - max(0.0, used - safe))
+        hard = s.load[machine, 1, r]
+        after = hard - t.demand[out, leaves, r] + t.demand[into, arrives, r]
+        most = t.limit[machine, 0, r]
+        over += max(0.0, after - most) - max(0.0, hard - most)
+    for b in range(t.pair.shape[0]):
+        i, j = t.pair[b, 0], t.pair[b, 1]
+        free, other = t.limit[machine, 0, i] - s.load[machine, 0, i], t.limit[machine, 0, j] - s.load[machine, 0, j]
+        then = free + t.demand[out, 0, i] - t.demand[into, 0, i]
+        rest = other + t.demand[out, 0, j] - t.demand[into, 0, j]
+        cost += t.balance[b, 1] * (max(0.0, t.balance[b, 0] * then - rest) - max(0.0, t.balance[b, 0] * free - other))
     return cost, over
 
 
-@kernel
+@inlined
 def structure(t: Tables, s: State, service: int, source: int, dest: int) -> tuple[int, int]:
     """Return the change of lonely processes and lacking locations when one of a service goes from source to dest."""
     lonely, narrow = 0, 0
@@ -117,7 +148,7 @@ def structure(t: Tables, s: State, service: int, source: int, dest: int) -> tupl
     return lonely, narrow
 
 
-@kernel
+@inlined
 def recount_service(t: Tables, s: State, service: int, source: int, dest: int) -> None:
     """Count one process of a service at dest instead of source."""
     s.on_machine[service, source] -= 1
@@ -132,7 +163,7 @@ def recount_service(t: Tables, s: State, service: int, source: int, dest: int) -
     s.in_place[service, t.place[dest, 1]] += 1
 
 
-@kernel
+@inlined
 def price_moved(s: State, service: int, more: int) -> int:
     """Return what the greatest number of moved processes of a service changes by."""
     top, moved = np.int64(s.tally[TOP]), s.moved[service]
@@ -143,7 +174,7 @@ def price_moved(s: State, service: int, more: int) -> int:
     return 0
 
 
-@kernel
+@inlined
 def count_moved(s: State, service: int, more: int) -> None:
     """Count so many more moved processes of a service."""
     moved = s.moved[service]
@@ -156,7 +187,7 @@ def count_moved(s: State, service: int, more: int) -> None:
     s.tally[TOP] = top
 
 
-@kernel
+@inlined
 def carry(t: Tables, s: State, p: int, source: int, dest: int) -> None:
     """Take a process from source to dest in the loads; the other sums are the caller's."""
     leaves, arrives = np.int64(source == t.home[p]), np.int64(dest == t.home[p])
@@ -166,13 +197,15 @@ def carry(t: Tables, s: State, p: int, source: int, dest: int) -> None:
         s.load[source, 1, r] -= t.demand[p, leaves, r]
         s.load[dest, 1, r] += t.demand[p, arrives, r]
     s.where[p] = dest
+    strike(s, p, source)
+    enlist(s, p, dest)
     if s.is_dirty[p] == 0:
         s.is_dirty[p] = 1
         s.dirty[np.int64(s.tally[DIRTY])] = p
         s.tally[DIRTY] += 1
 
 
-@kernel
+@inlined
 def keep_best(s: State) -> None:
     """Copy what changed since the last time into the best assignment."""
     for i in range(np.int64(s.tally[DIRTY])):

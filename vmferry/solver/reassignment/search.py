@@ -27,7 +27,7 @@ from vmferry.solver.reassignment.tables import (
     tables_of,
 )
 
-_SWAPS = 0.5  # share of the moves
+_MIX = np.array([0.5, 0.004])  # shares of swaps and pushes among the moves
 _STRETCH_STEPS = 10_000  # in a search that is bound by steps
 _STRETCH_S = 0.05  # in one that is bound by time: how late it may notice that it shall stop
 _OFFER_S = 2.0
@@ -77,7 +77,6 @@ class Worker:
         self.state: State = state_of(board.problem, start, seed)
         self.scale = scale_of(board.problem)
         self.load_weight = mean_load_weight(board.problem)
-        self._nothing = np.zeros(board.problem.resources)
         self._begin(start, board.cost)
 
     def by_steps(self, steps: int) -> None:
@@ -128,7 +127,7 @@ class Worker:
         price = self.state.price
         price[OF_OVER], price[OF_TRANSIENT] = now.over, now.transient
         price[OF_LONELY] = price[OF_NARROW] = now.bound
-        anneal(self.tables, self.state, steps, now.temperature, _SWAPS, self._nothing)
+        anneal(self.tables, self.state, steps, now.temperature, _MIX)
         self.board.count(steps)
 
     def _offer(self) -> None:

@@ -17,6 +17,7 @@ Floats = npt.NDArray[np.float64]
 
 # Places in `State.tally`.
 COST, TOP, OVER, LONELY, NARROW, BEST, DIRTY, PENDING = range(8)
+MOST_MOVES = 200  # of one push
 # Places in `State.price`.
 OF_OVER, OF_LONELY, OF_NARROW, OF_TRANSIENT = range(4)
 
@@ -24,8 +25,9 @@ OF_OVER, OF_LONELY, OF_NARROW, OF_TRANSIENT = range(4)
 class Tables(NamedTuple):
     """What never changes during a search."""
 
-    demand: Floats  # (P, 2, R): full; what changes on its own home when it leaves or returns (nothing transient)
+    demand: Floats  # (P + 1, 2, R): full; what changes on its own home when it leaves or returns (nothing transient)
     transient: Floats  # (P,) its transient use as a share of the mean process's
+    size: Floats  # (P,) the largest share of a mean machine that it takes
     move: Floats  # (P,) weighted process move cost
     home: Ints  # (P,)
     service: Ints  # (P,)
@@ -48,6 +50,9 @@ class State(NamedTuple):
     """Where everything is, and all sums that follow from it."""
 
     where: Ints  # (P,)
+    head: Ints  # (M,) a process on the machine; -1: none
+    next: Ints  # (P,) the next one on the same machine; -1: none
+    previous: Ints  # (P,)
     load: Floats  # (M, 2, R): use, use with transient leftovers
     on_machine: npt.NDArray[np.int16]  # (S, M)
     in_location: npt.NDArray[np.int32]  # (S, L)
@@ -58,6 +63,7 @@ class State(NamedTuple):
     tally: Floats
     price: Floats
     random: npt.NDArray[np.uint64]
+    trail: Ints  # (MOST_MOVES + 2, 2) moves of a push: process, machine that it left
     best: Ints  # (P,) the best feasible assignment
     dirty: Ints  # (P,) those that changed since it was kept: the first `tally[DIRTY]`
     is_dirty: npt.NDArray[np.int8]
@@ -66,6 +72,7 @@ class State(NamedTuple):
 def tables_of(problem: Problem) -> Tables:
     """Lay a problem out for the kernels."""
     stays = problem.usage * (1 - problem.is_transient)
+    nobody = np.zeros((1, 2, problem.resources))  # so that moves without a counterpart need no code of their own
     transient = (problem.usage - stays).sum(axis=1).astype(np.float64)
     needs = np.unique(problem.dependencies, axis=0) if problem.dependencies.size else problem.dependencies
     needs = needs[needs[:, 0] != needs[:, 1]]
@@ -73,8 +80,9 @@ def tables_of(problem: Problem) -> Tables:
     bound = problem.spread_min > 1
     bound[needs.reshape(-1)] = True
     return Tables(
-        demand=np.stack([problem.usage, stays], axis=1).astype(np.float64),
+        demand=np.concatenate([np.stack([problem.usage, stays], axis=1), nobody]).astype(np.float64),
         transient=transient / (transient.mean() or 1.0),
+        size=(problem.usage / np.maximum(problem.capacity.mean(axis=0), 1.0)).max(axis=1),
         move=(problem.weights[0] * problem.process_move_cost).astype(np.float64),
         home=problem.initial.copy(),
         service=problem.service.copy(),
@@ -106,6 +114,9 @@ def state_of(problem: Problem, machine_of: Ints, seed: int) -> State:
     start = np.random.SeedSequence(seed).generate_state(1, np.uint64) | np.uint64(1)
     return State(
         where=machine_of.copy(),
+        head=np.full(machines, -1, dtype=np.int64),
+        next=np.full(problem.processes, -1, dtype=np.int64),
+        previous=np.full(problem.processes, -1, dtype=np.int64),
         load=np.zeros((machines, 2, problem.resources)),
         on_machine=np.zeros((services, machines), dtype=np.int16),
         in_location=np.zeros((services, int(problem.location.max()) + 1), dtype=np.int32),
@@ -116,6 +127,7 @@ def state_of(problem: Problem, machine_of: Ints, seed: int) -> State:
         tally=np.zeros(8),
         price=np.zeros(4),
         random=start,
+        trail=np.zeros((MOST_MOVES + 2, 2), dtype=np.int64),
         best=machine_of.copy(),
         dirty=np.zeros(problem.processes, dtype=np.int64),
         is_dirty=np.zeros(problem.processes, dtype=np.int8),
