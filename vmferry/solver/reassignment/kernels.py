@@ -21,6 +21,7 @@ def recount(t: Tables, s: State) -> None:
     s.in_place[:] = 0
     s.moved[:] = 0
     s.moved_count[:] = 0
+    s.tally[TOP] = 0.0
     cost = 0.0
     for p in range(s.where.size):
         machine, home, service = s.where[p], t.home[p], t.service[p]
@@ -37,10 +38,10 @@ def recount(t: Tables, s: State) -> None:
             cost += t.move[p] + t.travel[home, machine]
     for service in range(s.moved.size):
         s.moved_count[s.moved[service]] += 1
+        s.tally[TOP] = max(s.tally[TOP], s.moved[service])
         s.locations[service] = 0
         for location in range(s.in_location.shape[1]):
             s.locations[service] += s.in_location[service, location] > 0
-    s.tally[TOP] = s.moved.max()
     s.tally[COST] = cost
     s.tally[OVER] = 0.0
     for machine in range(s.load.shape[0]):
