@@ -1,7 +1,7 @@
 """`python -m tests.bench.roadef`: one instance of the challenge, within so many seconds of wall clock, all included.
 
-Writes the new assignment in the official format and prints one JSON line. SIGTERM ends it early with the best so far. Exit
-code 1: the files are wrong, or no feasible assignment was found.
+Writes the new assignment in the official format and prints one JSON line. SIGTERM ends it early with the best so far.
+Exit code 1: the files are wrong, or no feasible assignment was found.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""Read and write the challenge's files. Source: ROADEF/EURO challenge 2012, problem description, section 3 (file formats).
+"""Read and write the challenge's files. Source: ROADEF/EURO challenge 2012, problem description, section 3 (file
+formats).
 
-A file is a stream of whole numbers; line breaks are only told in errors. All problems of a file are told at once, with line,
-value and limit; what follows a wrong count cannot be understood, so reading ends there.
+A file is a stream of whole numbers; line breaks are only told in errors. All problems of a file are told at once,
+with line, value and limit; what follows a wrong count cannot be understood, so reading ends there.
 """
 
 from __future__ import annotations
@@ -55,7 +56,9 @@ class _Numbers:
         """Take so many numbers; return the position of the first, and them."""
         first, last = self._next, self._next + count
         if last > self.values.size:
-            self.tell(f"line {len(self._lines)}: the file ends, but {what} needs {last - self.values.size} more numbers")
+            self.tell(
+                f"line {len(self._lines)}: the file ends, but {what} needs {last - self.values.size} more numbers"
+            )
             self.fail()
         self._next = last
         return first, self.values[first:last]
@@ -102,9 +105,7 @@ class _Table:
         part = self._values[:, first:last]
         for row, column in np.argwhere((part < 0) | (part > most))[:_MOST_TOLD]:
             line = self._numbers.line(self._first + row * self._values.shape[1] + first + column)
-            self._numbers.tell(
-                f"line {line}: {self._what} {row}: {name} is {part[row, column]}, needs 0 to {most}"
-            )
+            self._numbers.tell(f"line {line}: {self._what} {row}: {name} is {part[row, column]}, needs 0 to {most}")
         return part
 
     def column(self, index: int, name: str, most: int = _GREATEST) -> Ints:
@@ -140,7 +141,9 @@ def read_problem(model: Path, assignment: Path) -> Problem:
         "is_transient": transient,
         "spread_min": spread,
         "dependencies": dependencies,
-        "balances": np.hstack([pairs.columns(0, 2, "resource", resources - 1), pairs.columns(2, 4, "target or weight")]),
+        "balances": np.hstack(
+            [pairs.columns(0, 2, "resource", resources - 1), pairs.columns(2, 4, "target or weight")]
+        ),
         "weights": weights.columns(0, 3, "weight")[0],
     }
     numbers.end()

@@ -1,6 +1,8 @@
-"""Set A of the ROADEF/EURO challenge 2012 by the challenge's rules, beside the best known and two teams of the challenge.
+"""Set A of the ROADEF/EURO challenge 2012 by the challenge's rules, beside the best known and two teams of the
+challenge.
 
-Each instance is a process of its own, `python -m tests.bench.roadef`, whose answer is read from its file and judged anew.
+Each instance is a process of its own, `python -m tests.bench.roadef`, whose answer is read from its file and judged
+anew.
 `VMFERRY_BENCH_ROADEF_S` are the seconds of each (300, as in the challenge), `VMFERRY_BENCH_ROADEF` another directory.
 """
 
@@ -22,7 +24,8 @@ from tests.bench.roadef.format import read_assignment, read_problem
 from vmferry.solver.reassignment.audit import Cost, cost_of, violations
 from vmferry.solver.reassignment.bound import lower_bound
 
-# Team S41's own figures for set A, 300 s on an i7-920 (its paper; docs/decisions/0024). J12 published bounds for set A only.
+# Team S41's own figures for set A, 300 s on an i7-920 (its paper; docs/decisions/0024). J12 published bounds for set
+# A only.
 S41 = {
     "a1_1": 44306501, "a1_2": 777912030, "a1_3": 583006422, "a1_4": 262125116, "a1_5": 727578310,
     "a2_1": 329, "a2_2": 746097632, "a2_3": 1210644572, "a2_4": 1680615349, "a2_5": 318358949,
@@ -116,7 +119,18 @@ def _solve(data: Path, row: dict[str, str], seconds: float, room: Path) -> Found
 
 def _table(found: list[Found], seconds: float) -> Table:
     table = Table(title=f"ROADEF/EURO 2012 set A, {seconds:g} s of wall clock each")
-    headings = ("instance", "initial", "ours", "best known", "ours above", "score", "S41", "S41 above", "bound", "J12's bound")
+    headings = (
+        "instance",
+        "initial",
+        "ours",
+        "best known",
+        "ours above",
+        "score",
+        "S41",
+        "S41 above",
+        "bound",
+        "J12's bound",
+    )
     for heading in (*headings, "s", "CPU s", "MiB"):
         table.add_column(heading, justify="left" if heading == "instance" else "right")
     for one in found:

@@ -144,7 +144,9 @@ def test_sigterm_ends_the_command_with_its_best(tmp_path: Path) -> None:
     problem = random_problem(9)
     _files(tmp_path, _model_text(problem), " ".join(map(str, problem.initial)))
     running = subprocess.Popen(_command(tmp_path, "3600"), cwd=ROOT, stdout=subprocess.PIPE, text=True)
-    while b"\0tests.bench.roadef\0" not in Path(f"/proc/{running.pid}/cmdline").read_bytes() or not _is_ready(running.pid):
+    while b"\0tests.bench.roadef\0" not in Path(f"/proc/{running.pid}/cmdline").read_bytes() or not _is_ready(
+        running.pid
+    ):
         time.sleep(0.05)
     running.terminate()
     stdout, _ = running.communicate(timeout=120)

@@ -1,4 +1,5 @@
-"""General reassignment: re-place a whole fleet jointly, with hard and soft capacity, spread, dependencies, priced moves.
+"""General reassignment: re-place a whole fleet jointly, with hard and soft capacity, spread, dependencies, priced
+moves.
 
 `solve(Problem(…), Budget(steps=…))` gives an `Assignment`; `audit` judges it without the search. See decision 0024.
 """

@@ -87,7 +87,7 @@ def burden(t: Tables, s: State, p: int) -> int:
     q = s.head[machine]
     while s.next[q] >= 0 and below(s, 4) > 0:
         q = s.next[q]
-    return q
+    return int(q)
 
 
 @inlined
@@ -98,12 +98,13 @@ def largest(t: Tables, s: State, machine: int) -> int:
         if t.size[q] > t.size[found]:
             found = q
         q = s.next[q]
-    return found
+    return int(found)
 
 
 @inlined
 def push(t: Tables, s: State, p: int, dest: int, most: float) -> int:
-    """Put a process on a machine at any cost and let others leave it where that is cheaper; undo all if it was not worth it.
+    """Put a process on a machine at any cost and let others leave it where that is cheaper; undo all if it was not
+    worth it.
 
     Single moves cannot bring a large process to a machine whose room is scattered: others must make room first,
     and most of what leaves fits where the large one was. Returns how many tries it took, negative if all was undone.
@@ -144,14 +145,14 @@ def push(t: Tables, s: State, p: int, dest: int, most: float) -> int:
 def priced(t: Tables, s: State) -> float:
     """Return the cost of a state with its violations, without the price of transient use."""
     total = s.tally[COST] + t.service_weight[0] * s.tally[TOP] + s.price[OF_OVER] * s.tally[OVER]
-    return total + violation_price(s)
+    return float(total + violation_price(s))
 
 
 @inlined
 def shift(t: Tables, s: State, p: int, dest: int, most: float) -> bool:
     """Move a process to a machine without another of its service, if it makes things worse by `most` at most."""
     source, service, home = s.where[p], t.service[p], t.home[p]
-    leaves, arrives = np.int64(source == home), np.int64(dest == home)
+    leaves, arrives = int(source == home), int(dest == home)
     nobody = s.where.size
     cost, over = exchange(t, s, dest, nobody, 0, p, arrives)
     gain, under = exchange(t, s, source, p, leaves, nobody, 0)
@@ -195,8 +196,8 @@ def swap(t: Tables, s: State, p: int, q: int, most: float) -> bool:
         narrow += more_narrow
         recount_service(t, s, two, b, a)
     worse += s.price[OF_LONELY] * lonely + s.price[OF_NARROW] * narrow
-    first = np.int64(a == t.home[p]) - np.int64(b == t.home[p])
-    second = np.int64(b == t.home[q]) - np.int64(a == t.home[q])
+    first = int(a == t.home[p]) - int(b == t.home[p])
+    second = int(b == t.home[q]) - int(a == t.home[q])
     worse += t.service_weight[0] * (price_moved(s, one, first) + price_moved(s, two, second))
     if worse > most:
         if one != two:
@@ -218,8 +219,8 @@ def swap(t: Tables, s: State, p: int, q: int, most: float) -> bool:
 def swap_cost(t: Tables, s: State, p: int, q: int) -> tuple[float, float, float]:
     """Return what a swap changes: cost without the service move, use above capacity, transient shares."""
     a, b = s.where[p], s.where[q]
-    p_leaves, p_arrives = np.int64(a == t.home[p]), np.int64(b == t.home[p])
-    q_leaves, q_arrives = np.int64(b == t.home[q]), np.int64(a == t.home[q])
+    p_leaves, p_arrives = int(a == t.home[p]), int(b == t.home[p])
+    q_leaves, q_arrives = int(b == t.home[q]), int(a == t.home[q])
     cost, over = exchange(t, s, a, p, p_leaves, q, q_arrives)
     other, more = exchange(t, s, b, q, q_leaves, p, p_arrives)
     cost += other + t.travel[t.home[p], b] - t.travel[t.home[p], a] + t.travel[t.home[q], a] - t.travel[t.home[q], b]
@@ -231,7 +232,7 @@ def swap_cost(t: Tables, s: State, p: int, q: int) -> tuple[float, float, float]
 @inlined
 def violation_price(s: State) -> float:
     """Return what all violations of spread and dependencies cost now: no move can win more by mending them."""
-    return s.price[OF_LONELY] * s.tally[LONELY] + s.price[OF_NARROW] * s.tally[NARROW]
+    return float(s.price[OF_LONELY] * s.tally[LONELY] + s.price[OF_NARROW] * s.tally[NARROW])
 
 
 @inlined

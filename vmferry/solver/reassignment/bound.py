@@ -1,7 +1,7 @@
 """A lower bound on the cost of any assignment: the machines taken as one.
 
-Per resource, use above the safety capacity of all machines together; per balance, the target on all that is free. Moves are
-taken as free. It equals the bound that team J12 published for set A of the challenge.
+Per resource, use above the safety capacity of all machines together; per balance, the target on all that is free.
+Moves are taken as free. It equals the bound that team J12 published for set A of the challenge.
 """
 
 from __future__ import annotations

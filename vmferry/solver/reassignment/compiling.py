@@ -1,7 +1,9 @@
 """Compile kernels once per version of their sources, and keep the machine code where it may be written.
 
-numba's own cache looks at the file of the compiled function only, not at the functions it calls from other files, and fails
-at import where neither the package nor the user's cache directory can be written. So the directory's name holds a hash of the
+numba's own cache looks at the file of the compiled function only, not at the functions it calls from other files, and
+fails
+at import where neither the package nor the user's cache directory can be written. So the directory's name holds a
+hash of the
 kernels' sources, it is never inside the package, and without a writable one the kernels are compiled in every process.
 """
 
@@ -12,6 +14,7 @@ import os
 import stat
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -31,12 +34,12 @@ def kernel(function: _Kernel) -> _Kernel:
     room = cache_room()
     if room is None:
         return numba.njit(**_HOW)(function)  # type: ignore[no-any-return]
-    before = numba.config.CACHE_DIR
-    numba.config.CACHE_DIR = str(room)
+    config: Any = numba.config
+    before, config.CACHE_DIR = config.CACHE_DIR, str(room)
     try:
         return numba.njit(**_HOW, cache=True)(function)  # type: ignore[no-any-return]
     finally:
-        numba.config.CACHE_DIR = before
+        config.CACHE_DIR = before
 
 
 def inlined(function: _Kernel) -> _Kernel:
@@ -48,8 +51,8 @@ def inlined(function: _Kernel) -> _Kernel:
 def cache_room() -> Path | None:
     """Return the directory for machine code of these very sources, made if need be; None if none can be written.
 
-    In order: NUMBA_CACHE_DIR, XDG_CACHE_HOME or ~/.cache, the directory of temporary files. Machine code is executed, so a
-    directory that somebody else owns or may write is not used.
+    In order: NUMBA_CACHE_DIR, XDG_CACHE_HOME or ~/.cache, the directory of temporary files. Machine code is executed,
+    so a directory that somebody else owns or may write is not used.
     """
     for base in _bases():
         room = base / f"vmferry-kernels-{numba.__version__}-{_sources()}"
@@ -65,10 +68,8 @@ def cache_room() -> Path | None:
 
 def _bases() -> list[Path]:
     bases = [Path(given) for name in ("NUMBA_CACHE_DIR", "XDG_CACHE_HOME") if (given := os.environ.get(name))]
-    try:
+    with suppress(RuntimeError):  # no home directory
         bases.append(Path.home() / ".cache")
-    except RuntimeError:  # no home directory
-        pass
     return [*bases, Path(tempfile.gettempdir()) / f"vmferry-{os.getuid()}"]
 
 

@@ -1,6 +1,7 @@
 """Sums and their changes: what a shift of one process, or a swap of two, does to cost and violations.
 
-Hard constraints are priced here, not refused, but for conflict (two processes of one service on a machine), which always holds.
+Hard constraints are priced here, not refused, but for conflict (two processes of one service on a machine), which
+always holds.
 """
 
 from __future__ import annotations
@@ -167,7 +168,7 @@ def recount_service(t: Tables, s: State, service: int, source: int, dest: int) -
 @inlined
 def price_moved(s: State, service: int, more: int) -> int:
     """Return what the greatest number of moved processes of a service changes by."""
-    top, moved = np.int64(s.tally[TOP]), s.moved[service]
+    top, moved = int(s.tally[TOP]), int(s.moved[service])
     if more > 0:
         return max(top, moved + more) - top
     if more < 0 and moved == top and s.moved_count[top] == 1:
@@ -182,7 +183,7 @@ def count_moved(s: State, service: int, more: int) -> None:
     s.moved_count[moved] -= 1
     s.moved_count[moved + more] += 1
     s.moved[service] = moved + more
-    top = max(np.int64(s.tally[TOP]), moved + more)
+    top = max(int(s.tally[TOP]), moved + more)
     while top > 0 and s.moved_count[top] == 0:
         top -= 1
     s.tally[TOP] = top
@@ -191,7 +192,7 @@ def count_moved(s: State, service: int, more: int) -> None:
 @inlined
 def carry(t: Tables, s: State, p: int, source: int, dest: int) -> None:
     """Take a process from source to dest in the loads; the other sums are the caller's."""
-    leaves, arrives = np.int64(source == t.home[p]), np.int64(dest == t.home[p])
+    leaves, arrives = int(source == t.home[p]), int(dest == t.home[p])
     for r in range(t.load_weight.size):
         s.load[source, 0, r] -= t.demand[p, 0, r]
         s.load[dest, 0, r] += t.demand[p, 0, r]
@@ -202,14 +203,14 @@ def carry(t: Tables, s: State, p: int, source: int, dest: int) -> None:
     enlist(s, p, dest)
     if s.is_dirty[p] == 0:
         s.is_dirty[p] = 1
-        s.dirty[np.int64(s.tally[DIRTY])] = p
+        s.dirty[int(s.tally[DIRTY])] = p
         s.tally[DIRTY] += 1
 
 
 @inlined
 def keep_best(s: State) -> None:
     """Copy what changed since the last time into the best assignment."""
-    for i in range(np.int64(s.tally[DIRTY])):
+    for i in range(int(s.tally[DIRTY])):
         p = s.dirty[i]
         s.best[p] = s.where[p]
         s.is_dirty[p] = 0
@@ -225,7 +226,7 @@ def below(s: State, count: int) -> int:
     x ^= x << np.uint64(25)
     x ^= x >> np.uint64(27)
     s.random[0] = x
-    return np.int64((((x * np.uint64(2685821657736338717)) >> np.uint64(32)) * np.uint64(count)) >> np.uint64(32))
+    return int(np.int64((((x * np.uint64(2685821657736338717)) >> np.uint64(32)) * np.uint64(count)) >> np.uint64(32)))
 
 
 @inlined

@@ -1,7 +1,7 @@
 """The machine reassignment problem as arrays: processes (VMs) of services on machines (hosts), in small integers.
 
-The model of the ROADEF/EURO challenge 2012, whose words are kept: hard capacity with transient use, conflict, spread and
-dependency; the cost is load above a safety capacity, imbalance between two resources, and three prices of moving.
+The model of the ROADEF/EURO challenge 2012, whose words are kept: hard capacity with transient use, conflict, spread
+and dependency; the cost is load above a safety capacity, imbalance between two resources, and three prices of moving.
 Sizes: P processes, M machines, R resources, S services, B balances, D dependencies. Any unit, as long as it is the same
 for use and capacity of one resource; whole numbers, because the search adds and subtracts them millions of times.
 """
@@ -44,7 +44,7 @@ class Problem:
     is_transient: Ints  # (R,) 1: a moved process takes its use on both machines
     spread_min: Ints  # (S,) a service lies on at least so many locations
     dependencies: Ints  # (D, 2) service, and the service that must have a process in each of its neighbourhoods
-    balances: Ints  # (B, 4) resources r1 and r2, target, weight: weight × max(0, target × free r1 − free r2) per machine
+    balances: Ints  # (B, 4) r1, r2, target, weight: a machine costs weight × max(0, target × free r1 − free r2)
     weights: Ints  # (3,) of process, service and machine move cost
 
     def __post_init__(self) -> None:
@@ -83,7 +83,8 @@ def _wrong_shapes(p: Problem) -> Iterator[str]:
         return
     processes, resources, machines, services = p.processes, p.resources, p.machines, p.services
     if not (processes and resources and machines and services):
-        yield f"{processes} processes, {machines} machines, {resources} resources, {services} services: one of each at least"
+        found = f"{processes} processes, {machines} machines, {resources} resources, {services} services"
+        yield f"{found}: one of each at least"
     wanted = {
         "service": (processes,), "process_move_cost": (processes,), "initial": (processes,),
         "capacity": (machines, resources), "safety": (machines, resources), "location": (machines,),
@@ -114,8 +115,8 @@ def _wrong_values(p: Problem) -> Iterator[str]:
     }
     for name, (things, array, limit) in limits.items():
         if array.size and array.max() >= limit:
-            where = [int(index) for index in np.argwhere(array >= limit)[0]]
-            yield f"{name}{where} is {array.max()}, but there are {limit} {things}, counted from 0"
+            place = [int(index) for index in np.argwhere(array >= limit)[0]]
+            yield f"{name}{place} is {array.max()}, but there are {limit} {things}, counted from 0"
 
 
 def _wrong_sizes(p: Problem) -> Iterator[str]:

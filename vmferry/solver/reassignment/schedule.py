@@ -6,7 +6,7 @@ nothing is tuned to an instance.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -17,7 +17,8 @@ _HARD = 1e9  # × scale: no move ever pays for a violation
 
 @dataclass(frozen=True)
 class Phase:
-    """One cooling. Temperatures are shares of the scale, prices of a unit above capacity those of the mean load weight."""
+    """One cooling. Temperatures are shares of the scale, prices of a unit above capacity those of the mean load
+    weight."""
 
     share: float  # of the budget
     hot: float
@@ -39,14 +40,16 @@ class Setting:
     transient: float
 
 
-# Two ways that are good at different problems: through violations, hot; and inside all constraints, with priced moves.
-_THROUGH = Phase(share=0.6, hot=0.3, cold=1e-4, over=(5.0, 500.0), bound=1.0, takes_best=False)
-_INSIDE = Phase(share=0.6, hot=0.1, cold=1e-5, over=(_HARD, _HARD), bound=_HARD, transient=1.0, takes_best=False)
-_AGAIN = Phase(share=0.1, hot=0.02, cold=0.0, over=(500.0, 5000.0), bound=10.0)
-_COLD = Phase(share=0.1, hot=1e-3, cold=0.0, over=(_HARD, _HARD), bound=_HARD)
+# Two ways, good at different problems: through violations, hot; and first inside all constraints, with priced moves.
+_INSIDE = Phase(share=0.2, hot=0.1, cold=1e-4, over=(_HARD, _HARD), bound=_HARD, transient=1.0, takes_best=False)
+_THROUGH = Phase(share=0.7, hot=0.3, cold=2e-3, over=(10.0, 1e5), bound=1.0, settle=0.9, takes_best=False)
+_AFTER = replace(_THROUGH, share=0.5, hot=0.1)
+# What remains of a cooling, down to single units of cost; and a reheating of the best of all.
+_COLD = Phase(share=0.1, hot=2e-3, cold=0.0, over=(1e5, _HARD), bound=10.0, takes_best=False)
+_AGAIN = Phase(share=0.1, hot=6e-3, cold=0.0, over=(1e5, _HARD), bound=10.0)
 WAYS: tuple[tuple[Phase, ...], ...] = (
-    (_THROUGH, _AGAIN, _AGAIN, _AGAIN, _COLD),
-    (_INSIDE, _AGAIN, _AGAIN, _AGAIN, _COLD),
+    (_THROUGH, _COLD, _AGAIN, _AGAIN),
+    (_INSIDE, _AFTER, _COLD, _AGAIN, _AGAIN),
 )
 
 

@@ -28,13 +28,14 @@ from vmferry.solver.reassignment.tables import (
 )
 
 _MIX = np.array([0.5, 0.004])  # shares of swaps and pushes among the moves
-_STRETCH_STEPS = 10_000  # in a search that is bound by steps
+_STRETCHES = 200  # of a phase in a search that is bound by steps
 _STRETCH_S = 0.05  # in one that is bound by time: how late it may notice that it shall stop
 _OFFER_S = 2.0
 
 
 class Board:
-    """The best feasible assignment of all workers; takes none that `audit` does not find feasible and as cheap as told."""
+    """The best feasible assignment of all workers; takes none that `audit` does not find feasible and as cheap as
+    told."""
 
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
@@ -86,8 +87,9 @@ class Worker:
             first, done = round(done * steps), done + phase.share
             last = round(done * steps)
             self._enter(phase)
-            for begin in range(first, last, _STRETCH_STEPS):
-                self._stretch(phase, (begin - first) / (last - first), min(_STRETCH_STEPS, last - begin))
+            length = max(1, (last - first) // _STRETCHES)
+            for begin in range(first, last, length):
+                self._stretch(phase, (begin - first) / (last - first), min(length, last - begin))
             self._offer()
 
     def until(self, begun: float, end: float, is_over: Callable[[], bool]) -> None:

@@ -54,8 +54,8 @@ class Assignment:
 def solve(problem: Problem, budget: Budget, seed: int = 0) -> Assignment:
     """Search for a cheaper feasible assignment within the budget.
 
-    Never worse than a feasible initial assignment; an infeasible one is repaired if a way is found. Raises `InvalidInput`
-    where a service has more processes than there are machines.
+    Never worse than a feasible initial assignment; an infeasible one is repaired if a way is found. Raises
+    `InvalidInput` where a service has more processes than there are machines.
     """
     begun = time.monotonic()
     start = _apart(problem)
@@ -97,7 +97,7 @@ def _by_time(problem: Problem, start: Ints, begun: float, budget: Budget, seed: 
         except BaseException as error:  # told to the caller below
             failed.append(error)
 
-    threads = [threading.Thread(target=work, args=(n,), daemon=True, name=f"reassign-{n}") for n in range(budget.workers)]
+    threads = [threading.Thread(target=work, args=(n,), daemon=True) for n in range(budget.workers)]
     for thread in threads:
         thread.start()
     while time.monotonic() < end and not stop.is_set() and any(thread.is_alive() for thread in threads):

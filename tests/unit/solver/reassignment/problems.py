@@ -52,7 +52,9 @@ def random_problem(seed: int, processes: int = 24, machines: int = 6, room: floa
     location, neighborhood = random.integers(0, 4, machines), random.integers(0, 3, machines)
     spread = np.array([len(set(location[initial[service == s]])) for s in range(services)])
     places = [set(neighborhood[initial[service == s]]) for s in range(services)]
-    pairs = [(a, b) for a in range(services) for b in range(services) if a != b and places[a] and places[a] <= places[b]]
+    pairs = [
+        (a, b) for a in range(services) for b in range(services) if a != b and places[a] and places[a] <= places[b]
+    ]
     return Problem(
         usage=usage,
         service=service,

@@ -1,4 +1,5 @@
-"""The judge of assignments: each hard constraint has a case that holds and one that does not, each cost is added by hand."""
+"""The judge of assignments: each hard constraint has a case that holds and one that does not, each cost is added by
+hand."""
 
 from __future__ import annotations
 
@@ -34,7 +35,11 @@ def test_a_service_move_counts_the_service_with_most_moves() -> None:
         ({"capacity": [[10, 7], [12, 12]]}, [0, 1, 1], "machine 0: transient resource 1 used 8, capacity 7"),
         ({}, [0, 0, 1], "service 0: more than one process on machine 0"),
         ({"spread_min": [3, 0]}, [0, 1, 0], "service 0: 2 locations, needs 3"),
-        ({"neighborhood": [0, 1], "dependencies": [[0, 1]]}, [0, 1, 0], "service 0: in neighbourhood 1 without service 1"),
+        (
+            {"neighborhood": [0, 1], "dependencies": [[0, 1]]},
+            [0, 1, 0],
+            "service 0: in neighbourhood 1 without service 1",
+        ),
         ({}, [0, 2, 0], "process 1: machine 2 is not among the 2"),
         ({}, [0, 1], "the assignment has shape (2,), needs (3,)"),
     ],

@@ -1,4 +1,5 @@
-"""Where machine code is kept: never in the package, never where others may write, and nowhere if nothing can be written."""
+"""Where machine code is kept: never in the package, never where others may write, and nowhere if nothing can be
+written."""
 
 from __future__ import annotations
 
@@ -13,7 +14,8 @@ from vmferry.solver.reassignment import compiling
 
 SOLVE = (
     "from tests.unit.solver.reassignment.problems import tiny; from vmferry.solver.reassignment import Budget, solve;"
-    "from vmferry.solver.reassignment.compiling import cache_room; print(solve(tiny(), Budget(steps=0)).problems, cache_room())"
+    "from vmferry.solver.reassignment.compiling import cache_room;"
+    "print(solve(tiny(), Budget(steps=0)).problems, cache_room())"
 )
 
 

@@ -31,7 +31,13 @@ def test_numbers_whose_sums_would_not_be_exact_are_refused() -> None:
 
 def test_a_problem_without_machines_is_refused() -> None:
     with pytest.raises(InvalidInput, match="0 machines"):
-        tiny(capacity=np.zeros((0, 2)), safety=np.zeros((0, 2)), location=[], neighborhood=[], machine_move_cost=np.zeros((0, 0)))
+        tiny(
+            capacity=np.zeros((0, 2)),
+            safety=np.zeros((0, 2)),
+            location=[],
+            neighborhood=[],
+            machine_move_cost=np.zeros((0, 0)),
+        )
 
 
 def test_arrays_cannot_be_changed() -> None:
