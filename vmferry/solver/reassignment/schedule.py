@@ -51,11 +51,19 @@ WAYS: tuple[tuple[Phase, ...], ...] = (
     (_THROUGH, _COLD, _AGAIN, _AGAIN),
     (_INSIDE, _AFTER, _COLD, _AGAIN, _AGAIN),
 )
+# A way through violations needs many steps per pair of process and machine; beyond so many pairs there is no time for it.
+_LARGE = 1_000_000
+_LONG = replace(_INSIDE, share=0.7)
+LARGE_WAYS: tuple[tuple[Phase, ...], ...] = (
+    (_LONG, _COLD, _AGAIN, _AGAIN),
+    (replace(_LONG, hot=0.01), _COLD, _AGAIN, _AGAIN),
+)
 
 
-def phases_of(worker: int) -> tuple[Phase, ...]:
+def phases_of(problem: Problem, worker: int) -> tuple[Phase, ...]:
     """Return the phases of a worker, counted from 0; their shares add up to 1."""
-    return WAYS[worker % len(WAYS)]
+    ways = LARGE_WAYS if problem.processes * problem.machines > _LARGE else WAYS
+    return ways[worker % len(ways)]
 
 
 def scale_of(problem: Problem) -> float:

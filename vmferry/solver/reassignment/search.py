@@ -73,7 +73,7 @@ class Worker:
 
     def __init__(self, board: Board, start: Ints, seed: int, number: int) -> None:
         self.board = board
-        self.phases: tuple[Phase, ...] = phases_of(number)
+        self.phases: tuple[Phase, ...] = phases_of(board.problem, number)
         self.tables: Tables = tables_of(board.problem)
         self.state: State = state_of(board.problem, start, seed)
         self.scale = scale_of(board.problem)
