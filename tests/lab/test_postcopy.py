@@ -123,5 +123,16 @@ def test_memory_that_is_lost_is_told_and_nothing_is_touched_until_a_human_starts
     assert fleet.hosts["kvm2"].virsh("domstate", "--reason", "post5").strip() == "running (post-copy failed)"
     fleet.hosts["kvm2"].virsh("destroy", "post5")
     fleet.hosts["kvm2"].virsh("start", "post5")
-    assert [outcome.kind for outcome in recover_runs()] == [OutcomeKind.MOVED]
+    assert [outcome.kind for outcome in recover_as_told(fleet)] == [OutcomeKind.MOVED]
     assert fleet.where("post5") == {"kvm2": "running"}
+
+
+def recover_as_told(lab: Lab) -> list[MigrationOutcome]:
+    """Recover; where libvirt keeps the job of the QEMU that died (it is a race there), do what the message says."""
+    try:
+        return recover_runs()
+    except Held as held:
+        assert "start libvirt anew on kvm1" in str(held) and "`vmferry recover`" in str(held), held
+    lab.hosts["kvm1"].kill_libvirtd()
+    lab.hosts["kvm1"].start_libvirtd()
+    return recover_runs()

@@ -8,12 +8,15 @@ from uuid import UUID
 
 import libvirt
 
+from vmferry.adapters.libvirt_calls import text_of
 from vmferry.adapters.libvirt_words import state_words
 from vmferry.domxml.read import parse_vm
-from vmferry.errors import InvalidInput
+from vmferry.errors import HostBusy, InvalidInput, OutcomeUnknown
 from vmferry.model.vm import DomainState, Vm
 
 _CHECKPOINTS_SINCE = 5_006_000
+# libvirt refuses a plain undefine of a domain with NVRAM, and a plain one of a domain with a TPM deletes its state.
+_KEEP = libvirt.VIR_DOMAIN_UNDEFINE_KEEP_NVRAM | getattr(libvirt, "VIR_DOMAIN_UNDEFINE_KEEP_TPM", 0)
 
 
 @dataclass(frozen=True)
@@ -104,3 +107,33 @@ def _has_running_job(domain: libvirt.virDomain) -> bool:
         if error.get_error_code() == libvirt.VIR_ERR_OPERATION_INVALID:
             return False  # it has just ended
         raise
+
+
+def undefine_inactive(domain: libvirt.virDomain, host: str) -> None:
+    """Remove the persistent definition of a domain that is shut off; one without a definition is left alone.
+
+    Raises OutcomeUnknown when it is active, HostBusy with the way out when a job holds it although nothing runs. That
+    happens when its QEMU dies in post-copy: libvirt keeps the job for a resume that can never come
+    (qemuMigrationJobContinue after qemuProcessStop, seen with 9.0.0), until it starts again.
+    """
+    name = domain.name()
+    if domain.isActive():
+        raise OutcomeUnknown(
+            f"vm {name}: is active on {host}, its definition is not removed; look with `virsh list --all` there",
+            vm=name,
+            host=host,
+        )
+    if not domain.isPersistent():
+        return
+    try:
+        domain.undefineFlags(_KEEP)
+    except libvirt.libvirtError as error:
+        if error.get_error_code() != libvirt.VIR_ERR_OPERATION_TIMEOUT or domain.isActive():
+            raise
+        raise HostBusy(
+            f"vm {name}: libvirt on {host} keeps a job of it although it does not run there, so its definition "
+            f"there cannot be removed ({text_of(error)}); start libvirt anew on {host}, VMs run on meanwhile: "
+            "`systemctl try-restart libvirtd virtqemud`, then `vmferry recover`",
+            vm=name,
+            host=host,
+        ) from error

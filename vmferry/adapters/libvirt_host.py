@@ -14,7 +14,7 @@ import libvirt
 from vmferry.adapters.libvirt_calls import bounded, open_connection, text_of, translate
 from vmferry.adapters.libvirt_cpus import compare_cpus
 from vmferry.adapters.libvirt_dirty import measure_dirty_rates
-from vmferry.adapters.libvirt_domains import has_job
+from vmferry.adapters.libvirt_domains import has_job, undefine_inactive
 from vmferry.adapters.libvirt_events import StopEvents
 from vmferry.adapters.libvirt_facts import read_facts
 from vmferry.adapters.libvirt_marks import put_mark, take_mark
@@ -34,9 +34,6 @@ from vmferry.settings import Settings
 
 logger = logging.getLogger("vmferry.libvirt")
 T = TypeVar("T")
-
-# libvirt refuses a plain undefine of a domain with NVRAM, and a plain one of a domain with a TPM deletes its state.
-_KEEP = libvirt.VIR_DOMAIN_UNDEFINE_KEEP_NVRAM | getattr(libvirt, "VIR_DOMAIN_UNDEFINE_KEEP_TPM", 0)
 
 
 class LibvirtHypervisor:
@@ -88,20 +85,8 @@ class LibvirtHypervisor:
 
         libvirt would turn a running domain transient; that is never what we want.
         """
-
-        def act(domain: libvirt.virDomain) -> None:
-            if domain.isActive():
-                raise OutcomeUnknown(
-                    f"vm {domain.name()}: is active on {self.host}, its definition is not removed; "
-                    f"look with `virsh list --all` there",
-                    vm=domain.name(),
-                    host=self.host,
-                )
-            if domain.isPersistent():
-                domain.undefineFlags(_KEEP)
-
         with suppress(NotFound):
-            self._on_domain("undefine", uuid, act, is_write=True)
+            self._on_domain("undefine", uuid, lambda d: undefine_inactive(d, self.host), is_write=True)
 
     def set_autostart(self, uuid: UUID, is_autostart: bool) -> None:
         """Set the autostart flag of a persistent domain."""

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from vmferry.errors import MoveFailed, PermanentError, TransientError
+from vmferry.errors import AlreadyMoving, MoveFailed, PermanentError, TransientError
 from vmferry.model.effects import AutostartCleared, DomainDefined, Effect, FileSetAside, Nothing
 from vmferry.model.journal import Mark, Row
 from vmferry.model.migration import MigrationMode, MigrationPlan
@@ -21,7 +21,7 @@ from vmferry.progress import StepEnded, StepStarted, publish
 from vmferry.steps.images import set_images_aside
 from vmferry.steps.link import on_the_link
 from vmferry.steps.look import look_once
-from vmferry.steps.marks import claim
+from vmferry.steps.marks import claim, holder
 from vmferry.steps.names import StepName, made
 from vmferry.steps.storage import aside_path, bring_storage
 from vmferry.steps.switch import pass_pivot, persistent_xml
@@ -73,11 +73,14 @@ def _reserve(plan: MigrationPlan, world: World) -> Effect:
     if not pair.is_known:
         raise TransientError(f"vm {plan.vm}: {pair.words()}; nothing was touched", vm=plan.vm)
     was, now = plan.state_before, pair.source
+    if now.has_job:
+        who = holder(plan, world) or f"see `virsh domjobinfo {plan.vm}` on {plan.source}; start again when it has ended"
+        raise AlreadyMoving(f"vm {plan.vm}: a job has begun since preflight ({pair.words()}): {who}", vm=plan.vm)
     is_same = now.state is was or (now.state in _RUNNING and was in _RUNNING)
-    if not is_same or now.has_job or pair.dest.state is not DomainState.ABSENT:
+    if not is_same or pair.dest.state is not DomainState.ABSENT:
         raise PermanentError(
             f"vm {plan.vm}: changed since preflight ({pair.words()}; planned: {was} on {plan.source}, absent on "
-            f"{plan.dest}, no job); start again",
+            f"{plan.dest}); start again",
             vm=plan.vm,
         )
     claim(plan, world)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from datetime import timedelta
 
-from vmferry.domxml.marks import put_mark
+from vmferry.domxml.marks import marks_of, put_mark
 from vmferry.errors import AlreadyMoving, MoveFailed, OutcomeUnknown, PermanentError, TransientError, VmferryError
 from vmferry.model.disks import CopyStats
 from vmferry.model.effects import VmMarked
@@ -66,6 +66,12 @@ def claim(plan: MigrationPlan, world: World) -> None:
             raise AlreadyMoving(f"vm {plan.vm}: {told(rivals[0])}", vm=plan.vm)
         world.clock.sleep(_AGAIN_S)
         waited += _AGAIN_S
+
+
+def holder(plan: MigrationPlan, world: World) -> str:
+    """Return who has marked the VM on its source and what to do, for a message; empty when no other run has."""
+    marks = marks_of(world.hypervisor(plan.source).read_xml(plan.uuid, is_inactive=False))
+    return next((told(mark) for mark in marks if mark.run != plan.run), "")
 
 
 def _take_away(other: VmMark, plan: MigrationPlan, world: World) -> bool:

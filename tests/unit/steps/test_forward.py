@@ -124,7 +124,7 @@ def define_at_dest(voyage: Voyage) -> None:
     [
         (cordon, "cordoned meanwhile"),
         (suspend, "changed since preflight"),
-        (give_job, "changed since preflight"),
+        (give_job, "a job has begun since preflight"),
         (take_away, "changed since preflight"),
         (define_at_dest, "changed since preflight"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
@@ -103,6 +104,16 @@ def test_a_mark_that_is_over_stays_in_the_way_until_the_operator_lifts_it() -> N
     over(voyage)
     claim(voyage.plan, voyage.world)
     assert {mark.run for mark in voyage.marks_on(SOURCE)} == {voyage.run}
+
+
+def test_a_move_that_began_since_preflight_is_told_with_its_owner() -> None:
+    voyage = opened()
+    other = rival(voyage, "20240101-000000-00000001")
+    domain = voyage.fleet.domain(SOURCE, voyage.uuid)
+    assert domain is not None
+    domain.job = "migration out"
+    with pytest.raises(AlreadyMoving, match=f"a job has begun since preflight .*{re.escape(other.owner)}"):
+        run_step(voyage.run, StepName.RESERVE, voyage.world)
 
 
 def test_a_mark_that_lasts_is_never_lifted() -> None:
