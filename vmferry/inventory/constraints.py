@@ -63,7 +63,7 @@ def read_constraint(
         return None, [Problem(path=place, text=f"{entry!r} must be a mapping; {_EXAMPLE}")]
     kinds = [key for key in entry if key in set(ConstraintKind)]
     unknown = [key for key in entry if key not in kinds and key not in _FIELDS]
-    known = [*ConstraintKind, *_FIELDS]
+    known = [*(kind.value for kind in ConstraintKind), *_FIELDS]
     problems = [Problem(path=(*place, key), text=f"unknown field; {did_you_mean(key, known)}") for key in unknown]
     if len(kinds) != 1:
         what = "no kind" if not kinds else f"several kinds ({', '.join(kinds)})"

@@ -43,7 +43,7 @@ def parse_constraints(texts: Sequence[str]) -> tuple[Constraint, ...]:
     made: list[Constraint] = []
     problems: list[str] = []
     for number, text in enumerate(texts, start=1):
-        located = parse_located(text)
+        located = parse_located(text if text.lstrip().startswith("{") else f"{{{text}}}")
         problems += [f"--constraint {text!r}: {problem.text}" for problem in located.problems]
         if located.problems:
             continue

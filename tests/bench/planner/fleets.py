@@ -27,13 +27,17 @@ class Fleet:
         return float(self.board.load[:, 0].sum() / self.board.capacity[:, 0].sum())
 
 
-def make_fleet(hosts: int, vms: int, filled: float, seed: int, groups: int = 0, leaving: Sequence[int] = ()) -> Fleet:
+def make_fleet(
+    hosts: int, vms: int, filled: float, seed: int, groups: int = 0, leaving: Sequence[int] = (), is_odd: bool = False
+) -> Fleet:
     """Return a fleet of which `filled` of the memory of the hosts that stay is asked; 40 % of vCPUs and disk are.
 
-    Each VM is put on a random host with room; members of a group never share one.
+    Each VM is put on a random host with room; members of a group never share one. Odd: sizes are no powers of two, so
+    that what is left free on a host fits hardly any VM.
     """
     rng = np.random.default_rng(seed)
     memory = rng.choice(SIZES_MIB, size=vms, p=SHARES)
+    memory = memory * rng.integers(12, 21, size=vms) // 16 if is_odd else memory
     cpus = rng.choice([1, 2, 4, 8], size=vms, p=[0.3, 0.4, 0.2, 0.1])
     disk = rng.integers(10, 200, size=vms)
     demand = np.stack([memory, cpus, disk], axis=1)

@@ -42,7 +42,7 @@ def as_text(fleet: Fleet, offline: Iterable[int] = ()) -> str:
     load = board.load
     nodes = [
         f"n{h:04d}|{cap[0]}|0|{cap[0] - load[h, 0]}|{cap[2] * 1024}|{cap[2] * 1024}|{cap[1]}|"
-        f"{'Y' if h in away else 'N'}|fake-uuid-01|1"
+        f"{'Y' if h in away else 'N'}|fake-uuid-01|1|htools:standby:auto"
         for h, cap in enumerate(board.capacity.tolist())
     ]
     tag = {vm: f"apart:g{n}" for n, group in enumerate(fleet.groups) for vm in group}

@@ -85,12 +85,10 @@ def assemble(
     )
     apply_constraints(constraints, arrays)
     ruled = _ruled(items, hosts)
-    allowed = ruled.copy()
-    for _, closed in arrays.closed:
-        allowed &= ~closed
+    allowed = np.logical_and.reduce([ruled, *(~closed for _, closed in arrays.closed)])
     home = np.array([hosts.index(item.home) for item in items], np.int64)
-    for number in leaving:
-        allowed[number, home[number]] = False
+    gone = sorted(leaving)
+    allowed[gone, home[gone]] = False
     board = make_board(
         Problem(
             demand=resources.demand,
