@@ -31,6 +31,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, frozen=True, extra="ignore", env_ignore_empty=True)
 
     inventory: Path | None = Field(default=None, description="inventory file (YAML)")
+    site: Path | None = Field(default=None, description="site file of `vmferry deploy` (YAML)")
     state_dir: Path = Field(default_factory=default_state_dir, description="place of journal and reports")
     journal_url: SecretStr = Field(default=SecretStr(""), description="SQLAlchemy URL; SQLite by default")
     report_dir: Path = Field(default=Path(), description="reports; in state_dir by default")

@@ -20,6 +20,7 @@ from vmferry.adapters.libvirt_facts import read_facts
 from vmferry.adapters.libvirt_marks import put_mark, take_mark
 from vmferry.adapters.libvirt_migrate import Migration
 from vmferry.adapters.libvirt_postcopy import adopt_job, resume_postcopy
+from vmferry.adapters.libvirt_power import PowerOfVms
 from vmferry.adapters.libvirt_usage import read_counters
 from vmferry.adapters.libvirt_volumes import create_volume, delete_volume, refresh_pool
 from vmferry.adapters.libvirt_words import job_stats, state_words
@@ -38,7 +39,7 @@ logger = logging.getLogger("vmferry.libvirt")
 T = TypeVar("T")
 
 
-class LibvirtHypervisor:
+class LibvirtHypervisor(PowerOfVms):
     """One control connection, reopened when it is lost, and one more per running migration.
 
     A server handles five requests per connection at a time, so a migration on the control connection could block

@@ -26,6 +26,8 @@ from vmferry.model.facts import (
 )
 from vmferry.model.findings import Severity
 from vmferry.model.forecast import DirtyRate, PastRate
+from vmferry.model.operation import VmHandling
+from vmferry.model.power import PowerControl
 from vmferry.model.transport import Encryption, TransportWish
 from vmferry.model.vm import Vm
 
@@ -106,6 +108,7 @@ class Host(Model):
     energy: Energy = Energy()
     takes_part: TakesPart = TakesPart()
     storage: tuple[Storage, ...] = ()
+    power: PowerControl | None = None  # None: vmferry does not switch it
 
     def storage_of(self, path: str) -> Storage | None:
         """Return the storage entry with the longest path that holds `path`; None when none does."""
@@ -126,6 +129,7 @@ class Inventory(Model):
 
     hosts: tuple[Host, ...]
     rules: dict[str, Severity] = Field(default_factory=dict, description="rule → severity, where it is to differ")
+    vms: dict[str, VmHandling] = Field(default_factory=dict, description="name or UUID → what holds for the VM")
     optimization: Optimization = Optimization()
     constraints: tuple[Constraint, ...] = ()
     ssh_config: str | None = None
@@ -232,7 +236,12 @@ class Cordon(Model):
     host: str
     owner: str
     reason: str
+    ticket: str = ""
     since: datetime
+
+    def words(self) -> str:
+        """Return why, with the ticket where there is one."""
+        return f"{self.reason} ({self.ticket})" if self.ticket else self.reason
 
 
 class FleetSnapshot(Model):

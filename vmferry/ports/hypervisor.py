@@ -80,8 +80,20 @@ class Hypervisor(Protocol):
         """Let a paused VM run."""
         ...
 
+    def shut_down(self, uuid: UUID) -> None:
+        """Ask the guest to shut itself down; no-op when it is off. Returns at once: the guest takes its time."""
+        ...
+
+    def start(self, uuid: UUID) -> None:
+        """Start a VM that is shut off; no-op when it is active."""
+        ...
+
+    def ping_agent(self, uuid: UUID) -> bool:
+        """Whether the guest's agent answers; False where it has none, or is not running."""
+        ...
+
     def destroy(self, uuid: UUID) -> None:
-        """End the VM's QEMU at once; no-op when it is not active. Only settlement may call it."""
+        """End the VM's QEMU at once; no-op when it is not active. Only settlement may call it, and who was told to."""
         ...
 
     def warm_up(self) -> None:

@@ -10,12 +10,14 @@ from vmferry.model.effects import Effect
 from vmferry.model.host import Cordon, Inventory
 from vmferry.model.journal import Mark, Row, RunRecord
 from vmferry.model.migration import MigrationOutcome, MigrationPlan
+from vmferry.model.probes import Probe
 from vmferry.model.usage import HostCounters, Usage
 from vmferry.ports.hypervisor import Hypervisor
+from vmferry.ports.operations import OperationsMemory
 from vmferry.ports.tools import HostTools
 
 
-class Journal(Protocol):
+class Journal(OperationsMemory, Protocol):
     """Durable memory of runs and cordons; every write is on disk when the call returns."""
 
     @property
@@ -66,7 +68,7 @@ class Journal(Protocol):
         """Close a run with its outcome."""
         ...
 
-    def cordon(self, host: str, reason: str) -> None:
+    def cordon(self, host: str, reason: str, ticket: str = "") -> None:
         """Close a host for arrivals; a second cordon of the same host keeps the first."""
         ...
 
@@ -142,6 +144,10 @@ class World(Protocol):
 
     def tools(self, host: str) -> HostTools:
         """Return the host's ssh tools."""
+        ...
+
+    def ask_guest(self, probe: Probe) -> str:
+        """Ask a guest over the network; return what is wrong, empty when it answers. Never raises."""
         ...
 
     def close(self) -> None:

@@ -215,4 +215,19 @@ ONE_MISTAKE = [
         "two copies, lost data or a host without room",
     ),
     ("hosts: {a: }\nrules: {ping: warn, ping: block}\n", "inventory.yaml:2", "ping"),
+    (
+        "hosts:\n  a: {power: {driver: redfish, address: 'http://bmc1'}}\n",
+        "inventory.yaml:2: host a: field power",
+        "driver redfish needs user, password_file too",
+    ),
+    (
+        "hosts:\n  a: {power: {driver: impi}}\n",
+        "inventory.yaml:2: host a: field power.driver",
+        "must be one of redfish, ipmi",
+    ),
+    (
+        "hosts:\n  a: {power: {driver: wake-on-lan, mac: '1:2'}}\n",
+        "inventory.yaml:2: host a: field power",
+        "'1:2' is no hardware address",
+    ),
 ]

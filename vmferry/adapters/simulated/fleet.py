@@ -16,6 +16,7 @@ from vmferry.adapters.simulated.tools import SimulatedTools
 from vmferry.adapters.simulated.watch import Harm, Problem
 from vmferry.adapters.usage_store import SqlUsage
 from vmferry.model.host import Host, Inventory, SshAddress, Storage
+from vmferry.model.probes import Probe
 from vmferry.ports import Clock, HostTools, Hypervisor, Journal, UsageStore
 
 
@@ -51,6 +52,10 @@ class SimulatedWorld:
     def tools(self, host: str) -> HostTools:
         """Return the host's ssh tools."""
         return self._fleet.tools(host)
+
+    def ask_guest(self, probe: Probe) -> str:
+        """Say what the test says that guests do."""
+        return self._fleet.guests(probe)
 
     def close(self) -> None:
         """Nothing is open."""

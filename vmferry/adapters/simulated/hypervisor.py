@@ -166,6 +166,37 @@ class SimulatedHypervisor(SimulatedMigration):
 
         self._change("resume", uuid, resume)
 
+    def shut_down(self, uuid: UUID) -> None:
+        """Ask the guest to shut itself down."""
+
+        def ask(host: SimHost) -> None:
+            domain = self._find(host, uuid)
+            if domain.is_on_cpu and domain.shutdown_s is not None:
+                self._ground.stop_later(host, domain, domain.shutdown_s)
+
+        self._change("shut_down", uuid, ask)
+
+    def start(self, uuid: UUID) -> None:
+        """Start a VM that is shut off."""
+
+        def start(host: SimHost) -> None:
+            domain = self._find(host, uuid)
+            if domain.is_active:
+                return
+            self._check_locks(host, domain)
+            self._ground.start(host, domain)
+
+        self._change("start", uuid, start)
+
+    def ping_agent(self, uuid: UUID) -> bool:
+        """Whether the guest's agent answers."""
+
+        def ping(host: SimHost) -> bool:
+            domain = self._find(host, uuid)
+            return domain.is_on_cpu and domain.is_agent_alive
+
+        return self._ask("ping_agent", uuid, ping, is_write=False)
+
     def destroy(self, uuid: UUID) -> None:
         """End the VM's QEMU at once; no-op when it is not active."""
 

@@ -38,6 +38,10 @@ class SimDomain:
     has_managed_save: bool = False
     snapshots: int = 0
     checkpoints: int = 0
+    shutdown_s: float | None = (
+        3.0  # how long the guest takes to shut down when it is asked to; None: it does not listen
+    )
+    is_agent_alive: bool = False
     id: int | None = None
 
     @property
@@ -86,6 +90,9 @@ class SimHost:
     mounts: dict[str, FileSpace] = field(default_factory=dict)  # "/" is always there
     is_powered: bool = True
     is_libvirtd_up: bool = True
+    boots: int = 1
+    reboot_s: float | None = 60.0  # how long a reboot takes; None: it does not come back
+    failed_units: tuple[str, ...] = ()
     next_id: int = 1
     busy_s: float = 0.0  # CPU time of all its guests, at the last reading
 
