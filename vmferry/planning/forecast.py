@@ -79,8 +79,8 @@ def _of_memory(case: Case, plan: MigrationPlan, link: float, words: str) -> Fore
     if not moves:  # it stands still: one pass
         seconds = besides_s + memory_bytes / _MIB / rate
         still_ms = round(seconds * 1000) if plan.must_run_after else None
-        still = {"downtime_ms": still_ms, "rate_mib_s": rate, "sent_bytes": round(memory_bytes) + disk_bytes}
-        return Forecast(ending=Ending.CONVERGES, seconds=seconds, basis=basis, **still)
+        found = Forecast(ending=Ending.CONVERGES, seconds=seconds, downtime_ms=still_ms, rate_mib_s=rate, basis=basis)
+        return found.model_copy(update={"sent_bytes": round(memory_bytes) + disk_bytes})
     load = Load(
         memory_bytes=memory_bytes,
         all_bytes=max(memory_bytes, plan.memory_kib * 1024),

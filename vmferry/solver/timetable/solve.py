@@ -15,7 +15,7 @@ from vmferry.solver.timetable.problem import NEVER, Ints, Problem, problems_of
 from vmferry.solver.timetable.safe import safe_order, with_queues
 
 # Jobs decoded in one search unless the caller says else: a second or two of one core for a thousand jobs.
-EFFORT = 200_000
+EFFORT = 360_000
 _FEW = 64
 _WORTH = 0.001  # a gap below this is not worth a search
 
