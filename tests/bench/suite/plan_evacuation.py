@@ -117,5 +117,5 @@ def _data(
                 "hbal_s": peer.cpu_s,
             }
             for name, one, peer in crowded
-        },  # fmt: skip
+        },
     }
