@@ -5,8 +5,9 @@ Only the host's own VMs move: an evacuation flow moves nobody else. `planning.fl
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 import numpy as np
 
@@ -42,13 +43,41 @@ class CorePlan:
 
 def has_constraints(snapshot: FleetSnapshot) -> bool:
     """Whether anybody said anything about who may be where."""
-    return bool(snapshot.inventory.constraints) or any(vm.wishes for facts in snapshot.hosts for vm in facts.vms)
+    return bool(snapshot.inventory.constraints) or any(
+        vm.placement_wishes for facts in snapshot.hosts for vm in facts.vms
+    )
 
 
 def place_by_core(
+    fleet: Fleet,
+    source: str,
+    dests: Sequence[str],
+    candidates: Sequence[Candidate],
+    tried: Sequence[str],
+    keep: Mapping[str, tuple[str, str]] = MappingProxyType({}),
+) -> CorePlan:
+    """Place the candidates under all constraints; soft ones give way where somebody would be left behind.
+
+    `keep` holds places of an earlier plan, VM's UUID → destination and why: they are kept as long as nobody is left
+    behind for them.
+    """
+    kept = {c.key for c in candidates if keep.get(c.key, ("", ""))[0] in c.demands}
+    found = _place(fleet, source, dests, [_only(c, keep) if c.key in kept else c for c in candidates], tried)
+    if found.stranded and kept:
+        free = _place(fleet, source, dests, candidates, tried)
+        found = free if len(free.stranded) < len(found.stranded) else found
+    same = {key: keep[key][1] for key in kept if found.dest_of.get(key) == keep[key][0]}
+    return replace(found, reasons=found.reasons | same)
+
+
+def _only(candidate: Candidate, keep: Mapping[str, tuple[str, str]]) -> Candidate:
+    dest = keep[candidate.key][0]
+    return replace(candidate, demands={dest: candidate.demands[dest]})
+
+
+def _place(
     fleet: Fleet, source: str, dests: Sequence[str], candidates: Sequence[Candidate], tried: Sequence[str]
 ) -> CorePlan:
-    """Place the candidates under all constraints; soft ones give way where somebody would be left behind."""
     state = state_of(fleet)
     constraints, _ = collect_constraints(fleet.snapshot, (), state)
     problem = core_problem(fleet, source, dests, candidates, constraints, state)

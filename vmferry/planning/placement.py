@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 from vmferry.errors import InvalidInput
 from vmferry.model.convergence import PolicyName
@@ -11,11 +12,12 @@ from vmferry.model.findings import Finding, Severity
 from vmferry.model.host import FleetSnapshot
 from vmferry.model.vm import Vm
 from vmferry.planning.board import Board
-from vmferry.planning.candidates import Candidate, judge
+from vmferry.planning.candidates import Candidate
 from vmferry.planning.evacuation_core import core_problem, explanations, fewer_left, has_constraints, place_by_core
 from vmferry.planning.fleet.problem import FleetProblem
 from vmferry.planning.order import order_moves
 from vmferry.planning.repair import BUDGET, Budget, make_room
+from vmferry.planning.ways_out import is_restart, judge_way
 from vmferry.rules.case import Fleet
 from vmferry.rules.judge import Judge
 from vmferry.rules.policy import check_lifted
@@ -32,18 +34,25 @@ def plan_evacuation(snapshot: FleetSnapshot, request: EvacuationRequest) -> Evac
     """
     fleet = Fleet(snapshot)
     _check_request(fleet, request)
-    return plan_judged(fleet, request, _judge_all(Judge(fleet, request.lift), request))
+    return plan_judged(fleet, request, judge_all(Judge(fleet, request.lift), request))
 
 
-def plan_judged(fleet: Fleet, request: EvacuationRequest, candidates: Sequence[Candidate]) -> EvacuationPlan:
+def plan_judged(
+    fleet: Fleet,
+    request: EvacuationRequest,
+    candidates: Sequence[Candidate],
+    keep: Mapping[str, tuple[str, str]] = MappingProxyType({}),
+) -> EvacuationPlan:
     """Return the plan for candidates that are judged already: all domains of the host, each for all destinations.
 
-    The request is one that `plan_evacuation` would accept.
+    The request is one that `plan_evacuation` would accept. `keep` holds places of an earlier plan, VM's UUID →
+    destination and why: they are kept where they are still possible.
     """
     if has_constraints(fleet.snapshot):
-        return _constrained(fleet, request, candidates)
+        return _constrained(fleet, request, candidates, keep)
     board = Board(fleet, _dests(fleet, request))
-    reasons = place_together(fleet, board, candidates, request.host)
+    reasons = _keep(board, candidates, keep)
+    reasons |= place_together(fleet, board, [c for c in candidates if c.key not in reasons], request.host)
     core = _improve(fleet, request, board, candidates, reasons)
     moves = _moves(request, candidates, board.dest_of, reasons)
     stuck = sorted((c for c in candidates if c.key not in board.dest_of), key=lambda c: (c.vm.name, c.key))
@@ -60,9 +69,21 @@ def plan_judged(fleet: Fleet, request: EvacuationRequest, candidates: Sequence[C
     )
 
 
-def _constrained(fleet: Fleet, request: EvacuationRequest, candidates: Sequence[Candidate]) -> EvacuationPlan:
+def _keep(board: Board, candidates: Sequence[Candidate], keep: Mapping[str, tuple[str, str]]) -> dict[str, str]:
+    """Put VMs where an earlier plan had them, in its order; return why they are there."""
+    by_key, reasons = {c.key: c for c in candidates}, dict[str, str]()
+    for key, (dest, reason) in keep.items():
+        if (candidate := by_key.get(key)) is not None and board.fits(candidate, dest):
+            board.place(candidate, dest)
+            reasons[key] = reason
+    return reasons
+
+
+def _constrained(
+    fleet: Fleet, request: EvacuationRequest, candidates: Sequence[Candidate], keep: Mapping[str, tuple[str, str]]
+) -> EvacuationPlan:
     """Where constraints bind, the solver places all VMs."""
-    found = place_by_core(fleet, request.host, _dests(fleet, request), candidates, _tried(fleet, request))
+    found = place_by_core(fleet, request.host, _dests(fleet, request), candidates, _tried(fleet, request), keep)
     return EvacuationPlan(
         host=request.host,
         moves=_moves(request, candidates, found.dest_of, found.reasons),
@@ -154,14 +175,11 @@ def _check_request(fleet: Fleet, request: EvacuationRequest) -> None:
         )
 
 
-def _judge_all(rules: Judge, request: EvacuationRequest) -> list[Candidate]:
+def judge_all(rules: Judge, request: EvacuationRequest) -> list[Candidate]:
+    """Judge all destinations for all domains of the host, each for its way out."""
     dests = _dests(rules.fleet, request)
     vms = sorted(rules.fleet.side(request.host).facts.vms, key=lambda vm: (vm.name, str(vm.uuid)))
-    modes = request.modes
-    return [
-        judge(rules, vm, request.host, dests, modes.get(vm.name) or modes.get(str(vm.uuid)), _policy(request, vm))
-        for vm in vms
-    ]
+    return [judge_way(rules, vm, request, dests, _policy(request, vm)) for vm in vms]
 
 
 def _policy(request: EvacuationRequest, vm: Vm) -> PolicyName | None:
@@ -235,6 +253,7 @@ def _move(candidate: Candidate, request: EvacuationRequest, dest: str, reason: s
         hugepages_kib=demand.hugepages_kib,
         vcpus=demand.vcpus,
         copy_bytes=demand.copy_bytes,
+        restart=is_restart(candidate.vm),
         warnings=candidate.reports[dest].warnings,
     )
 

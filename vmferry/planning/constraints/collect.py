@@ -49,7 +49,12 @@ def domain_constraints(snapshot: FleetSnapshot) -> tuple[Constraint, ...]:
     groups: dict[tuple[ConstraintKind, str, Level], list[tuple[str, str, PlacementWish]]] = {}
     alone: list[Constraint] = []
     vms = sorted(
-        {(vm.name, str(vm.uuid), vm.wishes) for facts in snapshot.hosts for vm in facts.vms if vm.wishes},
+        {
+            (vm.name, str(vm.uuid), vm.placement_wishes)
+            for facts in snapshot.hosts
+            for vm in facts.vms
+            if vm.placement_wishes
+        },
         key=lambda found: found[:2],
     )
     for name, uuid, wishes in vms:

@@ -31,7 +31,7 @@ _KINDS = {
 _YES = {"yes": True, "no": False, "true": True, "false": False}
 
 
-def read_wishes(root: etree._Element, problems: list[str]) -> tuple[PlacementWish, ...]:
+def read_placement_wishes(root: etree._Element, problems: list[str]) -> tuple[PlacementWish, ...]:
     """Return what the domain asks for; what cannot be understood goes to `problems`: it might have been a fence."""
     found: list[PlacementWish] = []
     for element in root.iterfind(f"metadata/{{{PLACEMENT_URI}}}placement/*"):
