@@ -12,6 +12,9 @@ from vmferry.model.evacuation import EvacuationPlan, Move
 from vmferry.model.host import Host, HostFacts, Reservation
 from vmferry.model.migration import MigrationMode
 from vmferry.model.vm import Vm
+from vmferry.planning.constraints.collect import collect_constraints
+from vmferry.planning.constraints.hold import broken_by
+from vmferry.planning.fleet.items import state_of
 from vmferry.planning.replay_disks import Written, over_committed, what_is_written
 from vmferry.rules.case import Fleet
 from vmferry.rules.check import check_move
@@ -27,7 +30,7 @@ def replay(plan: EvacuationPlan) -> tuple[str, ...]:
     end, so what a plan puts on a host must fit at once.
     """
     checks = (_check_all_once, _check_order, _check_places, _check_facts, _check_rules, _check_memory,
-              _check_hugepages, _check_vcpus, _check_disk)  # fmt: skip
+              _check_hugepages, _check_vcpus, _check_disk, _check_constraints)  # fmt: skip
     return tuple(problem for check in checks for problem in check(plan))
 
 
@@ -207,3 +210,9 @@ def _check_disk(plan: EvacuationPlan) -> Iterator[str]:
             written += files
         promised = plan.snapshot.reserved.get(host.name, Reservation()).disk_bytes
         yield from over_committed(facts, written, promised)
+
+
+def _check_constraints(plan: EvacuationPlan) -> Iterator[str]:
+    """No move breaks a hard constraint of the inventory or of a domain."""
+    state = state_of(Fleet(plan.snapshot))
+    yield from broken_by(plan.moves, collect_constraints(plan.snapshot, (), state)[0], state)

@@ -8,14 +8,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from vmferry.model.constraint import ConstraintKind, FleetState, Violation
+from vmferry.model.constraint import FleetState
 from vmferry.model.evacuation import Move
 from vmferry.model.host import HostFacts, Reservation
 from vmferry.model.migration import MigrationMode
 from vmferry.model.plan import FleetPlan, Purpose
 from vmferry.model.vm import Vm
-from vmferry.planning.constraints.check import check_constraints, members_of
+from vmferry.planning.constraints.check import members_of
 from vmferry.planning.constraints.collect import collect_constraints
+from vmferry.planning.constraints.hold import broken_by
 from vmferry.planning.fleet.items import state_of
 from vmferry.planning.replay import guest_takes
 from vmferry.planning.replay_disks import over_committed, what_is_written
@@ -190,26 +191,11 @@ def _states(plan: FleetPlan) -> tuple[FleetState, FleetState]:
 
 def _check_constraints(plan: FleetPlan) -> Iterator[str]:
     """Every hard constraint holds at the end, but for what was broken before and nobody who moves is part of."""
-    start, end = _states(plan)
+    start, _ = _states(plan)
     asked, _ = collect_constraints(plan.snapshot, plan.request.constraints, start)
     if asked != plan.constraints:
         yield "the plan's list of constraints is not that of its snapshot and request"
-    for constraint in asked:
-        if constraint.is_hard:
-            before = {violation.text for violation in check_constraints([constraint], start)}
-            for violation in check_constraints([constraint], end):
-                if violation.text not in before and _is_by_a_move(violation, plan, start):
-                    yield violation.words()
-
-
-def _is_by_a_move(violation: Violation, plan: FleetPlan, start: FleetState) -> bool:
-    c = violation.constraint
-    if c.kind is ConstraintKind.MAX_ONLINE:
-        used = {host for places in start.where.values() for host in places}
-        return any(move.dest in c.hosts and move.dest not in used for move in plan.moves)
-    if c.kind in (ConstraintKind.PRESERVE, ConstraintKind.OVERBOOK):
-        return True  # its checker tells of hosts only to which somebody came
-    return bool({move.vm for move in plan.moves} & set(violation.text.replace(",", " ").split()))
+    yield from broken_by(plan.moves, asked, start)
 
 
 def _check_freed(plan: FleetPlan) -> Iterator[str]:

@@ -28,7 +28,7 @@ class Instance:
     home: Ints
     online: Any
     spreads: tuple[tuple[int, ...], ...]
-    amongs: tuple[tuple[tuple[int, ...], tuple[tuple[int, ...], ...]], ...]
+    among_sets: tuple[tuple[tuple[int, ...], tuple[tuple[int, ...], ...]], ...]
 
 
 def read(path: Path) -> Instance:
@@ -44,7 +44,7 @@ def read(path: Path) -> Instance:
     capacity = np.array([[int(v["nodes"].get(str(h), v["defCapacity"])) for v in views] for h in hosts], np.int64)
     names = [v["rcId"] for v in views]
     online = np.array([str(h) in mapping["onlineNodes"] for h in hosts], np.bool_)
-    spreads, amongs = [], []
+    spreads, among_sets = [], []
     for c in document["constraints"]:
         match c["id"]:
             case "preserve":
@@ -54,7 +54,7 @@ def read(path: Path) -> Instance:
                 spreads.append(tuple(vm_no[v] for v in c["vms"]))
             case "among":
                 parts = tuple(tuple(host_no[h] for h in part if h in host_no) for part in c["parts"])
-                amongs.append((tuple(vm_no[v] for v in c["vms"]), parts))
+                among_sets.append((tuple(vm_no[v] for v in c["vms"]), parts))
             case "offline":
                 online[host_no[c["node"]]] = False
             case "online" | "running":
@@ -62,7 +62,7 @@ def read(path: Path) -> Instance:
             case other:
                 raise ValueError(f"{path.name}: constraint {other} is not known here")
     home = np.array([host_no[at[v]] if v in at else NOWHERE for v in vms], np.int64)
-    return Instance(path.name, demand, capacity, home, online, tuple(dict.fromkeys(spreads)), tuple(amongs))
+    return Instance(path.name, demand, capacity, home, online, tuple(dict.fromkeys(spreads)), tuple(among_sets))
 
 
 def board_of(one: Instance) -> Board:
@@ -70,7 +70,7 @@ def board_of(one: Instance) -> Board:
     rows: dict[bytes, int] = {one.online.tobytes(): 0}
     allowed = [one.online]
     row = np.zeros(len(one.home), np.int64)
-    for members, parts in one.amongs:
+    for members, parts in one.among_sets:
         there = Counter(int(one.home[vm]) for vm in members)
         part = max(parts, key=lambda hosts: sum(there[h] for h in hosts))
         mask = np.zeros(len(one.capacity), np.bool_)
@@ -108,7 +108,7 @@ def violations(one: Instance, where: Ints) -> list[str]:
         places = [int(where[vm]) for vm in members]
         if len(set(places)) < len(places):
             found.append(f"VMs {members} share a host")
-    for members, parts in one.amongs:
+    for members, parts in one.among_sets:
         hosts = {int(where[vm]) for vm in members}
         if not any(hosts <= set(part) for part in parts):
             found.append(f"VMs {members} are in no one part")

@@ -74,7 +74,7 @@ def run(name: str, fleet: Fleet, room: Path, offline: Iterable[int] = (), *optio
     for old in room.glob("after*"):
         old.unlink()
     before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
-    command = ["timeout", str(limit_s), tool(name), "-t", str(data), "-S", str(saved), "-p", "-C", *options]
+    command = ["timeout", str(limit_s), tool(name), "-t", str(data), "-S", str(saved), *options]
     done = subprocess.run(command, capture_output=True, text=True)
     cpu_s = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before
     where = _where(room, data)

@@ -38,7 +38,7 @@ def run(options: Options, room: Path) -> Result:
         best = float(np.median(seconds))
         name = file.name.removesuffix(".json.gz")
         shown = f"{best:.2f} ({', '.join(f'{s:.2f}' for s in seconds)})"
-        count = len(one.spreads) + len(one.amongs)
+        count = len(one.spreads) + len(one.among_sets)
         table.add_row(name, str(len(one.home)), str(count), str(moved), str(started), shown, str(len(found)))
         data[name] = {"solve_s": seconds, "relocated": moved, "started": started, "violations": found}
         problems += [f"{name}: {text}" for text in found[:3]]

@@ -42,7 +42,7 @@ def test_constraints_are_read_with_their_place(tmp_path: Path) -> None:
 def test_every_mistake_is_told_at_once_with_its_line(tmp_path: Path) -> None:
     text = (
         "constraints:\n"
-        "  a: {spred: [x]}\n"
+        "  a: {spreads: [x]}\n"
         "  b: {fence: [x], hosts: [kvm9]}\n"
         "  c: {spread: [x], gather: [x]}\n"
         "  d: {preserve: [kvm1], memory_mib: -5}\n"

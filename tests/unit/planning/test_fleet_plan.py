@@ -18,10 +18,13 @@ from tests.unit.builders import GIB_KIB, build_cordon, build_host, build_snapsho
 from tests.unit.planning.crowds import crowds, full_facts, questions
 from vmferry.errors import InvalidInput
 from vmferry.model.constraint import Constraint, ConstraintKind
+from vmferry.model.evacuation import EvacuationRequest
 from vmferry.model.host import FleetSnapshot, Host, HostFacts, Unreachable
 from vmferry.model.plan import FleetPlan, PlanLimits, PlanRequest, Purpose, Reserve
 from vmferry.planning.fleet.plan import plan
+from vmferry.planning.placement import plan_evacuation
 from vmferry.planning.plan_file import diff_plans, parse_plan, write_plan
+from vmferry.planning.replay import replay
 from vmferry.planning.replay_fleet import replay_fleet
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -211,6 +214,30 @@ def test_balance_follows_what_vms_are_expected_to_use() -> None:
     made = plan(snapshot, request)
     assert {move.vm for move in made.moves} & {"a0", "a1"}
     assert plan(snapshot, PlanRequest(purpose=Purpose.BALANCE)).moves == ()
+
+
+def with_constraints(snapshot: FleetSnapshot, *asked: Constraint) -> FleetSnapshot:
+    inventory = snapshot.inventory.model_copy(update={"constraints": asked})
+    return snapshot.model_copy(update={"inventory": inventory})
+
+
+def test_an_evacuation_keeps_the_inventorys_constraints_and_its_replay_checks_them() -> None:
+    snapshot = fleet((4, 4), (4,), ())
+    free = plan_evacuation(snapshot, EvacuationRequest(host="kvm0"))
+    bound = with_constraints(snapshot, spread("a*", "b0", is_hard=False), Constraint(
+        kind=ConstraintKind.GATHER, name="pair", vms=("a0", "a1")))  # fmt: skip
+    with pytest.raises(InvalidInput):
+        plan_evacuation(with_constraints(snapshot, spread("a*"), bound.inventory.constraints[1]),
+                        EvacuationRequest(host="kvm0"))  # fmt: skip
+    kept = plan_evacuation(bound, EvacuationRequest(host="kvm0"))
+    assert len({move.dest for move in kept.moves}) == 1 and len(kept.moves) == 2
+    assert replay(kept) == ()
+    apart = with_constraints(snapshot, Constraint(kind=ConstraintKind.BAN, name="no", vms=("a*",), hosts=("kvm2",)))
+    assert any("ban no" in problem for problem in replay(free.model_copy(update={"snapshot": apart})))
+    assert {move.dest for move in plan_evacuation(apart, EvacuationRequest(host="kvm0")).moves} == {"kvm1"}
+    full = with_constraints(fleet((4,), (4,), (4,)), spread("a0", "b0", "c0"))
+    (stranded,) = plan_evacuation(full, EvacuationRequest(host="kvm0")).stranded
+    assert stranded.explanation is not None and stranded.explanation.conflict == ("spread apart",)
 
 
 def test_vms_return_where_they_came_from_or_tell_why_not() -> None:

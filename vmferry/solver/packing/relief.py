@@ -58,7 +58,7 @@ def to_shed(b: Board, host: int) -> int:
             if found < 0 or (is_enough and not was_enough) or (is_enough == was_enough and better):
                 found, found_size = item, size
         item = b.after[item]
-    return found  # type: ignore[no-any-return]
+    return found
 
 
 INNER: tuple[Any, ...] = (to_shed,)
