@@ -13,7 +13,6 @@ from vmferry.solver.packing.emptying import by_size
 from vmferry.solver.packing.kernels import ALIGNED, EMPTIEST, TIGHTEST
 
 _PUSHES = 10  # how often repairs look at everything, for the choice of kernels
-_ORDERS = 60  # other orders that are tried where the first leaves somebody
 _DEPTH = 3  # one other, two of one host, a chain of two
 # Tries of repairs per unit of the exact solver's deterministic time, about a second on the machine of the benchmarks.
 _TRIES_PER_UNIT = 250_000
@@ -61,8 +60,6 @@ def place_items(board: Board, asked: Placing) -> Placed:
             kernels.take(base, item)
     order = hardest_first(base, items, is_open)
     best = _greedy(base, order, is_open, rank, kernels)
-    if len(_left(best, order)):
-        best = _reordered(base, best, order, is_open, rank, asked)
     if not len(_left(best, order)):
         return Placed(best, (), True, "greedy")
     best = _push(best, order, is_open, rank, asked.budget, items)
@@ -92,22 +89,6 @@ def _greedy(base: Board, order: Ints, is_open: Bools, rank: Ints, kernels: Any) 
             return state
         found.append((left, state))
     return min(found, key=lambda pair: pair[0])[1]
-
-
-def _reordered(base: Board, best: Board, order: Ints, is_open: Bools, rank: Ints, asked: Placing) -> Board:
-    """Try other orders near the hardest first one, drawn with the seed, by the two rules that pack tightest."""
-    rng = np.random.default_rng(asked.seed)
-    work = len(order) * len(is_open)
-    kernels = kernels_for(work * base.capacity.shape[1] * _ORDERS)
-    for number in range(min(_ORDERS, asked.budget * 2 // max(1, work))):
-        mixed = order[np.argsort(np.arange(len(order)) + rng.uniform(0, len(order) / 3, len(order)), kind="stable")]
-        state = base.copy()
-        left = int(kernels.place_all(state, mixed, is_open, rank, (EMPTIEST, TIGHTEST)[number % 2]))
-        if left < len(_left(best, order)):
-            best = state
-        if not left:
-            break
-    return best
 
 
 def _push(state: Board, order: Ints, is_open: Bools, rank: Ints, budget: int, items: Ints) -> Board:
