@@ -32,6 +32,8 @@ def main() -> int:
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     try:
+        if not asked.out.parent.is_dir():
+            raise InvalidInput(f"{asked.out}: its directory does not exist; make it, or name another file")
         begun = time.monotonic()
         problem = read_problem(asked.model, asked.assignment)
         # Both take longer on a busy machine, and with larger instances.
