@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 import typer
 
@@ -28,6 +28,7 @@ from vmferry.terminal.screen import Screen
 
 if TYPE_CHECKING:
     from vmferry.ports import World
+    from vmferry.ports.sharing import ShareWorld
 
 _INTERRUPTED = "interrupted; whatever stays open is settled by: vmferry recover"
 
@@ -94,6 +95,12 @@ class Session:
         with wiring.wired(self.inventory_path) as world:
             yield world
 
+    @contextlib.contextmanager
+    def share_world(self) -> Iterator[ShareWorld]:
+        """Open the world of the inventory for what configures hosts."""
+        with self.world() as world:
+            yield cast("ShareWorld", world)
+
     def run_flow(self, name: str, **parameters: Any) -> Ended:
         """Run a flow in this process; return its result, what its events said, and the error at its end.
 
@@ -109,7 +116,7 @@ class Session:
                     raise LeftBehind(str(state.message))
                 return Ended(state.result(), seen, None)
             except Exception as error:
-                if seen.report is None and seen.purged is None and not seen.outcomes:
+                if not seen.has_result:
                     raise
                 if isinstance(error, VmferryError):
                     return Ended(None, seen, error)
