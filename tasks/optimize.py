@@ -21,7 +21,7 @@ from tasks.evacuation import cordon_host
 from tasks.one_vm import move_one_vm
 from tasks.usage import read_demands
 from tasks.window import WindowResult
-from vmferry.errors import LeftBehind, PreflightBlocked, TransientError
+from vmferry.errors import AlreadyMoving, LeftBehind, PreflightBlocked, TransientError
 from vmferry.model.evacuation import Move
 from vmferry.model.host import FleetSnapshot
 from vmferry.model.migration import MigrationOutcome, MigrationRequest, OutcomeKind
@@ -96,12 +96,21 @@ def publish_decision(decision: Decision) -> None:
 
 @contextmanager
 def closed_for_arrivals(hosts: Sequence[str], reason: str) -> Iterator[None]:
-    """Close the hosts that are to be emptied, against arrivals and against other evacuations."""
-    with ExitStack() as stack:
-        for host in hosts:
-            stack.enter_context(host_in_work(host, reason, world()))
-            cordon_host(host, reason)
-        yield
+    """Close the hosts that are to be emptied, against arrivals and against other evacuations.
+
+    Where somebody else has just begun to empty one of them, none stays closed by this run.
+    """
+    closed: list[str] = []
+    try:
+        with ExitStack() as stack:
+            for host in hosts:
+                stack.enter_context(host_in_work(host, reason, world()))
+                cordon_host(host, reason)
+                closed.append(host)
+            yield
+    except AlreadyMoving:
+        open_hosts(closed)
+        raise
 
 
 def move_in_fleet(move: Move, plan: FleetPlan) -> MigrationOutcome:

@@ -85,7 +85,7 @@ class PrefectServer:
             env=self.environment() | environment,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=400,
             check=False,
         )
         assert done.returncode == 0, f"prefect {' '.join(words)}: {done.stdout}{done.stderr}"
@@ -100,7 +100,7 @@ class PrefectServer:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=120,
+            timeout=400,
             check=False,
         )
         assert done.returncode == code, f"vmferry {' '.join(words)}: {done.returncode}: {done.stdout}"

@@ -9,13 +9,16 @@ from prefect.client.schemas.objects import State
 
 from flows.consolidate_fleet import consolidate_fleet
 from flows.sample_usage import sample_usage
+from tasks.optimize import closed_for_arrivals
 from tests.flows.yard import Yard
 from tests.prefect_side import PrefectServer, run_id
 from vmferry.adapters.simulated import Blow
+from vmferry.errors import AlreadyMoving
 from vmferry.model.host import Energy, Optimization, TakesPart
 from vmferry.model.journal import RunState
 from vmferry.model.optimization import OptimizationReport
 from vmferry.model.vm import DomainState
+from vmferry.steps.host_marks import host_in_work
 
 pytestmark = [pytest.mark.prefect, pytest.mark.usefixtures("prefect")]
 
@@ -175,6 +178,21 @@ def test_a_vm_that_is_shut_off_leaves_too_or_its_host_is_not_empty(yard: Yard) -
     assert yard.state_on(yard.where(off)[0], off) is DomainState.SHUTOFF
     assert all(run.state is RunState.CLOSED for run in yard.runs())
     assert yard.is_sound()
+
+
+def test_where_somebody_else_empties_a_host_none_stays_closed(yard: Yard) -> None:
+    fill(yard)
+    with (
+        yard.process("other") as other,
+        host_in_work("kvm2", "new fans", other),
+        yard.process(),
+        pytest.raises(AlreadyMoving, match="new fans"),
+        closed_for_arrivals(("kvm1", "kvm2"), "consolidation"),
+    ):
+        pass
+    assert yard.journal.cordons() == ()
+    with yard.process() as world:
+        assert world.tools("kvm1").read_system().mark == ""
 
 
 def test_sampling_is_a_flow_of_its_own_that_names_hosts_without_an_answer(yard: Yard) -> None:

@@ -118,10 +118,12 @@ class SqlUsage:
         old = and_(table.c.grain == _RAW, table.c.start_s < joined_before_s)
         try:
             with self._engine.begin() as connection:
-                gone = connection.execute(delete(table).where(table.c.start_s < gone_before_s)).rowcount
+                too_old = and_(table.c.grain.in_((_RAW, _HOURS)), table.c.start_s < gone_before_s)  # by the index
+                gone = connection.execute(delete(table).where(too_old)).rowcount
                 connection.execute(insert(table).from_select(_COLUMNS, _hours().where(old)))
                 joined = connection.execute(delete(table).where(old)).rowcount
-                self._forget_subjects(connection)
+                if gone:
+                    self._forget_subjects(connection)
                 return gone + joined
         except IntegrityError:
             return 0  # another process does it just now
