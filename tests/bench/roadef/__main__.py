@@ -23,7 +23,7 @@ from tests.bench.roadef.format import read_problem, write_assignment  # noqa: E4
 from vmferry.errors import InvalidInput  # noqa: E402
 from vmferry.solver.reassignment import Budget, solve  # noqa: E402
 
-_LEAST_SPARE_S = 0.4  # to stop the workers, write the file, and end; more for large instances
+_LEAST_SPARE_S = 0.4  # to judge the answer, write the file, and end; as long again as it took to read the instance
 
 
 def main() -> int:
@@ -32,8 +32,12 @@ def main() -> int:
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     try:
+        if not asked.out.parent.is_dir():
+            raise InvalidInput(f"{asked.out}: its directory does not exist; make it, or name another file")
+        begun = time.monotonic()
         problem = read_problem(asked.model, asked.assignment)
-        spare = _LEAST_SPARE_S + _started_before() + problem.processes * problem.resources / 1e6
+        # Both take longer on a busy machine, and with larger instances.
+        spare = _LEAST_SPARE_S + _started_before() + time.monotonic() - begun
         left = asked.seconds - spare - (time.monotonic() - _BEGUN)
         found = solve(problem, Budget(seconds=max(0.0, left), workers=asked.workers, stop=stop), asked.seed)
     except InvalidInput as error:

@@ -167,3 +167,11 @@ def test_wrong_files_end_with_exit_code_1_and_every_fault(tmp_path: Path) -> Non
     assert done.returncode == 1
     assert done.stderr.count("error: line 13") == 2
     assert not (tmp_path / "new.txt").exists()
+
+
+def test_a_missing_directory_is_told_before_the_time_is_spent(tmp_path: Path) -> None:
+    _files(tmp_path)
+    argv = [*_command(tmp_path, "3600")[:-1], str(tmp_path / "none" / "new.txt")]
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "its directory does not exist" in done.stderr

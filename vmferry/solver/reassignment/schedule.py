@@ -40,7 +40,7 @@ class Setting:
     transient: float
 
 
-# Two ways, good at different problems: through violations, hot; and first inside all constraints, with priced moves.
+# Two ways, good at different problems: through violations, hot; and first inside all constraints, moves priced.
 _INSIDE = Phase(share=0.2, hot=0.1, cold=1e-4, over=(_HARD, _HARD), bound=_HARD, transient=1.0, takes_best=False)
 _THROUGH = Phase(share=0.7, hot=0.3, cold=2e-3, over=(10.0, 1e5), bound=1.0, settle=0.9, takes_best=False)
 _AFTER = replace(_THROUGH, share=0.5, hot=0.1)
@@ -51,7 +51,7 @@ WAYS: tuple[tuple[Phase, ...], ...] = (
     (_THROUGH, _COLD, _AGAIN, _AGAIN),
     (_INSIDE, _AFTER, _COLD, _AGAIN, _AGAIN),
 )
-# A way through violations needs many steps per pair of process and machine; beyond so many pairs there is no time for it.
+# A way through violations needs many steps per pair of process and machine; beyond so many pairs there is no time.
 _LARGE = 1_000_000
 _LONG = replace(_INSIDE, share=0.7)
 LARGE_WAYS: tuple[tuple[Phase, ...], ...] = (

@@ -55,9 +55,11 @@ def solve(problem: Problem, budget: Budget, seed: int = 0) -> Assignment:
     """Search for a cheaper feasible assignment within the budget.
 
     Never worse than a feasible initial assignment; an infeasible one is repaired if a way is found. Raises
-    `InvalidInput` where a service has more processes than there are machines.
+    `InvalidInput` where the seed is negative or a service has more processes than there are machines.
     """
     begun = time.monotonic()
+    if seed < 0:
+        raise InvalidInput(f"seed is {seed}, needs 0 or more")
     start = _apart(problem)
     machine_of, steps = _by_steps(problem, start, budget.steps, seed) if budget.steps is not None else (
         _by_time(problem, start, begun, budget, seed)

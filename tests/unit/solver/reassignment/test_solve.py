@@ -90,6 +90,11 @@ def test_more_processes_of_a_service_than_machines_are_refused() -> None:
         solve(tiny(service=[0, 0, 0]), Budget(steps=10))
 
 
+def test_a_negative_seed_is_refused() -> None:
+    with pytest.raises(InvalidInput, match="seed is -1, needs 0 or more"):
+        solve(tiny(), Budget(steps=10), seed=-1)
+
+
 def test_one_machine_leaves_nothing_to_do() -> None:
     problem = random_problem(1, processes=1, machines=1)
     assert solve(problem, Budget(steps=100)).machine_of.tolist() == [0]
