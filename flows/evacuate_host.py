@@ -19,7 +19,14 @@ from vmferry.model.convergence import PolicyName
 from vmferry.model.evacuation import EvacuationReport, EvacuationRequest
 from vmferry.model.migration import OutcomeKind
 from vmferry.model.operation import Incoming, WayOut
-from vmferry.model.options import CautionOptions, ProbeOptions, StopOptions, WindowOptions, limits_from
+from vmferry.model.options import (
+    ApprovalOptions,
+    CautionOptions,
+    ProbeOptions,
+    StopOptions,
+    WindowOptions,
+    limits_from,
+)
 from vmferry.reporting.words import report_headline, why_left
 
 
@@ -41,6 +48,7 @@ def evacuate_host(
     dry_run: bool = False,
     resume: bool = False,
     lift: list[str] | None = None,
+    approval: ApprovalOptions = ApprovalOptions(),  # noqa: B008 - frozen
     on_cancel: OnCancel | None = None,
     inventory: str | None = None,
 ) -> EvacuationReport | State[Any]:
@@ -64,6 +72,7 @@ def evacuate_host(
         resume: Go on with the host's last evacuation, which its window's end or a bound has stopped; its plan is
             checked anew, and what was asked for at its beginning holds, but window, caution and moves at once.
         lift: Ids of rules whose blocks only warn in this run; recorded in the report, impossible for final rules.
+        approval: Who must agree to the plan, in a form of the paused run, before anything is touched.
         on_cancel: What a cancel does to moves that run: finish or abort; VMFERRY_ON_CANCEL (finish) when empty.
         inventory: Path of the inventory file; VMFERRY_INVENTORY when empty.
     """
@@ -75,7 +84,7 @@ def evacuate_host(
         request = EvacuationRequest(**asked, limits=limits_from(window, caution, world.clock.now()))
         if dry_run:
             return foresee_emptying(request)
-        return _must_be_empty(empty_host(request, resume=resume))
+        return _must_be_empty(empty_host(request, resume=resume, approval=approval))
 
 
 def _must_be_empty(report: EvacuationReport) -> EvacuationReport | State[Any]:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
+from typing import cast
 
 from vmferry.adapters.heir import Heir
 from vmferry.adapters.prefect_server import EmbeddedServer
@@ -13,6 +14,8 @@ from vmferry.adapters.world import open_world
 from vmferry.errors import InventoryError
 from vmferry.inventory import load_inventory
 from vmferry.ports import World
+from vmferry.ports.power import PowerWorld
+from vmferry.ports.sharing import ShareWorld
 from vmferry.settings import Settings, read_settings
 
 # One world per process: tasks run on many threads of one flow run and share its connections.
@@ -28,7 +31,7 @@ def heir(inventory: str | None) -> AbstractContextManager[object]:
     """Return the context in which this process has an heir; without effect where no Prefect runner may kill it."""
     if "PREFECT__FLOW_RUN_ID" not in os.environ:
         return nullcontext()
-    return Heir(inventory, read_settings().state_dir / "heir.log")
+    return Heir(_file(inventory), read_settings().state_dir / "heir.log")
 
 
 def settings() -> Settings:
@@ -60,6 +63,16 @@ def use(world: World) -> Iterator[World]:
         _stack.remove(world)
 
 
+def share_world() -> ShareWorld:
+    """Return the world in use, for what configures hosts."""
+    return cast(ShareWorld, _stack[-1])
+
+
+def power_world() -> PowerWorld:
+    """Return the world in use, for what switches hosts."""
+    return cast(PowerWorld, _stack[-1])
+
+
 def world() -> World:
     """Return the world in use."""
     return _stack[-1]
@@ -67,10 +80,19 @@ def world() -> World:
 
 def _open(inventory: str | None) -> World:
     current = read_settings()
-    path = inventory or current.inventory
+    path = _file(inventory or current.inventory)
     if path is None:
         raise InventoryError(
             "no inventory given: use `--inventory FILE`, the environment variable VMFERRY_INVENTORY or the flow's "
             "parameter `inventory`; deployments/inventory.example.yaml shows the form"
         )
     return open_world(load_inventory(path), current)
+
+
+def _file(inventory: str | Path | None) -> str | None:
+    """Return the path of an inventory; one that is a block of Prefect's is written to a file first."""
+    if inventory is None or not str(inventory).startswith("block/"):
+        return None if inventory is None else str(inventory)
+    from tasks.blocks import PREFIX, inventory_file  # Prefect is imported late
+
+    return str(inventory_file(str(inventory).removeprefix(PREFIX), read_settings().state_dir))

@@ -6,7 +6,8 @@ from functools import partial
 
 from tasks._inputs import unsearched
 from tasks._wiring import world
-from tasks.evacuation import bounds_of, cordoned, make_report, move_by_plan, names_left
+from tasks.approval import permitted
+from tasks.evacuation import bounds_of, make_report, move_by_plan, names_left
 from tasks.live import progress_artifacts
 from tasks.placement import plan_on
 from tasks.preflight import read_fleet
@@ -14,6 +15,7 @@ from tasks.report import publish_report
 from tasks.window import run_window
 from vmferry.errors import Frozen
 from vmferry.model.evacuation import EvacuationReport, EvacuationRequest, Move
+from vmferry.model.options import ApprovalOptions
 from vmferry.planning.placement import destinations
 from vmferry.progress import EvacuationEnded, EvacuationStarted, publish
 from vmferry.steps.freeze import why_frozen
@@ -26,10 +28,16 @@ def foresee_emptying(request: EvacuationRequest) -> EvacuationReport:
     return make_report(plan_on(read_fleet(), request), started_at, None)
 
 
-def empty_host(request: EvacuationRequest, *, resume: bool = False) -> EvacuationReport:
+def empty_host(
+    request: EvacuationRequest,
+    *,
+    resume: bool = False,
+    approval: ApprovalOptions = ApprovalOptions(),  # noqa: B008 - frozen
+) -> EvacuationReport:
     """Move every VM off a host: cordon → plan → check → sliding window of moves → re-read → report.
 
-    With `resume` the host's last evacuation goes on: its request, and its plan wherever that still holds.
+    With an approval people are asked between plan and cordon. With `resume` the host's last evacuation goes on: its
+    request, and its plan wherever that still holds.
     """
     started_at, saved, keep = world().clock.now(), None, tuple[Move, ...]()
     if resume:
@@ -39,8 +47,7 @@ def empty_host(request: EvacuationRequest, *, resume: bool = False) -> Evacuatio
     destinations(snapshot, request)  # names are checked before the host is closed
     if why := why_frozen(world()):
         raise Frozen(f"host {request.host}: not emptied: {why}", host=request.host)
-    with cordoned(request.host, request.reason, request.ticket, request.incoming) as has_more:
-        plan = plan_on(read_fleet() if has_more else snapshot, request, keep)
+    with permitted(snapshot, request, keep, approval) as plan:
         saved = save_evacuation(plan, request, world(), saved)
         with progress_artifacts(f"evacuate {request.host}"):
             publish(EvacuationStarted(plan=plan))

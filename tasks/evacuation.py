@@ -153,6 +153,7 @@ def make_report(
         not_started=_not_started(result),
         left=left,
         cancelled=current_stop().why,
+        approvals=plan.approvals,
         stopped=result.stopped if result else "",
         started_at=started_at,
         ended_at=world().clock.now(),

@@ -17,6 +17,8 @@ from vmferry.model.evacuation import EvacuationPlan, EvacuationReport
 from vmferry.model.migration import MigrationOutcome, MigrationPlan, OutcomeKind
 from vmferry.model.purge import Fate, PurgeReport
 from vmferry.progress import (
+    ApprovalAsked,
+    ApprovalEnded,
     EvacuationEnded,
     EvacuationStarted,
     Event,
@@ -64,6 +66,10 @@ class Teller:
         match event:
             case PlanMade(plan=plan):
                 return _evacuation("planned", plan)
+            case ApprovalAsked(plan=plan):
+                return _approval("asked", plan, {"minutes": event.minutes, "people": event.people})
+            case ApprovalEnded(plan=plan):
+                return _approval(event.decision, plan, {"by": event.by, "comment": _short(event.comment)})
             case EvacuationStarted(plan=plan):
                 return _evacuation("started", plan)
             case EvacuationEnded(report=report):
@@ -180,6 +186,7 @@ def _evacuation_ended(report: EvacuationReport) -> Told:
         "rolled_back": kinds.count("rolled back"),
         "held": kinds.count("held"),
         "stranded": [stranded.vm for stranded in report.stranded],
+        "has_stranded": "yes" if report.stranded else "no",
         "not_started": [_short(line) for line in report.not_started],
         "stopped": _short(report.stopped),
         "left": list(report.left),
@@ -188,6 +195,11 @@ def _evacuation_ended(report: EvacuationReport) -> Told:
         "next_commands": list(next_commands(report)),
     }
     return _of_host("evacuation.ended", report.host, payload)
+
+
+def _approval(what: str, plan: EvacuationPlan, more: dict[str, Any]) -> Told:
+    payload = {"host": plan.host, "moves": len(plan.moves), "headline": _short(plan_headline(plan)), **more}
+    return _of_host(f"approval.{what}", plan.host, payload)
 
 
 def _operation(event: ReturnEnded | HostRolled | RollEnded) -> Told:

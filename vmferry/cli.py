@@ -14,12 +14,14 @@ from vmferry.model.convergence import PolicyName
 from vmferry.model.migration import MigrationMode
 from vmferry.terminal import exit_codes, show
 from vmferry.terminal.check_command import check
+from vmferry.terminal.deploy_command import deploy
 from vmferry.terminal.endings import end_migration, end_recovery
 from vmferry.terminal.evacuate_command import evacuate
 from vmferry.terminal.exit_codes import ExitCode
 from vmferry.terminal.fleet_commands import cordon, freeze, uncordon, unfreeze
 from vmferry.terminal.inspect_command import inspect
 from vmferry.terminal.inventory_commands import app as inventory_app
+from vmferry.terminal.optimize_commands import balance, consolidate
 from vmferry.terminal.options import (
     DryRunOption,
     FileOption,
@@ -31,11 +33,15 @@ from vmferry.terminal.options import (
     TextOption,
     parse_changes,
 )
+from vmferry.terminal.plan_commands import app as plan_app
+from vmferry.terminal.power_commands import app as power_app
 from vmferry.terminal.prefect_start import put_checkout_first
 from vmferry.terminal.purge_command import purge
 from vmferry.terminal.return_command import return_
 from vmferry.terminal.roll_command import roll
 from vmferry.terminal.session import session
+from vmferry.terminal.share_command import share, shares, unshare
+from vmferry.terminal.usage_command import usage
 
 app = typer.Typer(
     name="vmferry",
@@ -45,6 +51,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(plan_app, name="plan", help="Plan without moving anything; check and compare saved plans.")
+app.add_typer(power_app, name="power", help="Let empty hosts sleep, and wake them.")
 app.add_typer(inventory_app, name="inventory", help="Check the inventory file, and the hosts against it.")
 
 
@@ -134,6 +142,7 @@ def recover(ctx: typer.Context, inventory: InventoryOption = None, as_json: Json
 
 
 app.command()(check)
+app.command()(deploy)
 app.command()(cordon)
 app.command()(freeze)
 app.command()(inspect)
@@ -142,6 +151,12 @@ app.command("return")(return_)
 app.command()(roll)
 app.command()(uncordon)
 app.command()(unfreeze)
+app.command()(usage)
+app.command()(share)
+app.command()(unshare)
+app.command()(shares)
+app.command()(consolidate)
+app.command()(balance)
 
 
 @app.command()

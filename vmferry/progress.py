@@ -27,6 +27,23 @@ class PlanMade(Model):
     plan: EvacuationPlan
 
 
+class ApprovalAsked(Model):
+    """Somebody must agree to a plan; nothing has been touched."""
+
+    plan: EvacuationPlan
+    minutes: float
+    people: int
+
+
+class ApprovalEnded(Model):
+    """A plan was agreed to, refused, or nobody answered in time: `decision` is approved, refused or timed-out."""
+
+    plan: EvacuationPlan
+    decision: str
+    by: str = ""
+    comment: str = ""
+
+
 class MoveStarted(Model):
     """A VM's run was opened in the journal."""
 
@@ -132,6 +149,8 @@ class FilesPurged(Model):
 
 Event = (
     PlanMade
+    | ApprovalAsked
+    | ApprovalEnded
     | MoveStarted
     | RunTakenOver
     | StepStarted

@@ -2,8 +2,10 @@
 
 from infra.lab.host import LabHost
 from infra.lab.lab import Lab, take_down
+from infra.lab.machine.lab import MachineLab
+from infra.lab.machine.machine import Machine
 from infra.lab.proc import LabError
-from infra.lab.spec import Accel, DiskFormat, DiskKind, GuestSpec, GuestState, HostSpec, LabSpec
+from infra.lab.spec import Accel, DiskFormat, DiskKind, GuestSpec, GuestState, HostSpec, LabSpec, MachineSpec
 from infra.lab.watch import Heartbeat, Spell, Watch
 
 __all__ = [
@@ -18,6 +20,9 @@ __all__ = [
     "LabError",
     "LabHost",
     "LabSpec",
+    "Machine",
+    "MachineLab",
+    "MachineSpec",
     "Spell",
     "Watch",
     "take_down",

@@ -16,7 +16,7 @@ from infra.lab.proc import LabError, kill, lab_env, run, start, start_time, wait
 from infra.lab.spec import HostSpec
 from infra.lab.state import LabDir, LabState
 
-_LISTED = re.compile(r"^\s*(?:\d+|-)\s+(\S+)\s+(\S.*?)\s*$")
+LISTED = re.compile(r"^\s*(?:\d+|-)\s+(\S+)\s+(\S.*?)\s*$")
 
 
 def read_identity(files: Path) -> tuple[int, int] | None:
@@ -147,7 +147,7 @@ class LabHost:
     def list_domains(self, *, timeout: float = 15) -> dict[str, str]:
         """Read the domains and their states, in virsh's words (running, paused, shut off, …)."""
         lines = self.virsh("list", "--all", timeout=timeout).splitlines()
-        return {found[1]: found[2] for line in lines if (found := _LISTED.match(line))}
+        return {found[1]: found[2] for line in lines if (found := LISTED.match(line))}
 
     # -- daemons
 

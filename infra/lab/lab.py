@@ -56,6 +56,8 @@ class Lab:
         directory = lab_dir(name)
         if (state := directory.read_state()) is None:
             raise LabError(f"there is no lab {name}; `vmferry lab up --name {name}` makes it")
+        if state.spec.machines is not None:
+            raise LabError(f"lab {name} is one of whole machines: MachineLab.load takes it")
         return cls(directory, state)
 
     @staticmethod

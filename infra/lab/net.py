@@ -91,6 +91,16 @@ def make_link(index: int, number: int, token: str, pid1: int) -> None:
     run(["nsenter", "-t", str(pid1), "-n", "sh", "-ec", inside])
 
 
+def make_tap(index: int, number: int, token: str) -> None:
+    """Connect a whole machine: the card that its kernel opens, on the bridge."""
+    name = link_name(index, number)
+    remove_device(name, mac(token, number))
+    # A tap takes its address only after it was made: one command, so that little can come between.
+    made = f"ip tuntap add dev {name} mode tap && ip link set {name} address {mac(token, number)}"
+    run(["sh", "-ec", made])
+    run(["ip", "link", "set", name, "addrgenmode", "none", "master", bridge_name(index), "up"])
+
+
 def make_switches(index: int, token: str, count: int) -> None:
     """Make the switches of the guest bridges, those that are not there."""
     for which in range(count):

@@ -57,6 +57,13 @@ class HostSpec(_Spec):
     link_mib_s: float | None = Field(default=None, gt=0)  # None: uncapped
     # Bridges inside the host that guests may attach to; those with one name are one network on all hosts.
     bridges: tuple[Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,14}$")], ...] = ()
+    firewalld: bool = False  # whole machines only: it runs from the start, and lets nothing in but ssh
+
+
+class MachineSpec(_Spec):
+    """Hosts that are whole machines: Debian with a kernel of its own, under user-mode Linux."""
+
+    memory_mib: int = Field(default=512, ge=384, le=4096)  # of each; taken as it is used
 
 
 class GuestSpec(_Spec):
@@ -110,6 +117,7 @@ class LabSpec(_Spec):
     )
     guests: tuple[GuestSpec, ...] = ()
     accel: Accel = Accel.AUTO
+    machines: MachineSpec | None = None  # None: hosts are made of namespaces
     tls: bool = False  # every host has certificates for QEMU's TLS, of the lab's own CA
     listen_tcp: bool = False  # libvirtd also on TCP 16509, without authentication, for fault tests
     # libvirt's keepalive between the hosts, seconds and unanswered ones; its own default is 5 and 5.
@@ -125,6 +133,10 @@ class LabSpec(_Spec):
             raise ValueError("two guests have the same name")
         if len(self.guest_bridges) > MAX_GUEST_BRIDGES:
             raise ValueError(f"{len(self.guest_bridges)} guest bridges; a lab has at most {MAX_GUEST_BRIDGES}")
+        if self.machines is not None and (self.guest_bridges or self.tls or self.listen_tcp):
+            raise ValueError("whole machines have no guest bridges, no TLS and no open TCP port of libvirtd")
+        if self.machines is None and any(host.firewalld for host in self.hosts):
+            raise ValueError("only whole machines have firewalld: give `machines` too")
         if unknown := {guest.host for guest in self.guests} - set(names):
             raise ValueError(f"guests on hosts that are not there: {', '.join(sorted(unknown))}")
         return self

@@ -29,7 +29,7 @@ DOCUMENTS = sorted(
         *(ROOT / "infra").rglob("*.md"),
     ]
 )
-OF_THE_LAB = {"VMFERRY_LAB_DIR"}
+OF_THE_LAB = {"VMFERRY_LAB_DIR", "VMFERRY_LAB_CACHE"}
 IDS = [path.relative_to(ROOT).as_posix() for path in DOCUMENTS]
 
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from pydantic import TypeAdapter
-from sqlalchemy import Delete, Insert, Select, Update, bindparam, delete, insert, select, update
+from sqlalchemy import Delete, Engine, Insert, Select, Update, bindparam, delete, insert, select, update
 from sqlalchemy.engine import Row as SqlRow
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
@@ -198,6 +198,11 @@ class SqlJournal(SqlOperations):
         """Return the cordoned hosts, by name."""
         found = self._ask(select(cordons).order_by(cordons.c.host))
         return tuple(_cordon(row) for row in found)
+
+    @property
+    def engine(self) -> Engine:
+        """The database, for what is kept beside the journal."""
+        return self._engine
 
     def close(self) -> None:
         """Close the database connections."""

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 from sqlalchemy import (
+    BigInteger,
     Boolean,
     Column,
     DateTime,
@@ -17,6 +18,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    UniqueConstraint,
     create_engine,
     event,
     inspect,
@@ -99,6 +101,43 @@ operations = Table(
     Column("owner", String(255), nullable=False),
     Column("started_at", DateTime(timezone=True), nullable=False),
     Column("changed_at", DateTime(timezone=True), nullable=False),
+)
+
+# Usage: the counters that were read last of each host, and samples of hosts and VMs. Numbers only: a fleet of 1,000 VMs
+# has some 900,000 of them.
+usage_readings = Table(
+    "usage_readings",
+    metadata,
+    Column("host", String(255), primary_key=True),
+    Column("reading", Text, nullable=False),
+)
+usage_subjects = Table(
+    "usage_subjects",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("kind", String(8), nullable=False),
+    Column("key", String(255), nullable=False),
+    Column("name", String(255), nullable=False),
+    Column("host", String(255), nullable=False),
+    Column("cpus", Integer, nullable=False),
+    Column("memory_mib", BigInteger, nullable=False),
+    Column("seen_s", BigInteger, nullable=False),
+    UniqueConstraint("kind", "key", name="one_usage_subject"),
+)
+usage_samples = Table(
+    "usage_samples",
+    metadata,
+    # As measured (0), or of a whole hour (1).
+    Column("grain", Integer, primary_key=True, autoincrement=False),
+    Column("start_s", BigInteger, primary_key=True, autoincrement=False),
+    Column("subject", ForeignKey("usage_subjects.id"), primary_key=True),
+    Column("span_s", Integer, nullable=False),
+    Column("cpu_milli", Integer, nullable=False),
+    Column("peak_milli", Integer, nullable=False),
+    Column("memory_mib", BigInteger, nullable=False),
+    Column("disk_kib_s", BigInteger, nullable=False),
+    Column("net_kib_s", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
 )
 
 

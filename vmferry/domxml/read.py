@@ -24,6 +24,7 @@ from vmferry.domxml.machine import (
 from vmferry.domxml.marks import read_marks
 from vmferry.domxml.nics import read_nics
 from vmferry.domxml.parse import parse_domain, shown
+from vmferry.domxml.placement_wishes import read_placement_wishes
 from vmferry.domxml.values import attribute_at, text_at, text_of
 from vmferry.model.vm import Device, DomainState, Vm
 
@@ -93,6 +94,7 @@ def _read_vm(root: etree._Element) -> Vm:
         has_agent_channel=has_agent_channel,
         is_agent_connected=is_agent_connected,
         launch_security=attribute_at(root, "launchSecurity", "type"),
+        placement_wishes=read_placement_wishes(root, problems),
         marks=read_marks(root),
         handling=read_handling(root),
         problems=tuple(problems),

@@ -28,6 +28,8 @@ def _words(detail: ErrorDetails, path: tuple[str, ...]) -> str:
     if detail["type"] == "extra_forbidden":
         known = [name for name in _properties(path[:-1]) if name != "name"]
         return f"unknown field; {did_you_mean(path[-1], known)}"
+    if detail["type"] == "value_error":  # what a model's own validator says
+        return str(detail.get("ctx", {}).get("error", detail["msg"]))
     schema = find_schema(path)
     if detail["type"] == "missing":
         return f"is missing; it must be {describe(schema)}"

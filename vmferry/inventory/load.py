@@ -10,16 +10,18 @@ from pydantic import ValidationError
 
 from vmferry.errors import InventoryError
 from vmferry.inventory.across import check_across
+from vmferry.inventory.constraints import CONSTRAINTS, read_constraints
 from vmferry.inventory.entry import check_entry, check_name, fill_entry
 from vmferry.inventory.expected import entry_problems
 from vmferry.inventory.located import Json, Located, parse_located
+from vmferry.inventory.optimization import OPTIMIZATION, read_optimization
 from vmferry.inventory.plain import PLAIN_NETWORKS, fill_networks, read_networks
 from vmferry.inventory.problems import Problem, did_you_mean
 from vmferry.inventory.severities import read_severities
 from vmferry.inventory.vms import read_vms
 from vmferry.model.host import Host, Inventory
 
-_TOP = ("hosts", "rules", "vms", "ssh_config", PLAIN_NETWORKS)
+_TOP = ("hosts", "rules", "vms", "ssh_config", PLAIN_NETWORKS, CONSTRAINTS, OPTIMIZATION)
 _WRITE_HOSTS = "write `hosts:` and below it one entry per host, see deployments/inventory.example.yaml"
 
 
@@ -68,11 +70,21 @@ def _build(located: Located, file: Path) -> tuple[Inventory | None, list[Problem
     hosts, more = _hosts(top.get("hosts"), located, networks)
     severities, bad = read_severities(top.get("rules"))
     vms, off = read_vms(top.get("vms"))
-    problems += [p for p in wrong + odd + more + bad + off if p.path not in located.unreadable]
+    optimization, ill = read_optimization(top.get(OPTIMIZATION), len(hosts))
+    names = list(top["hosts"]) if isinstance(top.get("hosts"), dict) else []
+    constraints, amiss = read_constraints(top.get(CONSTRAINTS), names, lambda path: f"{file}:{located.line(path)}")
+    problems += [p for p in wrong + odd + more + bad + off + ill + amiss if p.path not in located.unreadable]
     if problems:
         return None, problems
-    place = str(file.absolute())
-    return Inventory(hosts=tuple(hosts), rules=severities, vms=vms, ssh_config=ssh_config, path=place), []
+    return Inventory(
+        hosts=tuple(hosts),
+        rules=severities,
+        vms=vms,
+        constraints=constraints,
+        optimization=optimization,
+        ssh_config=ssh_config,
+        path=str(file.absolute()),
+    ), []
 
 
 def _ssh_config(value: Json, file: Path) -> tuple[str | None, list[Problem]]:

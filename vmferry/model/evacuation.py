@@ -6,14 +6,17 @@ from datetime import datetime
 
 from pydantic import Field
 
+from vmferry.model.approval import Approval
 from vmferry.model.base import Model
 from vmferry.model.convergence import PolicyName
+from vmferry.model.explanation import Explanation
 from vmferry.model.findings import Finding
 from vmferry.model.forecast import Forecast
 from vmferry.model.host import FleetSnapshot
 from vmferry.model.migration import MigrationMode, MigrationOutcome
 from vmferry.model.operation import Incoming, RunLimits, WayOut
 from vmferry.model.options import ProbeOptions, StopOptions
+from vmferry.model.timetable import Slot
 from vmferry.model.transport import Switch
 
 
@@ -56,6 +59,7 @@ class Move(Model):
     transport: str = ""  # in words; empty: not known, or nothing but files travels
     switch: Switch | None = None
     forecast: Forecast | None = None  # while other moves of the plan use the same way
+    slot: Slot | None = None  # when it is expected to run; None: no timetable was made
     warnings: tuple[Finding, ...] = ()
 
 
@@ -65,6 +69,7 @@ class Stranded(Model):
     vm: str
     uuid: str
     reasons: dict[str, tuple[Finding, ...]]
+    explanation: Explanation | None = None  # of those that only room or constraints keep from a place
 
     def summary(self) -> str:
         """One line: the distinct reasons, and the hosts they hold for."""
@@ -84,6 +89,9 @@ class EvacuationPlan(Model):
     snapshot: FleetSnapshot
     lifted: tuple[str, ...] = ()
     seconds: float | None = None  # forecast of all moves; None: not made, or one of them is not known to end
+    approvals: tuple[Approval, ...] = ()  # who agreed to it
+    bound_seconds: float | None = None  # no order of the same moves is over sooner
+    bound_by: str = ""  # why not
 
 
 class EvacuationReport(Model):
@@ -97,6 +105,7 @@ class EvacuationReport(Model):
     not_started: tuple[str, ...] = ()
     left: tuple[str, ...] = ()
     cancelled: str = ""  # by what; empty: it was not
+    approvals: tuple[Approval, ...] = ()  # who agreed to the plan
     stopped: str = ""  # which of the run's own bounds kept further moves from starting; empty: none did
     tried: tuple[MigrationOutcome, ...] = ()  # failed and was tried again: its last try is among `outcomes`
     staying: tuple[str, ...] = ()  # of those that are left: these were to stay

@@ -8,6 +8,7 @@ from enum import StrEnum
 from pydantic import ConfigDict, Field
 
 from vmferry.errors import InvalidInput
+from vmferry.model.approval import ApprovalRule
 from vmferry.model.base import Model
 from vmferry.model.cancelling import OnCancel
 from vmferry.model.operation import RunLimits
@@ -135,6 +136,27 @@ class StopOptions(Model):
         default=False,
         title="Force it off",
         description="Switch off a VM that does not shut down in time, as by pulling its plug. Data may be lost.",
+        json_schema_extra={"position": 2},
+    )
+
+
+class ApprovalOptions(Model):
+    """Who must agree to a plan before anything is touched, and how long is waited for them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", title="Approval")
+
+    who: ApprovalRule = Field(
+        default=ApprovalRule.NONE,
+        title="Who must agree",
+        description="two-for-overrides: a second person where rules are lifted or VMs are shut down. none: nobody.",
+        json_schema_extra={"position": 1},
+    )
+    minutes: float = Field(
+        default=60.0,
+        gt=0,
+        le=10080,
+        title="Waits for, minutes",
+        description="Without an answer by then nothing moves, and the run fails.",
         json_schema_extra={"position": 2},
     )
 

@@ -113,6 +113,11 @@ def _needs_pages(move: Move, vm: Vm, facts: HostFacts) -> tuple[int, int]:
     return size, (_guest_kib(vm) + size - 1) // size
 
 
+def guest_takes(move: Move, vm: Vm, facts: HostFacts) -> tuple[int, int, int]:
+    """Return what a move takes on its destination: KiB of ordinary memory, the size of huge pages, how many."""
+    return _needs_kib(move, vm), *_needs_pages(move, vm, facts)
+
+
 def _check_facts(plan: EvacuationPlan) -> Iterator[str]:
     """What a move says it takes is what its VM takes."""
     vms = _vms(plan)

@@ -9,13 +9,17 @@ from dataclasses import dataclass, replace
 from vmferry.model.evacuation import Move
 from vmferry.model.host import Inventory, Limits
 
+_FULL = 1.001  # of a link: shares are rounded
+
 
 @dataclass(frozen=True)
 class Window:
     """Moves that wait, in the order of starting, and moves that run.
 
-    At most `max_parallel` run at once; a host takes part in no more than its limits allow. A move that cannot
-    start holds up none behind it: a slot is used again as soon as its move is done, never a batch waited for.
+    At most `max_parallel` run at once; a host takes part in no more than its limits allow. Where the plan knows what
+    part of a link each move fills, no more start than fill it; one starts where nothing else uses its links. A move
+    that cannot start holds up none behind it: a slot is used again as soon as its move is done, never a batch waited
+    for.
     """
 
     waiting: tuple[Move, ...]
@@ -48,6 +52,8 @@ class Window:
         for move in self.waiting:
             if len(self.running) + len(chosen) >= self.max_parallel:
                 break
+            if not _has_link(move, (*self.running, *chosen)):
+                continue
             source, dest = self._limits(move.source), self._limits(move.dest)
             if outgoing[move.source] < source.outgoing and incoming[move.dest] < dest.incoming and may(move):
                 outgoing[move.source] += 1
@@ -91,6 +97,19 @@ class Window:
 
     def _limits(self, host: str) -> Limits:
         return self.limits.get(host) or Limits()
+
+
+def _has_link(move: Move, beside: Iterable[Move]) -> bool:
+    """Whether both links of a move have room for it beside those moves."""
+    if move.slot is None:
+        return True
+    out, arriving = move.slot.out_share, move.slot.in_share
+    for other in beside:
+        if other.slot is not None:
+            out += other.slot.out_share if other.source == move.source else 0
+            arriving += other.slot.in_share if other.dest == move.dest else 0
+    is_out_free = out <= _FULL or out == move.slot.out_share
+    return is_out_free and (arriving <= _FULL or arriving == move.slot.in_share)
 
 
 def limits_of(inventory: Inventory) -> dict[str, Limits]:

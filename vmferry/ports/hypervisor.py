@@ -16,6 +16,7 @@ from vmferry.model.host import HostFacts
 from vmferry.model.mark import VmMark
 from vmferry.model.migration import JobStats, MigrationPlan
 from vmferry.model.sighting import Sighting
+from vmferry.model.usage import HostCounters
 
 OnProgress = Callable[[JobStats], None]
 # Called before a running job is changed, and makes that durable; what it raises keeps the change from being made.
@@ -30,6 +31,10 @@ class Hypervisor(Protocol):
 
     def read_host(self) -> HostFacts:
         """Read the host and all of its domains; `bridges` and `storage_free_bytes` stay empty (HostTools)."""
+        ...
+
+    def read_counters(self) -> HostCounters:
+        """Read what the host and its running VMs have used since they were started: one bulk call, reads only."""
         ...
 
     def compare_cpus(self, cpus: Sequence[GuestCpu]) -> dict[str, CpuVerdict]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -10,6 +11,7 @@ from vmferry.model.host import Cordon, Inventory
 from vmferry.model.journal import Mark, Row, RunRecord
 from vmferry.model.migration import MigrationOutcome, MigrationPlan
 from vmferry.model.probes import Probe
+from vmferry.model.usage import HostCounters, Usage
 from vmferry.ports.hypervisor import Hypervisor
 from vmferry.ports.operations import OperationsMemory
 from vmferry.ports.tools import HostTools
@@ -91,6 +93,28 @@ class Clock(Protocol):
         ...
 
 
+class UsageStore(Protocol):
+    """What hosts and VMs used, kept for a while; safe to use from many threads and processes."""
+
+    def take(self, reading: HostCounters) -> int:
+        """Keep what was used since the host's reading before; return how many samples were written.
+
+        May be repeated: 0 where the reading before is only seconds old, or another process has kept the same span.
+        """
+        ...
+
+    def read(self, spans: Sequence[tuple[int, int]], keys: Sequence[str] | None = None) -> tuple[Usage, ...]:
+        """Return all hosts and VMs, or those of these keys, with their samples that touch one of the spans (from, to).
+
+        Sorted by kind, name and key, samples by time. A subject without samples there is left out.
+        """
+        ...
+
+    def tidy(self, now_s: int, *, keep_days: float) -> int:
+        """Join old samples to hours, and remove those that are too old; return how many were joined or removed."""
+        ...
+
+
 class World(Protocol):
     """Everything a step may touch."""
 
@@ -102,6 +126,11 @@ class World(Protocol):
     @property
     def journal(self) -> Journal:
         """The durable memory of runs."""
+        ...
+
+    @property
+    def usage(self) -> UsageStore:
+        """What hosts and VMs used."""
         ...
 
     @property

@@ -25,8 +25,15 @@ def plan_headline(plan: EvacuationPlan) -> str:
         names = ", ".join(stranded.vm for stranded in plan.stranded)
         parts.append(f"{len(plan.stranded)} stranded ({names})")
     if plan.seconds is not None and plan.moves:
-        parts.append(f"expected to take {format_seconds(plan.seconds)}")
+        parts.append(f"expected to take {format_seconds(plan.seconds)}{_bound_words(plan)}")
     return f"{plan.host}: {', '.join(parts)}"
+
+
+def _bound_words(plan: EvacuationPlan) -> str:
+    """Say what no order of the moves goes below, where it is known and not the same."""
+    if plan.seconds is None or not plan.bound_seconds or plan.seconds <= 1.01 * plan.bound_seconds:
+        return ""
+    return f" (no order takes less than {format_seconds(plan.bound_seconds)}: {plan.bound_by})"
 
 
 def policy_words(plan: EvacuationPlan, move: Move) -> str:

@@ -25,6 +25,8 @@ from vmferry.model.purge import PurgeReport
 from vmferry.model.returning import ReturnReport
 from vmferry.model.roll import HostRoll, RollReport
 from vmferry.progress import (
+    ApprovalAsked,
+    ApprovalEnded,
     CopyProgress,
     EvacuationEnded,
     EvacuationStarted,
@@ -89,10 +91,20 @@ class Seen:
                 self.rolled = event.report
             case MoveStarted() | MoveProgress() | CopyProgress() | MoveHelped() | RunTakenOver():
                 pass
-            case StepStarted() | StepEnded() | EvacuationStarted() | HostRolled():
+            case StepStarted() | StepEnded() | EvacuationStarted() | HostRolled() | ApprovalAsked() | ApprovalEnded():
                 pass
             case _:
                 assert_never(event)
+
+
+def said_line(event: ApprovalAsked | ApprovalEnded | HostRolled) -> str:
+    """Say who is waited for, how the waiting ended, or how far a host of a roll has come."""
+    if isinstance(event, HostRolled):
+        return roll_line(event.roll)
+    if isinstance(event, ApprovalAsked):
+        who = "somebody" if event.people == 1 else f"{event.people} people"
+        return f"{event.plan.host}: waits for {who} to agree in the Prefect UI, at most {event.minutes:g} min"
+    return f"{event.plan.host}: {event.decision}" + (f" by {event.by}" if event.by else "")
 
 
 def roll_line(roll: HostRoll) -> str:
@@ -129,6 +141,8 @@ class PlainView:
         match event:
             case PlanMade():
                 return plan_headline(event.plan)
+            case ApprovalAsked() | ApprovalEnded() | HostRolled():
+                return said_line(event)
             case MoveStarted(plan=plan):
                 self.meters.start(plan)
                 return f"{plan.vm}: {plan.source} → {plan.dest} {plan.mode}: started ({plan.mode_reason})"
@@ -144,8 +158,6 @@ class PlainView:
             case MoveEnded():
                 self.meters.end(event.outcome.run)
                 return outcome_line(event.outcome)
-            case HostRolled(roll=roll):
-                return roll_line(roll)
             case StepEnded() | EvacuationStarted() | EvacuationEnded() | RunLeftAlone() | FilesPurged():
                 return ""
             case ReturnEnded() | RollEnded():
@@ -182,6 +194,8 @@ class BarView:
                 self.progress.console.print(Text(clean(plan_headline(plan))))
                 if plan.moves:
                     self.overall = self._add(plan.host, len(plan.moves), "whole")
+            case ApprovalAsked() | ApprovalEnded() | HostRolled():
+                self.progress.console.print(Text(clean(said_line(event))))
             case MoveStarted(plan=plan):
                 self._start(plan, f"→ {plan.dest} {plan.mode}")
             case RunTakenOver(plan=plan):
@@ -195,8 +209,6 @@ class BarView:
                 self.progress.console.print(Text(clean(f"{event.vm}: {event.order.words()}"), style="yellow"))
             case MoveEnded():
                 self._end(event.outcome)
-            case HostRolled(roll=roll):
-                self.progress.console.print(Text(clean(roll_line(roll))))
             case StepEnded() | EvacuationStarted() | EvacuationEnded() | RunLeftAlone() | FilesPurged():
                 pass
             case ReturnEnded() | RollEnded():

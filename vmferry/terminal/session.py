@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 import typer
 
@@ -28,6 +28,7 @@ from vmferry.terminal.screen import Screen
 
 if TYPE_CHECKING:
     from vmferry.ports import World
+    from vmferry.ports.sharing import ShareWorld
 
 _INTERRUPTED = "interrupted; whatever stays open is settled by: vmferry recover"
 
@@ -93,6 +94,12 @@ class Session:
         wiring = importlib.import_module("tasks._wiring")
         with wiring.wired(self.inventory_path) as world:
             yield world
+
+    @contextlib.contextmanager
+    def share_world(self) -> Iterator[ShareWorld]:
+        """Open the world of the inventory for what configures hosts."""
+        with self.world() as world:
+            yield cast("ShareWorld", world)
 
     def run_flow(self, name: str, **parameters: Any) -> Ended:
         """Run a flow in this process; return its result, what its events said, and the error at its end.

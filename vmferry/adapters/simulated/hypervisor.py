@@ -11,12 +11,14 @@ from vmferry.adapters.simulated.migration import SimulatedMigration
 from vmferry.adapters.simulated.offer import compare_cpu
 from vmferry.adapters.simulated.state import SimDomain, SimHost
 from vmferry.adapters.simulated.texts import read_text
+from vmferry.adapters.simulated.usage import host_counters
 from vmferry.domxml.marks import drop_mark, marks_of, put_mark
 from vmferry.errors import HostBusy, OutcomeUnknown, PermanentError, VmferryError
 from vmferry.model.facts import CpuFit, CpuVerdict, GuestCpu
 from vmferry.model.host import HostFacts
 from vmferry.model.mark import VmMark
 from vmferry.model.sighting import Sighting
+from vmferry.model.usage import HostCounters
 from vmferry.model.vm import DomainState
 
 LOCK_WAIT_S = 30.0
@@ -30,6 +32,13 @@ class SimulatedHypervisor(SimulatedMigration):
     def read_host(self) -> HostFacts:
         """Read the host and its domains."""
         return self._ask("read_host", "", lambda host: host_facts(host, self._ground.now()), is_write=False)
+
+    def read_counters(self) -> HostCounters:
+        """Read the counters of the host and its running VMs."""
+        ground = self._ground
+        return self._ask(
+            "read_counters", "", lambda host: host_counters(host, ground.now(), ground.seconds), is_write=False
+        )
 
     def compare_cpus(self, cpus: Sequence[GuestCpu]) -> dict[str, CpuVerdict]:
         """Tell of each guest CPU whether this host can run it."""
