@@ -123,14 +123,23 @@ class Roll:
         """Empty the hosts one after the other, work on all of them at once, let the VMs return one after the other."""
         for host in hosts:
             self._step(host, HostStage.EMPTY, lambda h: self._empty(h, hosts))
-        if not self._stopped and self._request.work.kind is WorkKind.HUMAN:
-            await_person(f"work on {', '.join(hosts)}", self._request.work.timeout_s / 60)
+        self._await_hands(hosts)
         if not self._stopped:
             with ThreadPoolExecutor(max_workers=len(hosts), thread_name_prefix="work") as pool:
                 for done in [pool.submit(copy_context().run, self._work, host) for host in hosts]:
                     done.result()
         for host in hosts:
             self._step(host, HostStage.DONE, self._return)
+
+    def _await_hands(self, hosts: Sequence[str]) -> None:
+        """Wait until a person says that the work on the hosts is done, where that is how it is done."""
+        to_do = [host for host in hosts if self._hosts[host].stage is HostStage.EMPTY]
+        if self._stopped or not to_do or self._request.work.kind is not WorkKind.HUMAN:
+            return
+        try:
+            await_person(f"work on {', '.join(to_do)}", self._request.work.timeout_s / 60)
+        except VmferryError as error:
+            self._stopped = str(error)
 
     def _work(self, host: str) -> None:
         self._step(host, HostStage.WORKED, self._do_work, is_own=True)

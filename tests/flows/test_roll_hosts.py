@@ -9,8 +9,10 @@ import pytest
 from prefect.client.schemas.objects import State
 
 from flows.roll_hosts import roll_hosts
+from tasks import rolling
 from tests.flows.yard import HOSTS, Yard
 from vmferry.adapters.simulated import SimulatedFleet
+from vmferry.errors import NotAgreed
 from vmferry.model.operation import WayOut
 from vmferry.model.returning import Returning
 from vmferry.model.roll import CommandDone, WorkKind, WorkOptions
@@ -133,3 +135,22 @@ def test_wrong_input_is_told_at_once_and_nothing_is_touched(yard: Yard) -> None:
     state = roll(yard, hosts=["kvm1", "kvm1", "nowhere"], work=WorkOptions(kind=WorkKind.COMMAND))
     assert all(word in str(state.message) for word in ("nowhere", "given twice", "none is given"))
     assert yard.writes() == ()
+
+
+def test_a_roll_waits_for_a_person_and_can_be_continued_when_nobody_came(
+    yard: Yard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vm = yard.add("wanderer")
+    came = [False, True]
+
+    def await_person(what: str, _minutes: float) -> None:
+        assert what == "work on kvm1" and yard.names_on("kvm1") == set()
+        if not came.pop(0):
+            raise NotAgreed(f"{what}: nobody has said")
+
+    monkeypatch.setattr(rolling, "await_person", await_person)
+    work = WorkOptions(kind=WorkKind.HUMAN)
+    assert "nobody has said" in str(roll(yard, hosts=["kvm1"], work=work).message)
+    state = roll(yard, resume=True)
+    assert state.is_completed(), state.message
+    assert yard.where(vm) == ("kvm1",)
