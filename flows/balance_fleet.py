@@ -16,16 +16,14 @@ from tasks.live import progress_artifacts
 from tasks.optimize import (
     decide,
     make_optimization_report,
-    move_in_fleet,
     must_be_done,
     publish_decision,
     publish_optimization,
+    run_decision,
 )
 from tasks.report import label_run
-from tasks.window import run_window
 from vmferry.model.cancelling import OnCancel
 from vmferry.model.optimization import BalanceRequest, OptimizationReport
-from vmferry.planning.optimize import moves_of
 
 
 @flow(name="balance-fleet", flow_run_name="balance fleet", validate_parameters=True)
@@ -76,7 +74,7 @@ def balance_fleet(
         if dry_run or not decision.plan.moves:
             return make_optimization_report(decision, started_at, None, is_dry_run=dry_run)
         with progress_artifacts("balance fleet"):
-            result = run_window(moves_of(decision), max_parallel, lambda move: move_in_fleet(move, decision.plan))
+            result = run_decision(decision, max_parallel)
         report = make_optimization_report(decision, started_at, result)
         publish_optimization(unsearched(report))
         return must_be_done(report)

@@ -17,19 +17,17 @@ from tasks.optimize import (
     closed_for_arrivals,
     decide,
     make_optimization_report,
-    move_in_fleet,
     must_be_done,
     publish_decision,
     publish_optimization,
+    run_decision,
     settle_emptied,
 )
 from tasks.report import label_run
-from tasks.window import run_window
 from vmferry.model.cancelling import OnCancel
 from vmferry.model.optimization import ConsolidationRequest, OptimizationReport
 from vmferry.model.plan import Reserve
 from vmferry.model.worth import WorthPolicy
-from vmferry.planning.optimize import moves_of
 
 
 @flow(name="consolidate-fleet", flow_run_name="consolidate fleet", validate_parameters=True)
@@ -92,7 +90,7 @@ def consolidate_fleet(
         if dry_run or not decision.plan.moves:
             return make_optimization_report(decision, started_at, None, is_dry_run=dry_run)
         with closed_for_arrivals(decision.emptied, reason), progress_artifacts("consolidate fleet"):
-            result = run_window(moves_of(decision), max_parallel, lambda move: move_in_fleet(move, decision.plan))
+            result = run_decision(decision, max_parallel)
         report = settle_emptied(make_optimization_report(decision, started_at, result), keep_closed=keep_closed)
         publish_optimization(unsearched(report))
         return must_be_done(report)

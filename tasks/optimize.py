@@ -20,7 +20,7 @@ from tasks.cancelling import cancelled
 from tasks.evacuation import cordon_host
 from tasks.one_vm import move_one_vm
 from tasks.usage import read_demands
-from tasks.window import WindowResult
+from tasks.window import Bounds, WindowResult, run_window
 from vmferry.errors import AlreadyMoving, LeftBehind, PreflightBlocked, TransientError
 from vmferry.model.evacuation import Move
 from vmferry.model.host import FleetSnapshot
@@ -30,6 +30,7 @@ from vmferry.model.plan import FleetPlan, PlanRequest
 from vmferry.model.usage import FleetUsage
 from vmferry.planning import optimize
 from vmferry.planning.fleet.plan import plan as plan_fleet
+from vmferry.planning.handling import blackouts_in
 from vmferry.planning.replay_fleet import replay_fleet
 from vmferry.planning.single import plan_vm
 from vmferry.planning.worth import hosts_to_switch_off
@@ -121,6 +122,13 @@ def move_in_fleet(move: Move, plan: FleetPlan) -> MigrationOutcome:
     made = make_plan(plan_vm(plan.snapshot, request), request, plan.snapshot, move_timeout_s=settings().move_timeout_s)
     told = {"mode_reason": move.mode_reason, "forecast": move.forecast or made.forecast}
     return move_one_vm(made.model_copy(update=told))
+
+
+def run_decision(decision: Decision, max_parallel: int) -> WindowResult:
+    """Make the moves of a decision, within the blackouts of their VMs and while the fleet is not frozen."""
+    moves = optimize.moves_of(decision)
+    bounds = Bounds(blackouts=blackouts_in(decision.plan.snapshot, moves))
+    return run_window(moves, max_parallel, lambda move: move_in_fleet(move, decision.plan), bounds)
 
 
 @task(**READ, task_run_name="re-read emptied hosts")
