@@ -159,7 +159,7 @@ def _a_person_evacuates(site: Site, person: Person) -> None:
     person.picture("prefect-form")
     person.press("Submit")
     (run,) = wait_until(lambda: site.server.runs_of_deployment(deployment), "the run that was asked for", 120)
-    wait_until(lambda: site.server.flow_run(run.id).state_type is StateType.PAUSED, "the run asks for approval", 120)
+    wait_until(lambda: site.server.flow_run(run.id).state_type is StateType.PAUSED, "the run asks for approval", 240)
     assert site.guests_on("kvm2") == there and "kvm2" not in _closed(site), "nothing is touched before"
     person.open(f"/runs/flow-run/{run.id}")
     person.press("Resume")
@@ -170,7 +170,7 @@ def _a_person_evacuates(site: Site, person: Person) -> None:
     person.press("Submit")
     wait_until(lambda: site.server.flow_run(run.id).state_type is not StateType.PAUSED, "the approval is heard", 60)
     person.open(f"/runs/flow-run/{run.id}")
-    person.see("move mail1")
+    person.see("vm mail1")
     person.picture("prefect-run")
     ended = site.ended(run, 300)
     assert ended.state is not None and ended.state.is_completed(), f"{ended.state}: {_log(site)}"
