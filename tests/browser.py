@@ -42,8 +42,9 @@ class Person:
         self.page.locator("button[type=submit], button:has-text('Login')").first.click()
         box.wait_for(state="detached")
 
-    def picture(self, name: str) -> Path:
-        """Take a picture of what is seen."""
+    def picture(self, name: str, settle_s: float = 0.0) -> Path:
+        """Take a picture of what is seen; graphs and artifacts are drawn some time after their page."""
+        self.page.wait_for_timeout(1000 * settle_s)
         path = self._pictures / f"{name}.png"
         self.page.screenshot(path=str(path))
         return path
