@@ -14,10 +14,11 @@ from prefect.exceptions import PrefectException
 from tasks._policy import ONCE
 from tasks._wiring import settings
 from vmferry.model.evacuation import EvacuationPlan, EvacuationReport
-from vmferry.model.migration import MigrationOutcome
+from vmferry.model.migration import MigrationOutcome, OutcomeKind
 from vmferry.model.returning import ReturnReport
 from vmferry.model.roll import RollReport
 from vmferry.reporting.files import write_report
+from vmferry.reporting.fleet_picture import fleet_svg
 from vmferry.reporting.markdown import markdown_outcome, markdown_plan, markdown_report
 from vmferry.reporting.returning import markdown_return
 from vmferry.reporting.rolling import markdown_roll
@@ -39,10 +40,9 @@ def label_run(*tags: str, name: str | None = None) -> None:
 
 @task(**ONCE, task_run_name="publish plan")
 def publish_plan(plan: EvacuationPlan) -> None:
-    """Show who goes where, and why."""
-    create_markdown_artifact(
-        markdown_plan(plan), key=artifact_key("plan", plan.host), description=f"plan: empty {plan.host}"
-    )
+    """Show who goes where, why, what may go wrong, and the fleet before and as planned."""
+    text = f"{markdown_plan(plan)}\n{_picture('fleet', fleet_svg(plan))}\n"
+    create_markdown_artifact(text, key=artifact_key("plan", plan.host), description=f"plan: empty {plan.host}")
 
 
 @task(**ONCE, task_run_name="publish outcome of {outcome.vm}")
@@ -56,8 +56,9 @@ def publish_outcome(outcome: MigrationOutcome) -> None:
 @task(**ONCE, task_run_name="publish report")
 def publish_report(report: EvacuationReport, plan: EvacuationPlan) -> Path:
     """Show and save the report; return the path of its markdown file."""
-    picture = base64.b64encode(timeline_svg(report).encode()).decode()
-    text = f"{markdown_report(report, plan)}\n\n![timeline](data:image/svg+xml;base64,{picture})\n"
+    moved = [outcome.vm for outcome in report.outcomes if outcome.kind is OutcomeKind.MOVED]
+    pictures = (_picture("timeline", timeline_svg(report)), _picture("fleet", fleet_svg(plan, moved)))
+    text = "\n\n".join((markdown_report(report, plan), *pictures)) + "\n"
     create_markdown_artifact(
         text, key=artifact_key("evacuation", report.host), description=f"evacuation of {report.host}"
     )
@@ -76,6 +77,10 @@ def publish_return(report: ReturnReport) -> None:
 def publish_roll(report: RollReport) -> None:
     """Show how far each host has come."""
     create_markdown_artifact(markdown_roll(report), key="roll-hosts", description=report.headline[:200])
+
+
+def _picture(name: str, svg: str) -> str:
+    return f"![{name}](data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()})"
 
 
 def artifact_key(kind: str, name: str) -> str:

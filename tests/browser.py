@@ -42,20 +42,17 @@ class Person:
         self.page.locator("button[type=submit], button:has-text('Login')").first.click()
         box.wait_for(state="detached")
 
-    def picture(self, name: str) -> Path:
-        """Take a picture of what is seen."""
+    def picture(self, name: str, settle_s: float = 0.0) -> Path:
+        """Take a picture of what is seen; graphs and artifacts are drawn some time after their page."""
+        self.page.wait_for_timeout(1000 * settle_s)
         path = self._pictures / f"{name}.png"
         self.page.screenshot(path=str(path))
         return path
 
-    def choose(self, description: str, *values: str) -> None:
-        """Choose values in the field with this description."""
-        field = self._field(description)
-        field.locator(".p-select-button__control").click()
-        for value in values:
-            self.page.locator(".p-select-option").filter(has_text=value).last.click()
-        if len(values) > 1 or "No items selected" not in field.inner_text():
-            self.page.keyboard.press("Escape")
+    def choose(self, description: str, value: str) -> None:
+        """Choose a value in the field with this description; by keyboard, which opens the list for certain."""
+        self._field(description).locator(".p-select-button__control").press("ArrowDown")
+        self.page.locator(".p-select-option").filter(has_text=value).last.click()
 
     def write(self, description: str, text: str) -> None:
         """Write into the field with this description."""

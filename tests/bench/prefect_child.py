@@ -91,11 +91,11 @@ def _requests() -> Any:
         count[0] += 1
         return plain(self, *args, **given)
 
-    async def asend(self: Any, *args: Any, **given: Any) -> Any:
+    async def send_async(self: Any, *args: Any, **given: Any) -> Any:
         count[0] += 1
         return await waiting(self, *args, **given)
 
-    httpx.Client.send, httpx.AsyncClient.send = send, asend  # type: ignore[method-assign]
+    httpx.Client.send, httpx.AsyncClient.send = send, send_async  # type: ignore[method-assign]
     try:
         yield count
     finally:

@@ -159,7 +159,7 @@ def _a_person_evacuates(site: Site, person: Person) -> None:
     person.picture("prefect-form")
     person.press("Submit")
     (run,) = wait_until(lambda: site.server.runs_of_deployment(deployment), "the run that was asked for", 120)
-    wait_until(lambda: site.server.flow_run(run.id).state_type is StateType.PAUSED, "the run asks for approval", 120)
+    wait_until(lambda: site.server.flow_run(run.id).state_type is StateType.PAUSED, "the run asks for approval", 240)
     assert site.guests_on("kvm2") == there and "kvm2" not in _closed(site), "nothing is touched before"
     person.open(f"/runs/flow-run/{run.id}")
     person.press("Resume")
@@ -170,17 +170,18 @@ def _a_person_evacuates(site: Site, person: Person) -> None:
     person.press("Submit")
     wait_until(lambda: site.server.flow_run(run.id).state_type is not StateType.PAUSED, "the approval is heard", 60)
     person.open(f"/runs/flow-run/{run.id}")
-    person.see("move mail1")
-    person.picture("prefect-run")
+    person.see("host:kvm2")
+    person.picture("prefect-run", settle_s=4)
     ended = site.ended(run, 300)
     assert ended.state is not None and ended.state.is_completed(), f"{ended.state}: {_log(site)}"
     assert site.guests_on("kvm2") == set() and there <= site.guests_on("kvm3")
-    person.open("/artifacts/key/plan-kvm2")
-    person.see("Approved by alice")
-    person.picture("prefect-plan")
-    person.open("/artifacts/key/evacuation-kvm2")
-    person.see("kvm2 is empty")
-    person.picture("prefect-report")
+    for key, words, name in (
+        ("plan", "Approved by alice", "prefect-plan"),
+        ("evacuation", "is empty", "prefect-report"),
+    ):
+        made = [one for one in site.server.artifacts(run.id) if one.key == f"{key}-kvm2" and words in str(one.data)]
+        person.open(f"/artifacts/artifact/{made[-1].id}")
+        person.picture(name, settle_s=6)
 
 
 def _closed(site: Site) -> str:

@@ -6,6 +6,8 @@ import re
 from pathlib import Path
 
 from vmferry.model.evacuation import EvacuationPlan, EvacuationReport
+from vmferry.model.migration import OutcomeKind
+from vmferry.reporting.fleet_picture import fleet_svg
 from vmferry.reporting.markdown import markdown_report
 from vmferry.reporting.timeline import timeline_svg
 
@@ -17,7 +19,7 @@ def report_path(directory: Path, report: EvacuationReport) -> Path:
 
 
 def write_report(directory: Path, report: EvacuationReport, plan: EvacuationPlan | None) -> Path:
-    """Write report.md, report.json, timeline.svg and plan.json; return the path of report.md.
+    """Write report.md, report.json, timeline.svg, fleet.svg and plan.json; return the path of report.md.
 
     The folder depends on the report alone: writing it again gives the same files. Raises OSError.
     """
@@ -28,6 +30,9 @@ def write_report(directory: Path, report: EvacuationReport, plan: EvacuationPlan
         (path.parent / "timeline.svg").write_text(timeline_svg(report), encoding="utf-8")
         markdown = markdown.replace("## Timeline\n", "## Timeline\n\n![timeline](timeline.svg)\n", 1)
     if plan is not None:
+        moved = [outcome.vm for outcome in report.outcomes if outcome.kind is OutcomeKind.MOVED]
+        (path.parent / "fleet.svg").write_text(fleet_svg(plan, moved), encoding="utf-8")
+        markdown += "\n## Fleet\n\n![memory of the fleet, before and after](fleet.svg)\n"
         (path.parent / "plan.json").write_text(plan.model_dump_json(indent=2) + "\n", encoding="utf-8")
     (path.parent / "report.json").write_text(report.model_dump_json(indent=2) + "\n", encoding="utf-8")
     path.write_text(markdown, encoding="utf-8")

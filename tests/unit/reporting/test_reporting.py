@@ -194,7 +194,8 @@ def test_a_written_report_can_be_read_back_and_written_again(tmp_path: Path) -> 
     path = write_report(tmp_path, ended, plan())
     assert write_report(tmp_path, ended, plan()) == path
     folder = path.parent
-    assert {p.name for p in folder.iterdir()} == {"report.md", "report.json", "plan.json", "timeline.svg"}
+    files = {"report.md", "report.json", "plan.json", "timeline.svg", "fleet.svg"}
+    assert {p.name for p in folder.iterdir()} == files
     assert EvacuationReport.model_validate_json((folder / "report.json").read_text()) == ended
     assert EvacuationPlan.model_validate_json((folder / "plan.json").read_text()) == plan()
     assert "![timeline](timeline.svg)" in path.read_text()
