@@ -14,7 +14,7 @@ PYTEST_ARGS ?=
 PROFILE ?= steady
 WORKERS ?= 3
 
-.PHONY: help setup demo test fault-matrix check bench cancel-test lab-up lab-down clean
+.PHONY: help setup setup-demo demo test fault-matrix check bench cancel-test lab-up lab-down clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,7 +22,10 @@ help:  ## Show this list
 setup:  ## Install apt packages, uv, the virtual environment and libvirt's test suite where they are missing
 	@infra/setup.sh
 
-demo: setup  ## Evacuate a real libvirt host before your eyes (KEEP=1 leaves the lab for playing)
+setup-demo:
+	@infra/setup.sh demo
+
+demo: setup-demo  ## Evacuate a real libvirt host before your eyes (KEEP=1 leaves the lab for playing)
 	@$(AS_ROOT) $(QUIET) $(PYTHON) -m infra.demo $(if $(KEEP),--keep)
 
 test: setup  ## Run all tests: real libvirt in the lab, the simulated fleet, Prefect flows

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from typing import Annotated, Any
 
 from prefect import flow
@@ -10,23 +9,24 @@ from prefect.client.schemas.objects import State
 from pydantic import Field
 
 from tasks import _wiring
-from tasks._inputs import unsearched
 from tasks.cancelling import cancellable, cancelled
-from tasks.evacuation import cordoned, make_report, move_by_plan, names_left
+from tasks.emptying import empty_host, foresee_emptying
 from tasks.events import telling
-from tasks.live import progress_artifacts
-from tasks.placement import plan_host
-from tasks.preflight import read_fleet, read_ways
-from tasks.report import label_run, publish_plan, publish_report
-from tasks.window import run_window
+from tasks.report import label_run
 from vmferry.errors import LeftBehind
 from vmferry.model.cancelling import OnCancel
 from vmferry.model.convergence import PolicyName
 from vmferry.model.evacuation import EvacuationReport, EvacuationRequest
-from vmferry.model.host import FleetSnapshot
-from vmferry.model.migration import MigrationMode, OutcomeKind
-from vmferry.planning.placement import destinations
-from vmferry.progress import EvacuationEnded, EvacuationStarted, publish
+from vmferry.model.migration import OutcomeKind
+from vmferry.model.operation import Incoming, WayOut
+from vmferry.model.options import (
+    ApprovalOptions,
+    CautionOptions,
+    ProbeOptions,
+    StopOptions,
+    WindowOptions,
+    limits_from,
+)
 from vmferry.reporting.words import report_headline, why_left
 
 
@@ -34,13 +34,21 @@ from vmferry.reporting.words import report_headline, why_left
 def evacuate_host(
     host: str,
     dests: list[str] | None = None,
-    modes: dict[str, MigrationMode] | None = None,
+    modes: dict[str, WayOut] | None = None,
     policy: PolicyName | None = None,
     policies: dict[str, PolicyName] | None = None,
     max_parallel: Annotated[int, Field(ge=1, le=64)] = 4,
+    window: WindowOptions = WindowOptions(),  # noqa: B008 - frozen
+    caution: CautionOptions = CautionOptions(),  # noqa: B008 - frozen
+    stop: StopOptions = StopOptions(),  # noqa: B008 - frozen
+    probes: ProbeOptions = ProbeOptions(),  # noqa: B008 - frozen
+    incoming: Incoming = Incoming.WAIT,
     reason: str = "evacuation",
+    ticket: str = "",
     dry_run: bool = False,
+    resume: bool = False,
     lift: list[str] | None = None,
+    approval: ApprovalOptions = ApprovalOptions(),  # noqa: B008 - frozen
     on_cancel: OnCancel | None = None,
     inventory: str | None = None,
 ) -> EvacuationReport | State[Any]:
@@ -49,55 +57,40 @@ def evacuate_host(
     Args:
         host: Host of the inventory to be emptied.
         dests: Hosts that may receive VMs; every other host when empty.
-        modes: VM → live, non-live or offline, where the choice is not to be left to vmferry.
+        modes: VM → live, non-live, offline, stop-and-start or leave, where the choice is not to be left to vmferry.
         policy: What may be done to VMs whose move does not converge; the host's own in the inventory when empty.
         policies: VM → policy, where it is to differ.
         max_parallel: Moves at once; the hosts' own limits hold besides.
+        window: Until when moves may start, and what becomes of those that run then.
+        caution: Canaries, a cap, and what stops the run.
+        stop: How VMs that leave by stop-and-start are shut down.
+        probes: What is done about guests that answered before their move and do not after it.
+        incoming: What becomes of moves that are on their way to the host.
         reason: Why, for the cordon and the report.
+        ticket: Number of the ticket, for the cordon and the report.
         dry_run: Plan and check only; nothing is touched.
+        resume: Go on with the host's last evacuation, which its window's end or a bound has stopped; its plan is
+            checked anew, and what was asked for at its beginning holds, but window, caution and moves at once.
         lift: Ids of rules whose blocks only warn in this run; recorded in the report, impossible for final rules.
+        approval: Who must agree to the plan, in a form of the paused run, before anything is touched.
         on_cancel: What a cancel does to moves that run: finish or abort; VMFERRY_ON_CANCEL (finish) when empty.
         inventory: Path of the inventory file; VMFERRY_INVENTORY when empty.
     """
-    request = EvacuationRequest(
-        host=host,
-        dests=tuple(dests or ()),
-        modes=modes or {},
-        policy=policy,
-        policies=policies or {},
-        max_parallel=max_parallel,
-        reason=reason,
-        lift=tuple(lift or ()),
-    )
+    asked: dict[str, Any] = {"host": host, "policy": policy, "max_parallel": max_parallel, "stop": stop}
+    asked |= {"dests": dests or (), "modes": modes or {}, "policies": policies or {}, "lift": lift or ()}
+    asked |= {"incoming": incoming, "reason": reason, "ticket": ticket, "probes": probes}
     with _wiring.wired(inventory) as world, telling(), cancellable(on_cancel, inventory):
         label_run(f"host:{host}")
-        started_at = world.clock.now()
-        snapshot = read_fleet()
-        tried = destinations(snapshot, request)
-        with nullcontext() if dry_run else cordoned(host, reason):
-            plan = plan_host(unsearched(_with_pairs(snapshot, host, tried)), request)
-            publish_plan(unsearched(plan))
-            if dry_run:
-                return make_report(plan, started_at, None)
-            with progress_artifacts(f"evacuate {host}"):
-                publish(EvacuationStarted(plan=plan))
-                result = run_window(plan.moves, max_parallel, lambda move: move_by_plan(move, plan))
-        report = make_report(plan, started_at, result, names_left(plan, result))
-        publish(EvacuationEnded(report=report))
-        publish_report(report, unsearched(plan))
-        return _must_be_empty(report)
-
-
-def _with_pairs(snapshot: FleetSnapshot, host: str, tried: tuple[str, ...]) -> FleetSnapshot:
-    """Add what the host sees of each destination."""
-    facts = snapshot.facts(host)
-    return read_ways(unsearched(snapshot), host, tried, facts.vms if facts else ())
+        request = EvacuationRequest(**asked, limits=limits_from(window, caution, world.clock.now()))
+        if dry_run:
+            return foresee_emptying(request)
+        return _must_be_empty(empty_host(request, resume=resume, approval=approval))
 
 
 def _must_be_empty(report: EvacuationReport) -> EvacuationReport | State[Any]:
     """A flow that returns data ends Completed: only an empty host may, with nothing held; Cancelled if it was that."""
     is_held = any(outcome.kind is OutcomeKind.HELD for outcome in report.outcomes)
-    if report.is_empty and not is_held:
+    if report.is_done and not is_held:
         return report
     message = f"{report_headline(report)}: {why_left(report)}"
     state = None if is_held else cancelled(message)

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Install what vmferry's demo and tests need on Debian 12: apt packages, uv, the virtual environment.
-# Idempotent: what is there is left alone. Works as root and with sudo.
+# Idempotent: what is there is left alone. Works as root and with sudo. `infra/setup.sh demo`: without what only tests need.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -12,12 +12,19 @@ as_root() { if [ "$(id -u)" = 0 ]; then env "$@"; else sudo env "$@"; fi; }
 
 install_packages() {
   local wanted=("${BUILD_PACKAGES[@]}") missing=() package
-  mapfile -t -O "${#wanted[@]}" wanted < <(grep -vE '^\s*(#|$)' infra/lab/packages.txt)
+  local lists=(infra/lab/packages.txt)
+  [ "${1:-}" = demo ] || lists+=(infra/test-packages.txt)
+  mapfile -t -O "${#wanted[@]}" wanted < <(grep -hvE '^\s*(#|$)' "${lists[@]}")
   for package in "${wanted[@]}"; do
     dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
   done
   [ "${#missing[@]}" -gt 0 ] || return 0
   say "installing ${#missing[@]} Debian packages: ${missing[*]}"
+  if [[ " ${missing[*]} " = *" postgresql "* ]] && [ ! -e /etc/postgresql-common/createcluster.conf ]; then
+    # Tests make clusters of their own; Debian's package would start one on port 5432.
+    as_root mkdir -p /etc/postgresql-common
+    echo 'create_main_cluster = false' | as_root tee /etc/postgresql-common/createcluster.conf >/dev/null
+  fi
   as_root DEBIAN_FRONTEND=noninteractive apt-get -qq update
   as_root DEBIAN_FRONTEND=noninteractive apt-get -qq install --yes --no-install-recommends "${missing[@]}" >/dev/null
 }
@@ -35,7 +42,7 @@ find_uv() {
   echo .bootstrap/bin/uv
 }
 
-install_packages
+install_packages "${1:-}"
 uv=$(find_uv)
 if ! "$uv" sync --frozen --quiet --check 2>/dev/null; then
   say "making the virtual environment from uv.lock (libvirt-python is compiled)"

@@ -31,7 +31,7 @@ def heir(inventory: str | None) -> AbstractContextManager[object]:
     """Return the context in which this process has an heir; without effect where no Prefect runner may kill it."""
     if "PREFECT__FLOW_RUN_ID" not in os.environ:
         return nullcontext()
-    return Heir(inventory, read_settings().state_dir / "heir.log")
+    return Heir(_file(inventory), read_settings().state_dir / "heir.log")
 
 
 def settings() -> Settings:
@@ -80,10 +80,19 @@ def world() -> World:
 
 def _open(inventory: str | None) -> World:
     current = read_settings()
-    path = inventory or current.inventory
+    path = _file(inventory or current.inventory)
     if path is None:
         raise InventoryError(
             "no inventory given: use `--inventory FILE`, the environment variable VMFERRY_INVENTORY or the flow's "
             "parameter `inventory`; deployments/inventory.example.yaml shows the form"
         )
     return open_world(load_inventory(path), current)
+
+
+def _file(inventory: str | Path | None) -> str | None:
+    """Return the path of an inventory; one that is a block of Prefect's is written to a file first."""
+    if inventory is None or not str(inventory).startswith("block/"):
+        return None if inventory is None else str(inventory)
+    from tasks.blocks import PREFIX, inventory_file  # Prefect is imported late
+
+    return str(inventory_file(str(inventory).removeprefix(PREFIX), read_settings().state_dir))

@@ -32,7 +32,11 @@ class PrefectSink:
 
     def __call__(self, told: Told) -> None:
         """Hand an event to Prefect's own thread."""
-        labels = {f"vmferry.{key}": told.payload[key] for key in ("run", "policy", "mode") if key in told.payload}
+        labels = {
+            f"vmferry.{key}": told.payload[key]
+            for key in ("run", "policy", "mode", "has_stranded")
+            if key in told.payload
+        }
         labels |= {f"vmferry.{role}": host for role, host in told.hosts.items()}
         related = [
             RelatedResource({"prefect.resource.id": f"vmferry.host.{host}", "prefect.resource.role": role})

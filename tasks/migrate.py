@@ -9,12 +9,14 @@ from tasks._wiring import world
 from vmferry.model.migration import MigrationPlan
 from vmferry.progress import MoveStarted, publish
 from vmferry.steps.forward import run_step
+from vmferry.steps.freeze import refuse_start
 from vmferry.steps.names import StepName
 
 
 @task(**ONCE, task_run_name="open run {plan.run} of {plan.vm}")
 def open_run(plan: MigrationPlan) -> None:
-    """Open the VM's run in the journal; one run per VM."""
+    """Open the VM's run in the journal; one run per VM, none while the fleet is frozen."""
+    refuse_start(plan, world())
     world().journal.open_run(plan)
     publish(MoveStarted(plan=plan))
 

@@ -15,8 +15,12 @@ from tasks._policy import ONCE
 from tasks._wiring import settings
 from vmferry.model.evacuation import EvacuationPlan, EvacuationReport
 from vmferry.model.migration import MigrationOutcome
+from vmferry.model.returning import ReturnReport
+from vmferry.model.roll import RollReport
 from vmferry.reporting.files import write_report
 from vmferry.reporting.markdown import markdown_outcome, markdown_plan, markdown_report
+from vmferry.reporting.returning import markdown_return
+from vmferry.reporting.rolling import markdown_roll
 from vmferry.reporting.timeline import timeline_svg
 
 logger = logging.getLogger("vmferry.report")
@@ -58,6 +62,20 @@ def publish_report(report: EvacuationReport, plan: EvacuationPlan) -> Path:
         text, key=artifact_key("evacuation", report.host), description=f"evacuation of {report.host}"
     )
     return write_report(settings().report_dir, report, plan)
+
+
+@task(**ONCE, task_run_name="publish return to {report.host}")
+def publish_return(report: ReturnReport) -> None:
+    """Show who came home, and who did not and why."""
+    create_markdown_artifact(
+        markdown_return(report), key=artifact_key("return", report.host), description=report.headline
+    )
+
+
+@task(**ONCE, task_run_name="publish roll")
+def publish_roll(report: RollReport) -> None:
+    """Show how far each host has come."""
+    create_markdown_artifact(markdown_roll(report), key="roll-hosts", description=report.headline[:200])
 
 
 def artifact_key(kind: str, name: str) -> str:

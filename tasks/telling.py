@@ -17,14 +17,19 @@ from vmferry.model.evacuation import EvacuationPlan, EvacuationReport
 from vmferry.model.migration import MigrationOutcome, MigrationPlan, OutcomeKind
 from vmferry.model.purge import Fate, PurgeReport
 from vmferry.progress import (
+    ApprovalAsked,
+    ApprovalEnded,
     EvacuationEnded,
     EvacuationStarted,
     Event,
     FilesPurged,
+    HostRolled,
     MoveEnded,
     MoveHelped,
     MoveStarted,
     PlanMade,
+    ReturnEnded,
+    RollEnded,
     RunLeftAlone,
     RunTakenOver,
     StepEnded,
@@ -61,12 +66,18 @@ class Teller:
         match event:
             case PlanMade(plan=plan):
                 return _evacuation("planned", plan)
+            case ApprovalAsked(plan=plan):
+                return _approval("asked", plan, {"minutes": event.minutes, "people": event.people})
+            case ApprovalEnded(plan=plan):
+                return _approval(event.decision, plan, {"by": event.by, "comment": _short(event.comment)})
             case EvacuationStarted(plan=plan):
                 return _evacuation("started", plan)
             case EvacuationEnded(report=report):
                 return _evacuation_ended(report)
             case FilesPurged(report=purged):
                 return _purged(purged)
+            case ReturnEnded() | HostRolled() | RollEnded():
+                return _operation(event)
             case _:
                 return self._of_run(event)
 
@@ -175,13 +186,35 @@ def _evacuation_ended(report: EvacuationReport) -> Told:
         "rolled_back": kinds.count("rolled back"),
         "held": kinds.count("held"),
         "stranded": [stranded.vm for stranded in report.stranded],
+        "has_stranded": "yes" if report.stranded else "no",
         "not_started": [_short(line) for line in report.not_started],
+        "stopped": _short(report.stopped),
         "left": list(report.left),
         "seconds": round((report.ended_at - report.started_at).total_seconds(), 3),
         "headline": _short(report_headline(report)),
         "next_commands": list(next_commands(report)),
     }
     return _of_host("evacuation.ended", report.host, payload)
+
+
+def _approval(what: str, plan: EvacuationPlan, more: dict[str, Any]) -> Told:
+    payload = {"host": plan.host, "moves": len(plan.moves), "headline": _short(plan_headline(plan)), **more}
+    return _of_host(f"approval.{what}", plan.host, payload)
+
+
+def _operation(event: ReturnEnded | HostRolled | RollEnded) -> Told:
+    match event:
+        case ReturnEnded(report=report):
+            refused = [{"vm": one.vm, "why": _short(one.why)} for one in report.refused]
+            payload: dict[str, Any] = {"host": report.host, "home": list(report.home), "refused": refused}
+            return _of_host("return.ended", report.host, payload | {"headline": _short(report.headline)})
+        case HostRolled(roll=roll):
+            payload = {"host": roll.host, "stage": str(roll.stage), "reason": _short(roll.reason)}
+            return _of_host("roll.stopped" if roll.reason else "roll.step", roll.host, payload)
+        case RollEnded(report=rolled):
+            stages = {host.host: str(host.stage) for host in rolled.hosts}
+            payload = {"is_done": rolled.is_done, "stages": stages, "headline": _short(rolled.headline)}
+            return Told(name="vmferry.roll.ended", subject="fleet", title="fleet", payload=payload)
 
 
 def _of_host(name: str, host: str, payload: dict[str, Any]) -> Told:

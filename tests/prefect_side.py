@@ -55,23 +55,27 @@ class PrefectServer:
     api_url: str
     home: Path
     pid: int = 0
+    password: str = ""  # user:password; empty: the server asks for none
 
     @classmethod
     @contextmanager
-    def running(cls, home: Path) -> Iterator[PrefectServer]:
+    def running(cls, home: Path, password: str = "", **environment: str) -> Iterator[PrefectServer]:
         """Start a server with a home and a port of its own, and end it."""
         with socket.create_server(("127.0.0.1", 0)) as probe:
             port = probe.getsockname()[1]
-        server = cls(api_url=f"http://127.0.0.1:{port}/api", home=home)
+        server = cls(api_url=f"http://127.0.0.1:{port}/api", home=home, password=password)
+        given = server.environment() | SERVER | environment
+        given |= {"PREFECT_SERVER_API_AUTH_STRING": password} if password else {}
         command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
-        with (home / "server.log").open("w") as log, _process(command, server.environment() | SERVER, log) as process:
+        with (home / "server.log").open("w") as log, _process(command, given, log) as process:
             wait_until(lambda: _is_healthy(server, process), f"{server.api_url}/health", START_S)
             yield replace(server, pid=process.pid)
 
     def environment(self) -> dict[str, str]:
         """Return the environment of a process that talks to this server; none of the caller's Prefect settings."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
-        return kept | {"PREFECT_HOME": str(self.home), "PREFECT_API_URL": self.api_url}
+        ours = {"PREFECT_HOME": str(self.home), "PREFECT_API_URL": self.api_url}
+        return kept | ours | ({"PREFECT_API_AUTH_STRING": self.password} if self.password else {})
 
     def command(self, *words: str, **environment: str) -> str:
         """Run `prefect …` in the checkout, and return what it says."""
@@ -87,6 +91,21 @@ class PrefectServer:
         assert done.returncode == 0, f"prefect {' '.join(words)}: {done.stdout}{done.stderr}"
         return done.stdout
 
+    def vmferry(self, *words: str, code: int = 0, **environment: str) -> str:
+        """Run `vmferry …` against this server, and return what it says on both streams."""
+        done = subprocess.run(
+            [sys.executable, "-m", "vmferry.cli", *words],
+            cwd=ROOT,
+            env=self.environment() | environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert done.returncode == code, f"vmferry {' '.join(words)}: {done.returncode}: {done.stdout}"
+        return done.stdout
+
     @contextmanager
     def worker(self, pool: str, **environment: str) -> Iterator[None]:
         """Let a worker serve the pool for the duration of the block."""
@@ -99,7 +118,7 @@ class PrefectServer:
 
     def client(self) -> SyncPrefectClient:
         """Return a client for this server."""
-        return SyncPrefectClient(self.api_url)
+        return SyncPrefectClient(self.api_url, auth_string=self.password or None)
 
     def flow_run(self, run: UUID) -> FlowRun:
         """Return a flow run as the server has it."""

@@ -14,10 +14,14 @@ from vmferry.model.convergence import PolicyName
 from vmferry.model.migration import MigrationMode
 from vmferry.terminal import exit_codes, show
 from vmferry.terminal.check_command import check
-from vmferry.terminal.endings import end_evacuation, end_migration, end_recovery
+from vmferry.terminal.deploy_command import deploy
+from vmferry.terminal.endings import end_migration, end_recovery
+from vmferry.terminal.evacuate_command import evacuate
 from vmferry.terminal.exit_codes import ExitCode
+from vmferry.terminal.fleet_commands import cordon, freeze, uncordon, unfreeze
 from vmferry.terminal.inspect_command import inspect
 from vmferry.terminal.inventory_commands import app as inventory_app
+from vmferry.terminal.optimize_commands import balance, consolidate
 from vmferry.terminal.options import (
     DryRunOption,
     FileOption,
@@ -28,14 +32,16 @@ from vmferry.terminal.options import (
     PairsOption,
     TextOption,
     parse_changes,
-    parse_modes,
-    parse_policies,
 )
+from vmferry.terminal.plan_commands import app as plan_app
 from vmferry.terminal.power_commands import app as power_app
 from vmferry.terminal.prefect_start import put_checkout_first
 from vmferry.terminal.purge_command import purge
+from vmferry.terminal.return_command import return_
+from vmferry.terminal.roll_command import roll
 from vmferry.terminal.session import session
 from vmferry.terminal.share_command import share, shares, unshare
+from vmferry.terminal.usage_command import usage
 
 app = typer.Typer(
     name="vmferry",
@@ -45,10 +51,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(plan_app, name="plan", help="Plan without moving anything; check and compare saved plans.")
 app.add_typer(power_app, name="power", help="Let empty hosts sleep, and wake them.")
 app.add_typer(inventory_app, name="inventory", help="Check the inventory file, and the hosts against it.")
-
-HostArgument = Annotated[str, typer.Argument(metavar="HOST", help="A host of the inventory.")]
 
 
 def _show_version(wanted: bool) -> None:
@@ -71,47 +76,7 @@ def global_options(
     """
 
 
-@app.command()
-def evacuate(
-    ctx: typer.Context,
-    host: HostArgument,
-    to: Annotated[list[str] | None, typer.Option(metavar="HOST", help="Only to these; repeat it.")] = None,
-    dry_run: DryRunOption = False,
-    mode: Annotated[
-        list[str] | None, typer.Option(metavar="VM=MODE", help="live, non-live or offline; repeat it.")
-    ] = None,
-    policy: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="[VM=]POLICY", help=f"For moves that do not converge: {', '.join(PolicyName)}; repeat it."
-        ),
-    ] = None,
-    parallel: Annotated[int, typer.Option(min=1, max=64, help="Moves at once, at most.")] = 4,
-    reason: Annotated[str, typer.Option(help="Kept with the cordon and in the report.")] = "evacuation",
-    lift: LiftOption = None,
-    on_cancel: OnCancelOption = None,
-    inventory: InventoryOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Empty a host: cordon it, plan, move every VM by the right kind of migration, report."""
-    modes, (for_all, policies) = parse_modes(mode or ()), parse_policies(policy or ())
-    dests = tuple(to or ())
-    with session(ctx, inventory, as_json) as current:
-        current.require_hosts(host, dests, lift or ())
-        ended = current.run_flow(
-            "evacuate_host",
-            host=host,
-            dests=list(dests),
-            modes=modes,
-            policy=for_all,
-            policies=policies,
-            max_parallel=parallel,
-            reason=reason,
-            dry_run=dry_run,
-            lift=lift,
-            on_cancel=on_cancel,
-        )
-        end_evacuation(current, ended)
+app.command()(evacuate)
 
 
 @app.command()
@@ -177,11 +142,21 @@ def recover(ctx: typer.Context, inventory: InventoryOption = None, as_json: Json
 
 
 app.command()(check)
+app.command()(deploy)
+app.command()(cordon)
+app.command()(freeze)
 app.command()(inspect)
 app.command()(purge)
+app.command("return")(return_)
+app.command()(roll)
+app.command()(uncordon)
+app.command()(unfreeze)
+app.command()(usage)
 app.command()(share)
 app.command()(unshare)
 app.command()(shares)
+app.command()(consolidate)
+app.command()(balance)
 
 
 @app.command()
@@ -220,43 +195,6 @@ def vms(
         lost = [f"host {gone.host}: {gone.reason}" for gone in snapshot.unreachable]
         found = [{"host": facts.name, **vm.model_dump(mode="json")} for facts in snapshot.hosts for vm in facts.vms]
         current.end(ExitCode.REFUSED if lost else ExitCode.DONE, {"vms": found}, lost)
-
-
-@app.command()
-def cordon(
-    ctx: typer.Context,
-    host: HostArgument,
-    reason: Annotated[str, typer.Option(help="Shown to whoever meets the cordon.")] = "by hand",
-    inventory: InventoryOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Close a host for arrivals until it is uncordoned."""
-    with session(ctx, inventory, as_json) as current:
-        current.require_hosts(host, ())
-        with current.world() as world:
-            from vmferry.steps.host_marks import close_host
-
-            world.journal.cordon(host, reason)
-            close_host(host, reason, world)
-            kept = next((c.reason for c in world.journal.cordons() if c.host == host), reason)
-        current.screen.say(f"{host} is cordoned ({kept}): no VM moves to it until: vmferry uncordon {host}")
-        current.end(ExitCode.DONE, {"host": host, "is_cordoned": True, "reason": kept})
-
-
-@app.command()
-def uncordon(
-    ctx: typer.Context, host: HostArgument, inventory: InventoryOption = None, as_json: JsonOption = False
-) -> None:
-    """Open a host for arrivals again."""
-    with session(ctx, inventory, as_json) as current:
-        current.require_hosts(host, ())
-        with current.world() as world:
-            from vmferry.steps.host_marks import open_host
-
-            was_cordoned = world.journal.uncordon(host)
-            open_host(host, world)
-        current.screen.say(f"{host} is open for arrivals" + ("" if was_cordoned else " (it was not cordoned)"))
-        current.end(ExitCode.DONE, {"host": host, "is_cordoned": False, "was_cordoned": was_cordoned})
 
 
 @app.command()

@@ -58,6 +58,14 @@ class PreflightBlocked(InvalidInput):
     """Preflight found blockers; nothing was touched."""
 
 
+class Frozen(PermanentError):
+    """Somebody has frozen the fleet: no move starts."""
+
+
+class NotAgreed(PermanentError):
+    """Nobody said in time that it may go on; nothing further was done."""
+
+
 class AlreadyMoving(PermanentError):
     """An open run holds this VM."""
 

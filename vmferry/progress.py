@@ -15,6 +15,8 @@ from vmferry.model.disks import CopyStats
 from vmferry.model.evacuation import EvacuationPlan, EvacuationReport
 from vmferry.model.migration import JobStats, MigrationOutcome, MigrationPlan
 from vmferry.model.purge import PurgeReport
+from vmferry.model.returning import ReturnReport
+from vmferry.model.roll import HostRoll, RollReport
 
 logger = logging.getLogger("vmferry.progress")
 
@@ -23,6 +25,23 @@ class PlanMade(Model):
     """An evacuation was planned and checked; nothing has been touched."""
 
     plan: EvacuationPlan
+
+
+class ApprovalAsked(Model):
+    """Somebody must agree to a plan; nothing has been touched."""
+
+    plan: EvacuationPlan
+    minutes: float
+    people: int
+
+
+class ApprovalEnded(Model):
+    """A plan was agreed to, refused, or nobody answered in time: `decision` is approved, refused or timed-out."""
+
+    plan: EvacuationPlan
+    decision: str
+    by: str = ""
+    comment: str = ""
 
 
 class MoveStarted(Model):
@@ -104,6 +123,24 @@ class EvacuationEnded(Model):
     report: EvacuationReport
 
 
+class ReturnEnded(Model):
+    """VMs were brought home, as far as that was possible."""
+
+    report: ReturnReport
+
+
+class HostRolled(Model):
+    """A host of a roll has come one step further, or no further."""
+
+    roll: HostRoll
+
+
+class RollEnded(Model):
+    """A roll ended, or was stopped by a host."""
+
+    report: RollReport
+
+
 class FilesPurged(Model):
     """A purge ended."""
 
@@ -112,6 +149,8 @@ class FilesPurged(Model):
 
 Event = (
     PlanMade
+    | ApprovalAsked
+    | ApprovalEnded
     | MoveStarted
     | RunTakenOver
     | StepStarted
@@ -123,6 +162,9 @@ Event = (
     | RunLeftAlone
     | EvacuationStarted
     | EvacuationEnded
+    | ReturnEnded
+    | HostRolled
+    | RollEnded
     | FilesPurged
 )
 Listener = Callable[[Event], None]

@@ -31,6 +31,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, frozen=True, extra="ignore", env_ignore_empty=True)
 
     inventory: Path | None = Field(default=None, description="inventory file (YAML)")
+    site: Path | None = Field(default=None, description="site file of `vmferry deploy` (YAML)")
     state_dir: Path = Field(default_factory=default_state_dir, description="place of journal and reports")
     journal_url: SecretStr = Field(default=SecretStr(""), description="SQLAlchemy URL; SQLite by default")
     report_dir: Path = Field(default=Path(), description="reports; in state_dir by default")
@@ -51,6 +52,7 @@ class Settings(BaseSettings):
     keepalive_interval_s: int = Field(default=2, ge=1, le=300, description="between keep-alive messages, s")
     keepalive_count: int = Field(default=3, ge=1, le=100, description="unanswered ones until a host is lost")
     purge_after_days: float = Field(default=7.0, ge=0, le=36500, description="before what moves left may go, days")
+    usage_keep_days: float = Field(default=14.0, ge=1, le=366, description="usage samples are kept for so many days")
     on_cancel: Literal["finish", "abort"] = Field(default="finish", description="what a cancel does to running moves")
     events_file: Path | None = Field(default=None, description="file that gets each event as a line of JSON")
     debug: bool = Field(default=False, description="tracebacks and Prefect's log on stderr")

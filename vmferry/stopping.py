@@ -18,6 +18,7 @@ class Stop:
     def __init__(self, on_cancel: OnCancel = OnCancel.FINISH) -> None:
         self.on_cancel = on_cancel
         self.why = ""
+        self.ended_by = ""  # why the moves that run are to end now although nobody has cancelled: its time is over
         self.is_underway = False  # whether moves have begun: from then on nothing is broken off, only ended
         self._hearers: list[Callable[[], None]] = []
 
@@ -32,6 +33,10 @@ class Stop:
         for hearer in tuple(self._hearers):
             hearer()
 
+    def end_running(self, why: str) -> None:
+        """Have the moves that run ended now, by what runs them; the operation itself goes on to its report."""
+        self.ended_by = self.ended_by or why
+
     @contextmanager
     def telling(self, hearer: Callable[[], None]) -> Iterator[None]:
         """Call `hearer` when the request comes, or at once when it has come; perhaps twice."""
@@ -45,7 +50,7 @@ class Stop:
 
     def reason_to_end(self) -> str:
         """Return why a running move is to be ended now; empty while it may go on to its end."""
-        return f"cancelled by {self.why}" if self.why and self.on_cancel is OnCancel.ABORT else ""
+        return f"cancelled by {self.why}" if self.why and self.on_cancel is OnCancel.ABORT else self.ended_by
 
     def words(self) -> str:
         """Say what becomes of the moves that run."""

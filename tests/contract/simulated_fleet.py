@@ -50,6 +50,7 @@ class SimulatedUnderTest:
             bridge=None,
             dirty_mib_s=40.0 if is_restless else 0.0,
             working_set_mib=8,
+            load_cpus=0.5 if is_restless else 0.01,
         )
 
     def write_file(self, host: str, path: str, content: bytes) -> None:

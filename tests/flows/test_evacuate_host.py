@@ -16,6 +16,7 @@ from vmferry.model.convergence import PolicyName
 from vmferry.model.facts import Pool
 from vmferry.model.journal import RunState
 from vmferry.model.migration import MigrationMode, OutcomeKind
+from vmferry.model.options import CautionOptions
 from vmferry.model.vm import DomainState
 
 pytestmark = [pytest.mark.prefect, pytest.mark.usefixtures("prefect")]
@@ -85,7 +86,7 @@ def test_vms_go_only_where_they_may(yard: Yard) -> None:
 def test_a_failing_vm_is_rolled_back_and_stops_no_other(yard: Yard) -> None:
     vms = {name: yard.add(name) for name in ("wanderer1", "wanderer2", "wanderer3", "wanderer4")}
     yard.break_at(Blow.ABORTED, op="migrate", phase="memory", nth=2)
-    state = evacuate(yard)
+    state = evacuate(yard, caution=CautionOptions(retries=0))
     assert state.is_failed()
     (failed,) = (name for name, kind in yard.outcomes().items() if kind is OutcomeKind.ROLLED_BACK)
     assert yard.names_on("kvm1") == {failed}

@@ -45,7 +45,7 @@ def test_a_held_run_calls_the_pager_once(
 ) -> None:
     url, heard = calls
     block = Webhook(url=url).save("pager", overwrite=True)
-    text = (ROOT / "deployments/page-when-held.yaml").read_text()
+    text = (ROOT / "deployments/automations/page-when-held.yaml").read_text()
     file = tmp_path / "page.yaml"
     file.write_text(text.replace("00000000-0000-0000-0000-000000000000", str(block)))
     prefect.command("automation", "create", "--from-file", str(file))

@@ -11,9 +11,11 @@ from uuid import UUID
 from tasks import _wiring
 from vmferry.adapters.journal import SqlJournal
 from vmferry.adapters.simulated import LOCAL, Blow, Fault, Operation, SimulatedFleet
+from vmferry.adapters.usage_store import SqlUsage
 from vmferry.model.journal import Mark, Row, RunRecord
 from vmferry.model.migration import OutcomeKind
 from vmferry.model.vm import DomainState
+from vmferry.ports import World
 
 HOSTS = ("kvm1", "kvm2", "kvm3")
 
@@ -42,13 +44,14 @@ class Yard:
         self.fleet.inject(Fault.model_validate({"does": does, **where}))
 
     @contextmanager
-    def process(self, name: str = "vmferry-1") -> Iterator[None]:
+    def process(self, name: str = "vmferry-1") -> Iterator[World]:
         """Work as a vmferry process; when the block is left it is dead, whatever it left behind."""
         journal = SqlJournal(self._url, owner=name, is_alive=self._is_alive)
         self._alive.add(name)
         try:
-            with _wiring.use(self.fleet.world(journal=journal)):
-                yield
+            world = self.fleet.world(journal=journal, usage=SqlUsage(journal.engine))
+            with _wiring.use(world):
+                yield world
         finally:
             self._alive.discard(name)
             journal.close()

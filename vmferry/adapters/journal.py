@@ -8,10 +8,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from pydantic import TypeAdapter
-from sqlalchemy import Delete, Insert, Select, Update, bindparam, delete, insert, select, update
+from sqlalchemy import Delete, Engine, Insert, Select, Update, bindparam, delete, insert, select, update
 from sqlalchemy.engine import Row as SqlRow
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
+from vmferry.adapters.journal_operations import SqlOperations
 from vmferry.adapters.journal_tables import cordons, create_tables, open_engine, rows, runs
 from vmferry.adapters.owner import is_owner_alive, is_owner_here, this_owner
 from vmferry.errors import AlreadyMoving, NotFound, UnsafeError
@@ -37,7 +38,7 @@ _RUN = select(runs).where(runs.c.run == bindparam("run"))
 _UNSETTLED = select(runs).where(runs.c.state != RunState.CLOSED).order_by(runs.c.opened_at, runs.c.run)
 
 
-class SqlJournal:
+class SqlJournal(SqlOperations):
     """`vmferry.ports.Journal` on one database; safe to use from many threads and processes."""
 
     def __init__(self, url: str, *, owner: str | None = None, is_alive: Callable[[str], bool] = is_owner_alive) -> None:
@@ -183,9 +184,9 @@ class SqlJournal:
                 raise
             raise _failed("written", error) from error
 
-    def cordon(self, host: str, reason: str) -> None:
+    def cordon(self, host: str, reason: str, ticket: str = "") -> None:
         """Close a host for arrivals; the first cordon of a host stays."""
-        values = {"host": host, "owner": self._owner, "reason": reason, "since": datetime.now(UTC)}
+        values = {"host": host, "owner": self._owner, "reason": reason, "ticket": ticket, "since": datetime.now(UTC)}
         with contextlib.suppress(IntegrityError):
             self._change(insert(cordons).values(**values), may_conflict=True)
 
@@ -196,7 +197,12 @@ class SqlJournal:
     def cordons(self) -> tuple[Cordon, ...]:
         """Return the cordoned hosts, by name."""
         found = self._ask(select(cordons).order_by(cordons.c.host))
-        return tuple(Cordon(host=r.host, owner=r.owner, reason=r.reason, since=_utc(r.since)) for r in found)
+        return tuple(_cordon(row) for row in found)
+
+    @property
+    def engine(self) -> Engine:
+        """The database, for what is kept beside the journal."""
+        return self._engine
 
     def close(self) -> None:
         """Close the database connections."""
@@ -214,6 +220,11 @@ def _failed(what: str, error: SQLAlchemyError) -> UnsafeError:
 def _utc(value: datetime) -> datetime:
     """SQLite forgets the time zone; all times are written in UTC."""
     return value if value.tzinfo else value.replace(tzinfo=UTC)
+
+
+def _cordon(found: SqlRow[Any]) -> Cordon:
+    since = _utc(found.since)
+    return Cordon(host=found.host, owner=found.owner, reason=found.reason, ticket=found.ticket, since=since)
 
 
 def _row(found: SqlRow[Any]) -> Row:

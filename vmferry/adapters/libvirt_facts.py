@@ -36,7 +36,7 @@ def read_facts(connection: libvirt.virConnect, host: Host) -> HostFacts:
     What a host cannot tell (no storage driver, an older libvirt) is left unknown; a lost connection is an error.
     """
     capabilities = Capabilities(connection.getCapabilities())
-    total_kib, available_kib = _memory(connection)
+    total_kib, available_kib = read_memory(connection)
     return HostFacts(
         name=host.name,
         uuid=capabilities.uuid,
@@ -61,7 +61,7 @@ def read_facts(connection: libvirt.virConnect, host: Host) -> HostFacts:
     )
 
 
-def _answer(connection: libvirt.virConnect, what: str, ask: Callable[..., T], *arguments: object) -> T | None:
+def ask_softly(connection: libvirt.virConnect, what: str, ask: Callable[..., T], *arguments: object) -> T | None:
     """Return None where this libvirt has no answer: no such driver or call, a daemon of its own that is down.
 
     With modular daemons the error of a secondary daemon looks like a lost connection; the connection itself tells.
@@ -75,7 +75,7 @@ def _answer(connection: libvirt.virConnect, what: str, ask: Callable[..., T], *a
         return None
 
 
-def _memory(connection: libvirt.virConnect) -> tuple[int, int]:
+def read_memory(connection: libvirt.virConnect) -> tuple[int, int]:
     """Return (total, available) KiB; `getFreeMemory` is not used: it counts the page cache as taken."""
     stats = connection.getMemoryStats(libvirt.VIR_NODE_MEMORY_STATS_ALL_CELLS)
     cached = int(stats.get("cached", 0) * _RECLAIMABLE_CACHE)
@@ -84,7 +84,7 @@ def _memory(connection: libvirt.virConnect) -> tuple[int, int]:
 
 def _networks(connection: libvirt.virConnect) -> tuple[str, ...]:
     flag = libvirt.VIR_CONNECT_LIST_NETWORKS_ACTIVE
-    found = _answer(connection, "networks", connection.listAllNetworks, flag) or ()
+    found = ask_softly(connection, "networks", connection.listAllNetworks, flag) or ()
     return tuple(sorted(network.name() for network in found))
 
 
@@ -92,8 +92,8 @@ def read_pools(connection: libvirt.virConnect) -> tuple[Pool, ...]:
     """Read the storage pools by name; one that vanishes meanwhile is left out."""
     found = []
     for flag, is_active in _POOLS:
-        for pool in _answer(connection, "storage pools", connection.listAllStoragePools, flag) or ():
-            xml = _answer(connection, f"storage pool {pool.name()}", pool.XMLDesc, 0)
+        for pool in ask_softly(connection, "storage pools", connection.listAllStoragePools, flag) or ():
+            xml = ask_softly(connection, f"storage pool {pool.name()}", pool.XMLDesc, 0)
             if xml is not None:
                 found.append(_pool(xml, is_active=is_active))
     return tuple(sorted(found, key=lambda pool: pool.name))
@@ -125,7 +125,7 @@ def read_hugepages(connection: libvirt.virConnect, capabilities: Capabilities) -
         return ()
     free: Counter[int] = Counter()
     for cell in capabilities.cells:
-        counts = _answer(connection, "huge pages", connection.getFreePages, list(totals), cell, 1)
+        counts = ask_softly(connection, "huge pages", connection.getFreePages, list(totals), cell, 1)
         if counts is None or cell not in counts:
             return None
         free.update(counts[cell])
@@ -138,7 +138,7 @@ def read_firmware(connection: libvirt.virConnect, capabilities: Capabilities) ->
     aliases = [machine.name for machine in capabilities.machines if machine.name != machine.canonical]
     asked: list[str | None] = [*aliases] or [None]  # None: libvirt's default machine type
     found = [
-        _answer(connection, "firmware", connection.getDomainCapabilities, None, capabilities.arch, machine, kind)
+        ask_softly(connection, "firmware", connection.getDomainCapabilities, None, capabilities.arch, machine, kind)
         for machine in asked
     ]
     told = [xml for xml in found if xml is not None]

@@ -20,6 +20,8 @@ from vmferry.adapters.libvirt_facts import read_facts
 from vmferry.adapters.libvirt_marks import put_mark, take_mark
 from vmferry.adapters.libvirt_migrate import Migration
 from vmferry.adapters.libvirt_postcopy import adopt_job, resume_postcopy
+from vmferry.adapters.libvirt_power import PowerOfVms
+from vmferry.adapters.libvirt_usage import read_counters
 from vmferry.adapters.libvirt_volumes import create_volume, delete_volume, refresh_pool
 from vmferry.adapters.libvirt_words import job_stats, state_words
 from vmferry.errors import HostUnreachable, NotFound, OutcomeUnknown, VmferryError
@@ -29,6 +31,7 @@ from vmferry.model.host import Host, HostFacts
 from vmferry.model.mark import VmMark
 from vmferry.model.migration import JobStats, MigrationPlan
 from vmferry.model.sighting import Sighting
+from vmferry.model.usage import HostCounters
 from vmferry.ports import OnOrder, OnProgress
 from vmferry.settings import Settings
 
@@ -36,7 +39,7 @@ logger = logging.getLogger("vmferry.libvirt")
 T = TypeVar("T")
 
 
-class LibvirtHypervisor:
+class LibvirtHypervisor(PowerOfVms):
     """One control connection, reopened when it is lost, and one more per running migration.
 
     A server handles five requests per connection at a time, so a migration on the control connection could block
@@ -56,6 +59,10 @@ class LibvirtHypervisor:
     def read_host(self) -> HostFacts:
         """Read the host and all of its domains."""
         return self._call("read host", lambda c: read_facts(c, self._entry), is_write=False)
+
+    def read_counters(self) -> HostCounters:
+        """Read the counters of the host and of its running VMs."""
+        return self._call("read usage", lambda c: read_counters(c, self.host), is_write=False)
 
     def compare_cpus(self, cpus: Sequence[GuestCpu]) -> dict[str, CpuVerdict]:
         """Return, by `GuestCpu.key`, whether this host can run each CPU; a failed comparison is a verdict too."""

@@ -77,6 +77,7 @@ def parse_system(done: Completed) -> SystemFacts:
         has_userfaultfd_device="device" in said.get("userfaultfd", ""),
         tls=_known("certificates", lambda: parse_tls(said), None),
         mark=said.get("mark", ""),
+        freeze=said.get("freeze", ""),
     )
 
 

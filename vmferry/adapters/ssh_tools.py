@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from uuid import UUID
 
+from vmferry.adapters.ssh_boot import SshBoot
 from vmferry.adapters.ssh_copy import Copier
 from vmferry.adapters.ssh_files import (
     BACKING,
@@ -31,7 +32,7 @@ from vmferry.adapters.ssh_images import (
     parse_images,
 )
 from vmferry.adapters.ssh_locks import FIND_LOCKS, HOLD_LOCKS
-from vmferry.adapters.ssh_marks import PLACE, SWAP_MARK
+from vmferry.adapters.ssh_marks import PLACE, READ_MARKS, SWAP_MARK, parse_marks
 from vmferry.adapters.ssh_peers import LANES, PROBE, parse_probe, probe_arguments
 from vmferry.adapters.ssh_probe import measure_link
 from vmferry.adapters.ssh_process import AWAIT_END, FIND_QEMU
@@ -42,6 +43,7 @@ from vmferry.errors import CopyFailed, HostUnreachable, PermanentError
 from vmferry.model.disks import CopyDone, CopyOptions, LiveDisk
 from vmferry.model.facts import FileFacts, ImageFacts, ImageFile, Peer, PeerReach, StoredFile, SystemFacts
 from vmferry.model.host import Host
+from vmferry.model.mark import HostMarks, MarkKind
 from vmferry.model.sighting import ListedDomain
 from vmferry.ports import PLAIN_COPY, OnCopy
 from vmferry.settings import Settings
@@ -68,7 +70,7 @@ esac
 """
 
 
-class SshTools:
+class SshTools(SshBoot):
     """Runs bash, coreutils, findutils, tar and virsh on one host, and what else a host has to show its system."""
 
     def __init__(self, host: Host, settings: Settings, *, ssh_config: str | None) -> None:
@@ -105,12 +107,19 @@ class SshTools:
         """Return `virsh list --all` of this host's system session."""
         return parse_virsh_list(self._must(["virsh", "--connect", "qemu:///system", "list", "--all"]))
 
-    def swap_mark(self, expected: str, wanted: str) -> str:
+    def swap_mark(self, expected: str, wanted: str, kind: MarkKind = MarkKind.HOST) -> str:
         """Put a mark on this host where `expected` stands; return what stands there afterwards."""
-        done = self._run(SWAP_MARK, [expected, wanted])
+        done = self._run(SWAP_MARK, [expected, wanted, kind])
         if not done.is_ok:
             raise PermanentError(f"host {self.host}: {PLACE}: not marked: {done.complaint}", host=self.host)
         return done.stdout
+
+    def read_marks(self) -> HostMarks:
+        """Return the marks that stand on this host."""
+        done = self._run(READ_MARKS, [])
+        if not done.is_ok:
+            raise PermanentError(f"host {self.host}: {PLACE}: not read: {done.complaint}", host=self.host)
+        return parse_marks(done.stdout)
 
     def free_bytes(self, paths: Sequence[str]) -> dict[str, int]:
         """Return the free bytes under each directory that exists."""

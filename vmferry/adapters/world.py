@@ -9,12 +9,15 @@ from datetime import UTC, datetime
 from vmferry.adapters.journal import SqlJournal
 from vmferry.adapters.libvirt_host import LibvirtHypervisor
 from vmferry.adapters.power import SshPower, open_power
+from vmferry.adapters.probes import ask_guest
 from vmferry.adapters.share_journal import SqlShareJournal
 from vmferry.adapters.sleep_journal import SqlSleepJournal
 from vmferry.adapters.ssh_setup import SshSetup
 from vmferry.adapters.ssh_tools import SshTools
+from vmferry.adapters.usage_store import SqlUsage
 from vmferry.errors import NotFound
 from vmferry.model.host import Host, Inventory
+from vmferry.model.probes import Probe
 from vmferry.ports.power import Power
 from vmferry.settings import Settings
 
@@ -37,6 +40,7 @@ class RealWorld:
     def __init__(self, inventory: Inventory, settings: Settings) -> None:
         self.inventory = inventory
         self.journal = SqlJournal(settings.journal_url.get_secret_value())
+        self.usage = SqlUsage(self.journal.engine)
         self.clock = SystemClock()
         self._settings = settings
         self._lock = threading.Lock()
@@ -98,6 +102,10 @@ class RealWorld:
             if host not in self._tools:
                 self._tools[host] = SshTools(entry, self._settings, ssh_config=self.inventory.ssh_config)
             return self._tools[host]
+
+    def ask_guest(self, probe: Probe) -> str:
+        """Ask a guest over the network."""
+        return ask_guest(probe)
 
     def close(self) -> None:
         """Close all connections."""

@@ -11,6 +11,7 @@ from vmferry.domxml.chardevs import read_agent, read_chardevs
 from vmferry.domxml.cpu import read_cpu_mode, read_cpu_xml, read_max_vcpus, read_vcpus
 from vmferry.domxml.devices import read_devices
 from vmferry.domxml.disks import read_disk_jobs, read_disks
+from vmferry.domxml.handling import read_handling
 from vmferry.domxml.hostdevs import read_hostdevs
 from vmferry.domxml.machine import (
     read_firmware,
@@ -23,6 +24,7 @@ from vmferry.domxml.machine import (
 from vmferry.domxml.marks import read_marks
 from vmferry.domxml.nics import read_nics
 from vmferry.domxml.parse import parse_domain, shown
+from vmferry.domxml.placement_wishes import read_placement_wishes
 from vmferry.domxml.values import attribute_at, text_at, text_of
 from vmferry.model.vm import Device, DomainState, Vm
 
@@ -92,7 +94,9 @@ def _read_vm(root: etree._Element) -> Vm:
         has_agent_channel=has_agent_channel,
         is_agent_connected=is_agent_connected,
         launch_security=attribute_at(root, "launchSecurity", "type"),
+        placement_wishes=read_placement_wishes(root, problems),
         marks=read_marks(root),
+        handling=read_handling(root),
         problems=tuple(problems),
     )
 

@@ -8,6 +8,7 @@ import re
 from typing import Any
 from urllib.parse import urlsplit
 
+from vmferry.inventory.optimization import check_energy
 from vmferry.inventory.problems import Problem, did_you_mean
 
 Entry = dict[str, Any]
@@ -72,6 +73,7 @@ def check_entry(filled: Entry, place: tuple[str, ...]) -> Found:
     note(_check_uri(filled.get("peer_uri")) or _check_peer(filled.get("peer_uri")), "peer_uri")
     for field in ("site", "rack"):
         note("is empty; write a name, or remove the line" if filled.get(field) == "" else None, field)
+    found += check_energy(filled.get("energy"), place)
     return found + _check_hypervisors(filled, place) + _check_storage(filled.get("storage"), place)
 
 

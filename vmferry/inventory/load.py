@@ -10,15 +10,18 @@ from pydantic import ValidationError
 
 from vmferry.errors import InventoryError
 from vmferry.inventory.across import check_across
+from vmferry.inventory.constraints import CONSTRAINTS, read_constraints
 from vmferry.inventory.entry import check_entry, check_name, fill_entry
 from vmferry.inventory.expected import entry_problems
 from vmferry.inventory.located import Json, Located, parse_located
+from vmferry.inventory.optimization import OPTIMIZATION, read_optimization
 from vmferry.inventory.plain import PLAIN_NETWORKS, fill_networks, read_networks
 from vmferry.inventory.problems import Problem, did_you_mean
 from vmferry.inventory.severities import read_severities
+from vmferry.inventory.vms import read_vms
 from vmferry.model.host import Host, Inventory
 
-_TOP = ("hosts", "rules", "ssh_config", PLAIN_NETWORKS)
+_TOP = ("hosts", "rules", "vms", "ssh_config", PLAIN_NETWORKS, CONSTRAINTS, OPTIMIZATION)
 _WRITE_HOSTS = "write `hosts:` and below it one entry per host, see deployments/inventory.example.yaml"
 
 
@@ -66,10 +69,22 @@ def _build(located: Located, file: Path) -> tuple[Inventory | None, list[Problem
     networks, odd = read_networks(top.get(PLAIN_NETWORKS), (PLAIN_NETWORKS,))
     hosts, more = _hosts(top.get("hosts"), located, networks)
     severities, bad = read_severities(top.get("rules"))
-    problems += [p for p in wrong + odd + more + bad if p.path not in located.unreadable]
+    vms, off = read_vms(top.get("vms"))
+    optimization, ill = read_optimization(top.get(OPTIMIZATION), len(hosts))
+    names = list(top["hosts"]) if isinstance(top.get("hosts"), dict) else []
+    constraints, amiss = read_constraints(top.get(CONSTRAINTS), names, lambda path: f"{file}:{located.line(path)}")
+    problems += [p for p in wrong + odd + more + bad + off + ill + amiss if p.path not in located.unreadable]
     if problems:
         return None, problems
-    return Inventory(hosts=tuple(hosts), rules=severities, ssh_config=ssh_config, path=str(file.absolute())), []
+    return Inventory(
+        hosts=tuple(hosts),
+        rules=severities,
+        vms=vms,
+        constraints=constraints,
+        optimization=optimization,
+        ssh_config=ssh_config,
+        path=str(file.absolute()),
+    ), []
 
 
 def _ssh_config(value: Json, file: Path) -> tuple[str | None, list[Problem]]:

@@ -22,6 +22,9 @@ class Problem(Model):
         if len(path) >= 2 and path[0] == "hosts":
             parts.append(f"host {path[1]}")
             path = path[2:]
+        if len(path) >= 2 and path[0] == "vms":
+            parts.append(f"vm {path[1]}")
+            path = path[2:]
         if path:
             parts.append(f"field {'.'.join(path)}")
         return ": ".join([*parts, self.text])

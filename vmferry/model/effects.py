@@ -80,6 +80,14 @@ class AutostartCleared(Model):
     uuid: UUID
 
 
+class VmStopped(Model):
+    """A VM that ran on `host` and was asked to shut down, so that it can move offline; undo starts it again there."""
+
+    kind: Literal["vm-stopped"] = "vm-stopped"
+    host: str
+    uuid: UUID
+
+
 class VmMarked(Model):
     """The run's mark in the domain's XML on `host`; it travels with the XML."""
 
@@ -112,6 +120,7 @@ Effect = Annotated[
     | DomainDefined
     | FileSetAside
     | AutostartCleared
+    | VmStopped
     | VmMarked
     | DomainMoved
     | Nothing,

@@ -93,6 +93,7 @@ class SystemFacts(Model):
     may_all_use_userfaultfd: bool | None = None
     has_userfaultfd_device: bool = False  # /dev/userfaultfd, kernel 6.1
     mark: str = ""  # vmferry's mark of the host (vmferry.model.mark.HostMark); empty: none
+    freeze: str = ""  # that the fleet is frozen (vmferry.model.operation.Freeze); empty: it is not
 
     def link(self, name: str | None) -> Link | None:
         """Return the network device with this name."""

@@ -48,6 +48,7 @@ class Forecast(Model):
     copy_seconds: float = 0.0  # of disks, before that
     downtime_ms: int | None = None
     rate_mib_s: float | None = None  # at which memory is expected to travel
+    sent_bytes: int | None = None  # of memory and disks together; None: not known
     help: str = ""
     basis: str = ""
 

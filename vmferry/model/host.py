@@ -9,6 +9,7 @@ from uuid import UUID
 from pydantic import Field
 
 from vmferry.model.base import Model
+from vmferry.model.constraint import Constraint
 from vmferry.model.convergence import DEFAULT_POLICY, PolicyName
 from vmferry.model.facts import (
     CpuVerdict,
@@ -25,6 +26,7 @@ from vmferry.model.facts import (
 )
 from vmferry.model.findings import Severity
 from vmferry.model.forecast import DirtyRate, PastRate
+from vmferry.model.operation import VmHandling
 from vmferry.model.power import PowerControl
 from vmferry.model.transport import Encryption, TransportWish
 from vmferry.model.vm import Vm
@@ -61,6 +63,21 @@ class Reserves(Model):
     vcpu_ratio: float = Field(default=8.0, gt=0, description="vCPUs of running VMs per CPU of the host")
 
 
+class Energy(Model):
+    """What a host draws, and how dear it is beside others: consolidation empties the dearest first."""
+
+    idle_watts: float | None = Field(default=None, ge=0, le=100_000, description="drawn by the idle host, W")
+    max_watts: float | None = Field(default=None, ge=0, le=100_000, description="drawn under full load, W")
+    weight: float = Field(default=1.0, gt=0, le=1000, description="age and other cost: 2 counts each watt twice")
+
+
+class TakesPart(Model):
+    """Whether a host's VMs are moved by what runs unasked, and whether it receives them."""
+
+    consolidation: bool = True
+    balance: bool = True
+
+
 class Storage(Model):
     """A directory with VM images; `shared` names the group of hosts that see the same content there."""
 
@@ -88,6 +105,8 @@ class Host(Model):
     convergence: PolicyName = DEFAULT_POLICY  # of VMs that leave this host, where a request says nothing else
     limits: Limits = Limits()
     reserves: Reserves = Reserves()
+    energy: Energy = Energy()
+    takes_part: TakesPart = TakesPart()
     storage: tuple[Storage, ...] = ()
     power: PowerControl | None = None  # None: vmferry does not switch it
 
@@ -97,11 +116,22 @@ class Host(Model):
         return max(holding, key=lambda s: len(s.path), default=None)
 
 
+class Optimization(Model):
+    """What consolidation and balance must leave as it is, whatever it would bring."""
+
+    min_online: int = Field(default=1, ge=1, description="hosts that stay switched on, with or without VMs")
+    spare_hosts: int = Field(default=1, ge=0, description="emptied hosts that stay on as the reserve")
+    exclude_vms: tuple[str, ...] = Field(default=(), description="VMs that are not moved: names, * and ? for patterns")
+
+
 class Inventory(Model):
     """All hosts that vmferry may touch, in the order of the file."""
 
     hosts: tuple[Host, ...]
     rules: dict[str, Severity] = Field(default_factory=dict, description="rule → severity, where it is to differ")
+    vms: dict[str, VmHandling] = Field(default_factory=dict, description="name or UUID → what holds for the VM")
+    optimization: Optimization = Optimization()
+    constraints: tuple[Constraint, ...] = ()
     ssh_config: str | None = None
     path: str | None = None
 
@@ -206,7 +236,12 @@ class Cordon(Model):
     host: str
     owner: str
     reason: str
+    ticket: str = ""
     since: datetime
+
+    def words(self) -> str:
+        """Return why, with the ticket where there is one."""
+        return f"{self.reason} ({self.ticket})" if self.ticket else self.reason
 
 
 class FleetSnapshot(Model):

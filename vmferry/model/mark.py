@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from enum import StrEnum
 
 from vmferry.model.base import Model
 
@@ -41,11 +42,26 @@ def is_over(until: datetime, now: datetime) -> bool:
     return now > until + timedelta(seconds=SKEW_S)
 
 
+class MarkKind(StrEnum):
+    """What a mark on a host is for; the value is the name of its file there."""
+
+    HOST = "mark"  # HostMark: who empties the host, or that it is closed for arrivals
+    FREEZE = "freeze"  # vmferry.model.operation.Freeze: no move starts in the whole fleet
+
+
+class HostMarks(Model):
+    """What stands on a host, as text: `mark` is a HostMark, `freeze` a vmferry.model.operation.Freeze."""
+
+    mark: str = ""
+    freeze: str = ""
+
+
 class HostMark(Model):
     """What stands on a host that is being emptied, or was closed for arrivals."""
 
     owner: str  # user@host:pid:start
     reason: str
+    ticket: str = ""
     since: datetime
     until: datetime | None = None  # None: closed until somebody opens it, nobody works on it
 
@@ -61,7 +77,9 @@ class HostMark(Model):
     def words(self) -> str:
         """Return who, why, since when and until when."""
         until = f" until {self.until:%Y-%m-%d %H:%M:%S} UTC" if self.until is not None else ""
-        return f"{self.owner} (user@host:pid:start), {self.reason}, since {self.since:%Y-%m-%d %H:%M:%S} UTC{until}"
+        ticket = f" ({self.ticket})" if self.ticket else ""
+        since = f"{self.since:%Y-%m-%d %H:%M:%S} UTC"
+        return f"{self.owner} (user@host:pid:start), {self.reason}{ticket}, since {since}{until}"
 
     def text(self) -> str:
         """Return the one line that stands on the host."""

@@ -93,6 +93,10 @@ class MigrationPlan(Model):
     bandwidth_mib_s: int | None = None
     policy: PolicyName = DEFAULT_POLICY  # runs of older journals have none
     deadline_s: float  # a move that has not ended by then is aborted; the VM stays where it runs
+    restart: bool = False  # stop-and-start: it runs, is shut down first, moves offline, and is started there
+    stop_timeout_s: float = 300.0  # how long it may take to shut down
+    stop_force: bool = False  # whether it is switched off when it has not shut down by then
+    goes_back: bool = False  # to where it came from just now: that host is closed for all but it
     warnings: tuple[Finding, ...] = ()
 
     @property
@@ -157,6 +161,7 @@ class MigrationOutcome(Model):
     move_seconds: float | None = None  # from the start of the migrate call to the VM running at the destination
     copy_seconds: float | None = None  # of the disks that vmferry itself copied
     forecast: Forecast | None = None
+    silent: tuple[str, ...] = ()  # probes of the guest that were answered before the move and are not any more
     notes: tuple[str, ...] = ()
 
     @property

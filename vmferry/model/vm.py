@@ -8,7 +8,9 @@ from uuid import UUID
 from pydantic import Field
 
 from vmferry.model.base import Model
+from vmferry.model.constraint import PlacementWish
 from vmferry.model.mark import VmMark
+from vmferry.model.operation import VmHandling
 
 
 class DomainState(StrEnum):
@@ -135,7 +137,9 @@ class Vm(Model):
     has_agent_channel: bool = False  # org.qemu.guest_agent.0
     is_agent_connected: bool = False
     launch_security: str | None = None
+    placement_wishes: tuple[PlacementWish, ...] = ()  # placement constraints that the domain's metadata tells
     marks: tuple[VmMark, ...] = ()  # of runs that have it in work, whatever their journal
+    handling: VmHandling = VmHandling()  # of its own metadata; the inventory's go before them
     problems: tuple[str, ...] = ()
 
     @property

@@ -80,7 +80,8 @@ class Room:
         return "; ".join(short)
 
 
-def _room(side: Side, reserved: Reservation) -> Room:
+def room_of(side: Side, reserved: Reservation) -> Room:
+    """Return what arrivals may take of a host now."""
     return Room(
         memory_kib=memory_free_kib(side, reserved),
         total_kib=max(1, side.facts.memory_total_kib),
@@ -98,7 +99,7 @@ class Board:
         self.dest_of: dict[str, str] = {}
         self.rooms: dict[str, Room] = {}
         for name in dests:
-            self.rooms[name] = _room(fleet.side(name), reserved.get(name, Reservation()))
+            self.rooms[name] = room_of(fleet.side(name), reserved.get(name, Reservation()))
 
     def fits(self, candidate: Candidate, dest: str) -> bool:
         """Whether `dest` is feasible for the VM and has room beside what is placed."""

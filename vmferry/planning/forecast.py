@@ -6,8 +6,6 @@ steer the move (vmferry.planning.rehearsal). docs/decisions/0019-forecast.md tel
 
 from __future__ import annotations
 
-import math
-
 from vmferry.model.base import Model
 from vmferry.model.convergence import LiftCap, Order, Throttled
 from vmferry.model.forecast import DirtyRate, Ending, Forecast
@@ -27,8 +25,9 @@ _MOST_TUNNELLED_MIB_S = 140.0
 class Way(Model):
     """How fast memory travels, MiB/s, and how that is known."""
 
-    mib_s: float
+    mib_s: float  # of one stream
     words: str
+    link_mib_s: float | None = None  # of all streams together, where that is known to be more
 
 
 def forecast_move(case: Case, plan: MigrationPlan, *, sharing: int = 1) -> Forecast:
@@ -41,15 +40,30 @@ def forecast_move(case: Case, plan: MigrationPlan, *, sharing: int = 1) -> Forec
         is_small = plan.mode is MigrationMode.OFFLINE and not plan.files
         ending, seconds = (Ending.CONVERGES, DEFINITION_S) if is_small else (Ending.UNKNOWN, None)
         return Forecast(ending=ending, seconds=seconds, basis="the speed of the way is not known")
-    totals = (side.host.limits.total_mib_s for side in (case.source, case.dest))
-    link = min(way.mib_s, *(total for total in totals if total is not None), math.inf) / max(1, sharing)
-    shared = f", shared by {sharing} moves" if sharing > 1 else ""
-    copy_s = sum(copy.allocated_bytes for copy in plan.files) / _MIB / link
+    all_mib_s = _capacity(case, way)
+    link = min(way.mib_s, all_mib_s / max(1, sharing))
+    shared = f", shared by {sharing} moves" if link < min(way.mib_s, all_mib_s) else ""
+    copied = sum(copy.allocated_bytes for copy in plan.files)
+    copy_s = copied / _MIB / link
     if plan.mode is MigrationMode.OFFLINE:
         basis = f"{way.words}{shared}"
-        return Forecast(ending=Ending.CONVERGES, seconds=DEFINITION_S, copy_seconds=copy_s, basis=basis)
+        return Forecast(
+            ending=Ending.CONVERGES, seconds=DEFINITION_S, copy_seconds=copy_s, sent_bytes=copied, basis=basis
+        )
     found = _of_memory(case, plan, link, f"{way.words}{shared}")
-    return found.model_copy(update={"copy_seconds": copy_s})
+    sent = None if found.sent_bytes is None else found.sent_bytes + copied
+    return found.model_copy(update={"copy_seconds": copy_s, "sent_bytes": sent})
+
+
+def link_mib_s(case: Case, plan: MigrationPlan) -> float | None:
+    """Return what all moves of the way carry together, MiB/s; None where nothing tells it."""
+    way = _way(case, plan)
+    return _capacity(case, way) if way is not None else None
+
+
+def _capacity(case: Case, way: Way) -> float:
+    totals = [side.host.limits.total_mib_s for side in (case.source, case.dest)]
+    return min([way.link_mib_s or way.mib_s, *(total for total in totals if total is not None)])
 
 
 def _of_memory(case: Case, plan: MigrationPlan, link: float, words: str) -> Forecast:
@@ -57,14 +71,16 @@ def _of_memory(case: Case, plan: MigrationPlan, link: float, words: str) -> Fore
     dirty = case.source.facts.dirty.get(str(plan.uuid), DirtyRate(detail="it was not measured"))
     rate = min(link, plan.bandwidth_mib_s or link)
     memory_bytes = memory_in_use_mib(case, dirty) * _MIB
-    disk_s = sum(disk.allocated_bytes for disk in plan.disks) / _MIB / rate
+    disk_bytes = sum(disk.allocated_bytes for disk in plan.disks)
+    disk_s = disk_bytes / _MIB / rate
     besides_s = around_s(plan) + disk_s
     moves = plan.mode is MigrationMode.LIVE and plan.must_run_after
     basis = _basis(dirty, memory_bytes, rate, words) if moves else f"{memory_bytes / _MIB:.0f} MiB, {words}"
     if not moves:  # it stands still: one pass
         seconds = besides_s + memory_bytes / _MIB / rate
         still_ms = round(seconds * 1000) if plan.must_run_after else None
-        return Forecast(ending=Ending.CONVERGES, seconds=seconds, downtime_ms=still_ms, rate_mib_s=rate, basis=basis)
+        still = {"downtime_ms": still_ms, "rate_mib_s": rate, "sent_bytes": round(memory_bytes) + disk_bytes}
+        return Forecast(ending=Ending.CONVERGES, seconds=seconds, basis=basis, **still)
     load = Load(
         memory_bytes=memory_bytes,
         all_bytes=max(memory_bytes, plan.memory_kib * 1024),
@@ -83,6 +99,7 @@ def _of_memory(case: Case, plan: MigrationPlan, link: float, words: str) -> Fore
         seconds=besides_s + course.seconds,
         downtime_ms=pause_ms(plan) + round(course.rest_s * 1000),
         rate_mib_s=rate,
+        sent_bytes=round(course.sent_bytes) + disk_bytes,
         help=helps,
         basis=basis,
     )
@@ -110,7 +127,8 @@ def _through_libvirt(plan: MigrationPlan, way: Way) -> Way:
     """Return the way as a tunnelled stream uses it; every other stream fills it."""
     if plan.encryption is not Encryption.TUNNELLED or way.mib_s <= _MOST_TUNNELLED_MIB_S:
         return way
-    return Way(mib_s=_MOST_TUNNELLED_MIB_S, words=f"{way.words}, {_MOST_TUNNELLED_MIB_S:.0f} MiB/s through libvirt")
+    words = f"{way.words}, {_MOST_TUNNELLED_MIB_S:.0f} MiB/s through libvirt"
+    return Way(mib_s=_MOST_TUNNELLED_MIB_S, words=words, link_mib_s=way.mib_s)
 
 
 def _basis(dirty: DirtyRate, memory_bytes: float, rate: float, words: str) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 from vmferry.errors import InvalidInput
 from vmferry.model.convergence import PolicyName
@@ -11,9 +12,12 @@ from vmferry.model.findings import Finding, Severity
 from vmferry.model.host import FleetSnapshot
 from vmferry.model.vm import Vm
 from vmferry.planning.board import Board
-from vmferry.planning.candidates import Candidate, judge
+from vmferry.planning.candidates import Candidate
+from vmferry.planning.evacuation_core import core_problem, explanations, fewer_left, has_constraints, place_by_core
+from vmferry.planning.fleet.problem import FleetProblem
 from vmferry.planning.order import order_moves
 from vmferry.planning.repair import BUDGET, Budget, make_room
+from vmferry.planning.ways_out import is_restart, judge_way
 from vmferry.rules.case import Fleet
 from vmferry.rules.judge import Judge
 from vmferry.rules.policy import check_lifted
@@ -30,27 +34,101 @@ def plan_evacuation(snapshot: FleetSnapshot, request: EvacuationRequest) -> Evac
     """
     fleet = Fleet(snapshot)
     _check_request(fleet, request)
-    return plan_judged(fleet, request, _judge_all(Judge(fleet, request.lift), request))
+    return plan_judged(fleet, request, judge_all(Judge(fleet, request.lift), request))
 
 
-def plan_judged(fleet: Fleet, request: EvacuationRequest, candidates: Sequence[Candidate]) -> EvacuationPlan:
+def plan_judged(
+    fleet: Fleet,
+    request: EvacuationRequest,
+    candidates: Sequence[Candidate],
+    keep: Mapping[str, tuple[str, str]] = MappingProxyType({}),
+) -> EvacuationPlan:
     """Return the plan for candidates that are judged already: all domains of the host, each for all destinations.
 
-    The request is one that `plan_evacuation` would accept.
+    The request is one that `plan_evacuation` would accept. `keep` holds places of an earlier plan, VM's UUID →
+    destination and why: they are kept where they are still possible.
     """
+    if has_constraints(fleet.snapshot):
+        return _constrained(fleet, request, candidates, keep)
     board = Board(fleet, _dests(fleet, request))
-    reasons = place_together(fleet, board, candidates, request.host)
-    by_key = {c.key: c for c in candidates}
-    ordered = order_moves([(by_key[key], dest) for key, dest in board.dest_of.items()])
-    moves = tuple(
-        _move(candidate, request, dest, reasons[candidate.key], i) for i, (candidate, dest) in enumerate(ordered)
-    )
+    reasons = _keep(board, candidates, keep)
+    reasons |= place_together(fleet, board, [c for c in candidates if c.key not in reasons], request.host)
+    core = _improve(fleet, request, board, candidates, reasons)
+    moves = _moves(request, candidates, board.dest_of, reasons)
     stuck = sorted((c for c in candidates if c.key not in board.dest_of), key=lambda c: (c.vm.name, c.key))
     tried = _tried(fleet, request)
-    stranded = tuple(why_stranded(fleet, board, candidate, request.host, tried) for candidate in stuck)
+    why = explanations(core, board.dest_of, [c.key for c in stuck]) if core is not None else {}
+    stranded = tuple(
+        why_stranded(fleet, board, candidate, request.host, tried).model_copy(
+            update={"explanation": why.get(candidate.key)}
+        )
+        for candidate in stuck
+    )
     return EvacuationPlan(
         host=request.host, moves=moves, stranded=stranded, snapshot=fleet.snapshot, lifted=request.lift
     )
+
+
+def _keep(board: Board, candidates: Sequence[Candidate], keep: Mapping[str, tuple[str, str]]) -> dict[str, str]:
+    """Put VMs where an earlier plan had them, in its order; return why they are there."""
+    by_key, reasons = {c.key: c for c in candidates}, dict[str, str]()
+    for key, (dest, reason) in keep.items():
+        if (candidate := by_key.get(key)) is not None and board.fits(candidate, dest):
+            board.place(candidate, dest)
+            reasons[key] = reason
+    return reasons
+
+
+def _constrained(
+    fleet: Fleet, request: EvacuationRequest, candidates: Sequence[Candidate], keep: Mapping[str, tuple[str, str]]
+) -> EvacuationPlan:
+    """Where constraints bind, the solver places all VMs."""
+    found = place_by_core(fleet, request.host, _dests(fleet, request), candidates, _tried(fleet, request), keep)
+    return EvacuationPlan(
+        host=request.host,
+        moves=_moves(request, candidates, found.dest_of, found.reasons),
+        stranded=found.stranded,
+        snapshot=fleet.snapshot,
+        lifted=request.lift,
+    )
+
+
+def _improve(
+    fleet: Fleet, request: EvacuationRequest, board: Board, candidates: Sequence[Candidate], reasons: dict[str, str]
+) -> FleetProblem | None:
+    """Ask the solver where somebody is left who has a feasible host; return its problem, None where nobody is."""
+    left = [c for c in candidates if c.key not in board.dest_of and c.demands]
+    if not left:
+        return None
+    problem = core_problem(fleet, request.host, _dests(fleet, request), candidates)
+    found = fewer_left(problem, len(candidates) - len(board.dest_of))
+    if found is not None:
+        _replace(board, candidates, found, reasons)
+    return problem
+
+
+def _replace(board: Board, candidates: Sequence[Candidate], found: dict[str, str], reasons: dict[str, str]) -> None:
+    """Put every VM where the solver has it: it counts no room twice, so all fit."""
+    before = dict(board.dest_of)
+    for candidate in candidates:
+        if candidate.key in before:
+            board.lift(candidate)
+    for candidate in candidates:
+        if (dest := found.get(candidate.key)) is None:
+            continue
+        board.place(candidate, dest)
+        if before.get(candidate.key) != dest:
+            was = before.get(candidate.key)
+            instead = f"placed here instead of on {was} to make room for others" if was else "no host had room at first"
+            reasons[candidate.key] = f"{instead}; all VMs of the host were placed together"
+
+
+def _moves(
+    request: EvacuationRequest, candidates: Sequence[Candidate], dest_of: dict[str, str], reasons: dict[str, str]
+) -> tuple[Move, ...]:
+    by_key = {c.key: c for c in candidates}
+    ordered = order_moves([(by_key[key], dest) for key, dest in dest_of.items()])
+    return tuple(_move(c, request, dest, reasons[c.key], i) for i, (c, dest) in enumerate(ordered))
 
 
 def destinations(snapshot: FleetSnapshot, request: EvacuationRequest) -> tuple[str, ...]:
@@ -97,14 +175,11 @@ def _check_request(fleet: Fleet, request: EvacuationRequest) -> None:
         )
 
 
-def _judge_all(rules: Judge, request: EvacuationRequest) -> list[Candidate]:
+def judge_all(rules: Judge, request: EvacuationRequest) -> list[Candidate]:
+    """Judge all destinations for all domains of the host, each for its way out."""
     dests = _dests(rules.fleet, request)
     vms = sorted(rules.fleet.side(request.host).facts.vms, key=lambda vm: (vm.name, str(vm.uuid)))
-    modes = request.modes
-    return [
-        judge(rules, vm, request.host, dests, modes.get(vm.name) or modes.get(str(vm.uuid)), _policy(request, vm))
-        for vm in vms
-    ]
+    return [judge_way(rules, vm, request, dests, _policy(request, vm)) for vm in vms]
 
 
 def _policy(request: EvacuationRequest, vm: Vm) -> PolicyName | None:
@@ -178,6 +253,7 @@ def _move(candidate: Candidate, request: EvacuationRequest, dest: str, reason: s
         hugepages_kib=demand.hugepages_kib,
         vcpus=demand.vcpus,
         copy_bytes=demand.copy_bytes,
+        restart=is_restart(candidate.vm),
         warnings=candidate.reports[dest].warnings,
     )
 

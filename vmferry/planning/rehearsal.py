@@ -46,6 +46,7 @@ class Load(Model):
     link_bytes_s: float  # without it
     dirty_bytes_s: float
     working_set_bytes: float
+    cold_bytes_s: float = 0.0  # written all over the rest of the memory, where that is known
 
 
 class Rehearsal(Model):
@@ -136,7 +137,9 @@ class _Run:
         if self.stopped_at_s is None:
             share = (100 - self.slowed_percent) / 100
             dirtied = min(self.load.working_set_bytes, self.load.dirty_bytes_s * share * (sending / self.rate))
-        most = self.load.memory_bytes if self.iteration == 1 else max(self.load.working_set_bytes, self.left - sending)
+            dirtied += self.load.cold_bytes_s * share * (sending / self.rate)
+        is_anywhere = self.iteration == 1 or self.load.cold_bytes_s > 0
+        most = self.load.memory_bytes if is_anywhere else max(self.load.working_set_bytes, self.left - sending)
         before, self.left = self.left, min(most, self.left - sending + dirtied)
         self.iteration += 1
         self._slow_down(dirtied)

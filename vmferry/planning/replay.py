@@ -91,9 +91,14 @@ def _guest_kib(vm: Vm) -> int:
     return vm.max_memory_kib if vm.max_memory_kib > vm.memory_kib else vm.memory_kib
 
 
+def _is_dead_weight(move: Move) -> bool:
+    """Whether the VM is shut off there: an offline move, unless the VM is started at its end."""
+    return move.mode is MigrationMode.OFFLINE and not move.restart
+
+
 def _needs_kib(move: Move, vm: Vm) -> int:
     """Return the ordinary memory that the move takes: all of it, or what QEMU takes beside huge pages."""
-    if move.mode is MigrationMode.OFFLINE:
+    if _is_dead_weight(move):
         return 0
     guest = _guest_kib(vm)
     return (0 if vm.hugepages else guest) + _QEMU_KIB + int(guest * _QEMU_SHARE)
@@ -101,11 +106,16 @@ def _needs_kib(move: Move, vm: Vm) -> int:
 
 def _needs_pages(move: Move, vm: Vm, facts: HostFacts) -> tuple[int, int]:
     """Return (page size in KiB, pages); size 1 stands for pools that were not read and a guest that names no size."""
-    if move.mode is MigrationMode.OFFLINE or not vm.hugepages:
+    if _is_dead_weight(move) or not vm.hugepages:
         return 1, 0
     sizes = {pool.size_kib: pool.free * pool.size_kib for pool in facts.hugepages or ()}
     size = vm.hugepage_kib or max(sizes, key=lambda s: (sizes[s], s), default=1)
     return size, (_guest_kib(vm) + size - 1) // size
+
+
+def guest_takes(move: Move, vm: Vm, facts: HostFacts) -> tuple[int, int, int]:
+    """Return what a move takes on its destination: KiB of ordinary memory, the size of huge pages, how many."""
+    return _needs_kib(move, vm), *_needs_pages(move, vm, facts)
 
 
 def _check_facts(plan: EvacuationPlan) -> Iterator[str]:
@@ -122,7 +132,7 @@ def _check_facts(plan: EvacuationPlan) -> Iterator[str]:
         needed = _needs_kib(move, vm) + size * pages
         if abs(move.memory_kib - needed) > 1:
             yield f"vm {move.vm} takes {needed} KiB on {move.dest}, the plan says {move.memory_kib}"
-        vcpus = 0 if move.mode is MigrationMode.OFFLINE else vm.vcpus
+        vcpus = 0 if _is_dead_weight(move) else vm.vcpus
         if move.vcpus != vcpus:
             yield f"vm {move.vm} takes {vcpus} vCPUs on {move.dest}, the plan says {move.vcpus}"
 
@@ -178,7 +188,7 @@ def _check_vcpus(plan: EvacuationPlan) -> Iterator[str]:
     for host, facts, moves in _arrivals(plan):
         there = sum(vm.vcpus for vm in facts.vms if vm.is_active)
         there += plan.snapshot.reserved.get(host.name, Reservation()).vcpus
-        arriving = sum(vm.vcpus for m, vm in moves if m.mode is not MigrationMode.OFFLINE)
+        arriving = sum(vm.vcpus for m, vm in moves if not _is_dead_weight(m))
         allowed = facts.cpus * host.reserves.vcpu_ratio
         if arriving and there + arriving > allowed:
             yield f"{host.name} is over-committed: {there} + {arriving} vCPUs, {allowed:g} are allowed"

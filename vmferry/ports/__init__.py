@@ -2,6 +2,17 @@
 
 from vmferry.ports.hypervisor import Hypervisor, OnOrder, OnProgress
 from vmferry.ports.tools import PLAIN_COPY, HostTools, OnCopy
-from vmferry.ports.world import Clock, Journal, World
+from vmferry.ports.world import Clock, Journal, UsageStore, World
 
-__all__ = ["PLAIN_COPY", "Clock", "HostTools", "Hypervisor", "Journal", "OnCopy", "OnOrder", "OnProgress", "World"]
+__all__ = [
+    "PLAIN_COPY",
+    "Clock",
+    "HostTools",
+    "Hypervisor",
+    "Journal",
+    "OnCopy",
+    "OnOrder",
+    "OnProgress",
+    "UsageStore",
+    "World",
+]

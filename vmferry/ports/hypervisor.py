@@ -16,6 +16,7 @@ from vmferry.model.host import HostFacts
 from vmferry.model.mark import VmMark
 from vmferry.model.migration import JobStats, MigrationPlan
 from vmferry.model.sighting import Sighting
+from vmferry.model.usage import HostCounters
 
 OnProgress = Callable[[JobStats], None]
 # Called before a running job is changed, and makes that durable; what it raises keeps the change from being made.
@@ -30,6 +31,10 @@ class Hypervisor(Protocol):
 
     def read_host(self) -> HostFacts:
         """Read the host and all of its domains; `bridges` and `storage_free_bytes` stay empty (HostTools)."""
+        ...
+
+    def read_counters(self) -> HostCounters:
+        """Read what the host and its running VMs have used since they were started: one bulk call, reads only."""
         ...
 
     def compare_cpus(self, cpus: Sequence[GuestCpu]) -> dict[str, CpuVerdict]:
@@ -75,8 +80,20 @@ class Hypervisor(Protocol):
         """Let a paused VM run."""
         ...
 
+    def shut_down(self, uuid: UUID) -> None:
+        """Ask the guest to shut itself down; no-op when it is off. Returns at once: the guest takes its time."""
+        ...
+
+    def start(self, uuid: UUID) -> None:
+        """Start a VM that is shut off; no-op when it is active."""
+        ...
+
+    def ping_agent(self, uuid: UUID) -> bool:
+        """Whether the guest's agent answers; False where it has none, or is not running."""
+        ...
+
     def destroy(self, uuid: UUID) -> None:
-        """End the VM's QEMU at once; no-op when it is not active. Only settlement may call it."""
+        """End the VM's QEMU at once; no-op when it is not active. Only settlement may call it, and who was told to."""
         ...
 
     def warm_up(self) -> None:

@@ -17,6 +17,8 @@ from vmferry.model.facts import (
     SystemFacts,
 )
 from vmferry.model.host import Host
+from vmferry.model.mark import HostMarks, MarkKind
+from vmferry.model.roll import BootFacts, CommandDone
 from vmferry.model.sighting import ListedDomain
 
 PLAIN_COPY = CopyOptions()
@@ -40,12 +42,28 @@ class HostTools(Protocol):
         """Return `virsh list --all` of this host."""
         ...
 
-    def swap_mark(self, expected: str, wanted: str) -> str:
+    def swap_mark(self, expected: str, wanted: str, kind: MarkKind = MarkKind.HOST) -> str:
         """Put a mark on this host where `expected` stands, in one act; return what stands there afterwards.
 
-        Empty: no mark. What `read_system` tells as `mark`; it outlives a reboot. Raises PermanentError where that is
-        not allowed.
+        Empty: no mark. What `read_system` tells as `mark` or `freeze`; it outlives a reboot. Raises PermanentError
+        where that is not allowed.
         """
+        ...
+
+    def read_marks(self) -> HostMarks:
+        """Return the marks that stand on this host; quick, for a look just before a start."""
+        ...
+
+    def run_command(self, argv: Sequence[str], timeout_s: float) -> CommandDone:
+        """Run an operator's command on the host and wait for its end; raises OutcomeUnknown when that is not seen."""
+        ...
+
+    def read_boot(self) -> BootFacts:
+        """Return what tells this boot from others, and which units have failed in it."""
+        ...
+
+    def reboot(self) -> None:
+        """Ask the host to reboot; returns before it goes down."""
         ...
 
     def free_bytes(self, paths: Sequence[str]) -> dict[str, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -9,11 +10,14 @@ from vmferry.model.effects import Effect
 from vmferry.model.host import Cordon, Inventory
 from vmferry.model.journal import Mark, Row, RunRecord
 from vmferry.model.migration import MigrationOutcome, MigrationPlan
+from vmferry.model.probes import Probe
+from vmferry.model.usage import HostCounters, Usage
 from vmferry.ports.hypervisor import Hypervisor
+from vmferry.ports.operations import OperationsMemory
 from vmferry.ports.tools import HostTools
 
 
-class Journal(Protocol):
+class Journal(OperationsMemory, Protocol):
     """Durable memory of runs and cordons; every write is on disk when the call returns."""
 
     @property
@@ -64,7 +68,7 @@ class Journal(Protocol):
         """Close a run with its outcome."""
         ...
 
-    def cordon(self, host: str, reason: str) -> None:
+    def cordon(self, host: str, reason: str, ticket: str = "") -> None:
         """Close a host for arrivals; a second cordon of the same host keeps the first."""
         ...
 
@@ -89,6 +93,28 @@ class Clock(Protocol):
         ...
 
 
+class UsageStore(Protocol):
+    """What hosts and VMs used, kept for a while; safe to use from many threads and processes."""
+
+    def take(self, reading: HostCounters) -> int:
+        """Keep what was used since the host's reading before; return how many samples were written.
+
+        May be repeated: 0 where the reading before is only seconds old, or another process has kept the same span.
+        """
+        ...
+
+    def read(self, spans: Sequence[tuple[int, int]], keys: Sequence[str] | None = None) -> tuple[Usage, ...]:
+        """Return all hosts and VMs, or those of these keys, with their samples that touch one of the spans (from, to).
+
+        Sorted by kind, name and key, samples by time. A subject without samples there is left out.
+        """
+        ...
+
+    def tidy(self, now_s: int, *, keep_days: float) -> int:
+        """Join old samples to hours, and remove those that are too old; return how many were joined or removed."""
+        ...
+
+
 class World(Protocol):
     """Everything a step may touch."""
 
@@ -103,6 +129,11 @@ class World(Protocol):
         ...
 
     @property
+    def usage(self) -> UsageStore:
+        """What hosts and VMs used."""
+        ...
+
+    @property
     def clock(self) -> Clock:
         """Time."""
         ...
@@ -113,6 +144,10 @@ class World(Protocol):
 
     def tools(self, host: str) -> HostTools:
         """Return the host's ssh tools."""
+        ...
+
+    def ask_guest(self, probe: Probe) -> str:
+        """Ask a guest over the network; return what is wrong, empty when it answers. Never raises."""
         ...
 
     def close(self) -> None:

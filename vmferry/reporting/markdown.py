@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
+from vmferry.model.approval import Approval
 from vmferry.model.evacuation import EvacuationPlan, EvacuationReport, Stranded
 from vmferry.model.migration import MigrationOutcome
 from vmferry.reporting.foretold import forecast_words
+from vmferry.reporting.risks import risks
 from vmferry.reporting.timeline import timeline_text
 from vmferry.reporting.units import format_bytes, format_kib
 from vmferry.reporting.words import (
@@ -34,6 +36,7 @@ def markdown_report(report: EvacuationReport, plan: EvacuationPlan | None) -> st
     parts = [
         f"# {escape(report_headline(report))}",
         f"Run `{report.run}`, {report.started_at:%Y-%m-%d %H:%M:%S} to {report.ended_at:%H:%M:%S} UTC.",
+        *_approved(report.approvals),
         _outcomes(report.outcomes),
     ]
     if report.is_dry_run and plan is not None:
@@ -41,6 +44,8 @@ def markdown_report(report: EvacuationReport, plan: EvacuationPlan | None) -> st
     parts += _stranded(report.stranded)
     if report.not_started:
         parts += ["## Not started", _bullets(report.not_started)]
+    if report.tried:
+        parts += ["## Earlier tries", _outcomes(report.tried)]
     if report.left and not report.is_dry_run:
         parts += [f"## Left on {escape(report.host)}", _bullets(report.left)]
     if report.outcomes:
@@ -52,7 +57,9 @@ def markdown_report(report: EvacuationReport, plan: EvacuationPlan | None) -> st
 
 def markdown_plan(plan: EvacuationPlan) -> str:
     """Return the plan: who goes where and why, in the order of starting, and who cannot go."""
-    parts = [f"# {escape(plan_headline(plan))}", *_lifted(plan), _moves(plan)]
+    parts = [f"# {escape(plan_headline(plan))}", *_lifted(plan), *_approved(plan.approvals), _moves(plan)]
+    if found := risks(plan):
+        parts += ["## Risks", _bullets(found)]
     warnings = [
         f"- **{escape(move.vm)}** → {escape(move.dest)}: {escape(finding.message)} "
         f"({escape(finding.rule)}{lifted_words(finding)})"
@@ -118,6 +125,10 @@ def _moves(plan: EvacuationPlan) -> str:
 
 def _lifted(plan: EvacuationPlan) -> list[str]:
     return [f"Lifted by the operator: {', '.join(f'`{rule}`' for rule in plan.lifted)}."] if plan.lifted else []
+
+
+def _approved(approvals: Sequence[Approval]) -> list[str]:
+    return ["\n".join(f"Approved by {escape(approval.words())}." for approval in approvals)] if approvals else []
 
 
 def _stranded(stranded: Sequence[Stranded]) -> list[str]:

@@ -25,8 +25,15 @@ def plan_headline(plan: EvacuationPlan) -> str:
         names = ", ".join(stranded.vm for stranded in plan.stranded)
         parts.append(f"{len(plan.stranded)} stranded ({names})")
     if plan.seconds is not None and plan.moves:
-        parts.append(f"expected to take {format_seconds(plan.seconds)}")
+        parts.append(f"expected to take {format_seconds(plan.seconds)}{_bound_words(plan)}")
     return f"{plan.host}: {', '.join(parts)}"
+
+
+def _bound_words(plan: EvacuationPlan) -> str:
+    """Say what no order of the moves goes below, where it is known and not the same."""
+    if plan.seconds is None or not plan.bound_seconds or plan.seconds <= 1.01 * plan.bound_seconds:
+        return ""
+    return f" (no order takes less than {format_seconds(plan.bound_seconds)}: {plan.bound_by})"
 
 
 def policy_words(plan: EvacuationPlan, move: Move) -> str:
@@ -59,7 +66,11 @@ def report_headline(report: EvacuationReport) -> str:
         return f"{report.host}: dry run, nothing was touched{blocked}"
     if report.cancelled:
         parts.append(f"cancelled by {report.cancelled}")
+    if report.stopped:
+        parts.append(f"stopped: {report.stopped}")
     state = "is empty" if report.is_empty else f"is NOT empty, {count_vms(len(report.left))} left"
+    if report.is_done and not report.is_empty:
+        state = f"holds only what was to stay ({', '.join(report.left)})"
     seconds = (report.ended_at - report.started_at).total_seconds()
     return f"{report.host} {state}: {', '.join(parts)} in {format_seconds(seconds)}"
 
@@ -110,12 +121,14 @@ def next_commands(report: EvacuationReport) -> tuple[str, ...]:
     if report.is_dry_run:
         if len(report.stranded) < len(report.left):
             commands.append(f"vmferry evacuate {report.host}")
-    elif report.is_empty:
+    elif report.is_done:
         commands.append(f"vmferry uncordon {report.host}   # when the host is ready again")
     else:
         if any(outcome.kind is OutcomeKind.HELD for outcome in report.outcomes):
             commands.append("vmferry recover")
         commands.append(f"vmferry vms {report.host}")
+        if report.not_started:
+            commands.append(f"vmferry evacuate {report.host} --resume   # go on by the same plan")
         commands.append(f"vmferry evacuate {report.host}   # again, when the reasons are gone")
         commands.append(f"vmferry uncordon {report.host}   # if it is to receive VMs again")
     return tuple(dict.fromkeys(commands))

@@ -64,7 +64,7 @@ def cordoned(case: Case) -> Iterator[str]:
     if case.cordon is not None:
         yield (
             f"{case.dest.name} is closed for arrivals since {case.cordon.since:%Y-%m-%d %H:%M} UTC by "
-            f"{case.cordon.owner}: {case.cordon.reason}; choose another host or run `vmferry uncordon "
+            f"{case.cordon.owner}: {case.cordon.words()}; choose another host or run `vmferry uncordon "
             f"{case.dest.name}`"
         )
 

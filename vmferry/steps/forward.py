@@ -23,6 +23,7 @@ from vmferry.steps.link import on_the_link
 from vmferry.steps.look import look_once
 from vmferry.steps.marks import claim, holder
 from vmferry.steps.names import StepName, made
+from vmferry.steps.restart import start_moved, stop_vm
 from vmferry.steps.storage import aside_path, bring_storage
 from vmferry.steps.switch import pass_pivot, persistent_xml
 from vmferry.steps.volumes import keep_volume, refresh_source_pools
@@ -63,7 +64,7 @@ def is_done(rows: tuple[Row, ...], step: StepName) -> bool:
 def _reserve(plan: MigrationPlan, world: World) -> Effect:
     """Look once more just before the start, then mark the VM; the open run itself is the reservation of memory."""
     cordon = next((c for c in world.journal.cordons() if c.host == plan.dest), None)
-    if cordon is not None:
+    if cordon is not None and not plan.goes_back:
         raise PermanentError(
             f"vm {plan.vm}: {plan.dest} was cordoned meanwhile ({cordon.reason}); choose another host", vm=plan.vm
         )
@@ -76,7 +77,7 @@ def _reserve(plan: MigrationPlan, world: World) -> Effect:
     if now.has_job:
         who = holder(plan, world) or f"see `virsh domjobinfo {plan.vm}` on {plan.source}; start again when it has ended"
         raise AlreadyMoving(f"vm {plan.vm}: a job has begun since preflight ({pair.words()}): {who}", vm=plan.vm)
-    is_same = now.state is was or (now.state in _RUNNING and was in _RUNNING)
+    is_same = now.state is was or (now.state in _RUNNING and (was in _RUNNING or plan.restart))
     if not is_same or pair.dest.state is not DomainState.ABSENT:
         raise PermanentError(
             f"vm {plan.vm}: changed since preflight ({pair.words()}; planned: {was} on {plan.source}, absent on "
@@ -84,6 +85,8 @@ def _reserve(plan: MigrationPlan, world: World) -> Effect:
             vm=plan.vm,
         )
     claim(plan, world)
+    if plan.restart:
+        stop_vm(plan, world)
     return Nothing()
 
 
@@ -144,6 +147,8 @@ def _finish(plan: MigrationPlan, world: World) -> Effect:
     if plan.is_persistent:
         world.hypervisor(plan.dest).set_autostart(plan.uuid, plan.is_autostart)
     world.hypervisor(plan.source).undefine(plan.uuid)
+    if plan.restart:
+        start_moved(plan, world)
     for copy in plan.files:
         if copy.is_kept:  # other VMs of the source build on it
             continue

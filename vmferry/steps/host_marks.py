@@ -18,13 +18,13 @@ _TRIES = 5
 
 
 @contextmanager
-def host_in_work(host: str, reason: str, world: World) -> Iterator[None]:
+def host_in_work(host: str, reason: str, world: World, ticket: str = "") -> Iterator[None]:
     """Mark a host as being emptied for the length of the block; afterwards it is marked as closed for arrivals.
 
     Raises AlreadyMoving when somebody else empties it. A host that takes no mark (its ssh user may not write there) is
     worked on all the same: the marks of the VMs hold.
     """
-    held = _Held(host, reason, world)
+    held = _Held(host, reason, world, ticket)
     held.claim()
     try:
         yield
@@ -32,9 +32,9 @@ def host_in_work(host: str, reason: str, world: World) -> Iterator[None]:
         held.release()
 
 
-def close_host(host: str, reason: str, world: World) -> None:
+def close_host(host: str, reason: str, world: World, ticket: str = "") -> None:
     """Tell every vmferry that the host is closed for arrivals; one that somebody empties keeps that mark."""
-    mark = HostMark(owner=world.journal.owner, reason=reason, since=world.clock.now())
+    mark = HostMark(owner=world.journal.owner, reason=reason, ticket=ticket, since=world.clock.now())
     _try(lambda: world.tools(host).swap_mark("", mark.text()), host)
 
 
@@ -64,9 +64,9 @@ def _try(act: Callable[[], object], host: str) -> None:
 class _Held:
     """The mark of one evacuation, renewed by a thread as long as this process lives."""
 
-    def __init__(self, host: str, reason: str, world: World) -> None:
-        self._host, self._reason, self._world = host, reason, world
-        self._since = world.clock.now()
+    def __init__(self, host: str, reason: str, world: World, ticket: str) -> None:
+        self._host, self._world = host, world
+        self._closed = HostMark(owner=world.journal.owner, reason=reason, ticket=ticket, since=world.clock.now())
         self._text = ""
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._renew, name=f"mark-{host}", daemon=True)
@@ -98,12 +98,11 @@ class _Held:
         self._ended.set()
         if self._text:
             self._thread.join()
-            closed = HostMark(owner=self._world.journal.owner, reason=self._reason, since=self._since)
-            _try(lambda: self._world.tools(self._host).swap_mark(self._text, closed.text()), self._host)
+            _try(lambda: self._world.tools(self._host).swap_mark(self._text, self._closed.text()), self._host)
 
     def _mark(self) -> str:
         until = self._world.clock.now() + timedelta(seconds=LEASE_S)
-        return HostMark(owner=self._world.journal.owner, reason=self._reason, since=self._since, until=until).text()
+        return self._closed.model_copy(update={"until": until}).text()
 
     def _renew(self) -> None:
         while not self._ended.wait(LEASE_S / 3):

@@ -53,7 +53,7 @@ def _cordons(world: World, hosts: Iterable[HostFacts]) -> tuple[Cordon, ...]:
     for facts in hosts:
         mark = parse_host_mark(facts.system.mark)
         if mark is not None and facts.name not in ours and not mark.is_stale(facts.read_at):
-            found = Cordon(host=facts.name, owner=mark.owner, reason=mark.reason, since=mark.since)
+            found = Cordon(host=facts.name, owner=mark.owner, reason=mark.reason, ticket=mark.ticket, since=mark.since)
             ours[facts.name] = found
     return tuple(ours[host] for host in sorted(ours))
 

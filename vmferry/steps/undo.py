@@ -16,6 +16,7 @@ from vmferry.model.effects import (
     FileSetAside,
     Nothing,
     VmMarked,
+    VmStopped,
     VolumeKept,
     VolumeMade,
 )
@@ -24,6 +25,7 @@ from vmferry.model.migration import MigrationPlan
 from vmferry.planning.leftovers import backing_path
 from vmferry.planning.places import named_paths
 from vmferry.ports import World
+from vmferry.steps.restart import start_again
 from vmferry.steps.volumes import remove_volume
 
 
@@ -52,6 +54,7 @@ _ORDER: dict[type[Effect], int] = {
     VolumeKept: 3,
     FileSetAside: 1,
     AutostartCleared: 2,
+    VmStopped: 3,  # it runs again when nothing of the run is left that another copy could use
     Nothing: 3,
     VmMarked: 4,  # others keep off as long as anything of it is left
 }
@@ -87,6 +90,9 @@ def _undo(effect: Effect, plan: MigrationPlan, world: World) -> None:
             world.hypervisor(effect.host).set_autostart(effect.uuid, True)
         case VmMarked():
             world.hypervisor(effect.host).unmark(effect.uuid, plan.run)
+        case VmStopped():
+            _prove_not_active(plan.dest, plan, world)
+            start_again(plan, world)
         case DomainMoved() | VolumeKept() | Nothing():
             return
         case _:

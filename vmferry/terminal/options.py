@@ -12,7 +12,8 @@ import typer
 from vmferry.inventory.problems import did_you_mean
 from vmferry.model.cancelling import OnCancel
 from vmferry.model.convergence import PolicyName
-from vmferry.model.migration import DomainChanges, MigrationMode
+from vmferry.model.migration import DomainChanges
+from vmferry.model.operation import WayOut
 
 Name = TypeVar("Name", bound=StrEnum)
 
@@ -58,14 +59,14 @@ def parse_changes(
     )
 
 
-def parse_modes(values: Sequence[str]) -> dict[str, MigrationMode]:
+def parse_ways(values: Sequence[str]) -> dict[str, WayOut]:
     """`["web=non-live"]` → {"web": NON_LIVE}; a VM's name may hold `=`, so the last one counts."""
-    modes: dict[str, MigrationMode] = {}
+    modes: dict[str, WayOut] = {}
     for value in values:
         vm, sign, word = value.rpartition("=")
         if not (vm and sign):
-            raise typer.BadParameter(f"{value!r}: write --mode VM=live|non-live|offline", param_hint="--mode")
-        mode = _known(word, MigrationMode, "--mode")
+            raise typer.BadParameter(f"{value!r}: write --mode VM={'|'.join(WayOut)}", param_hint="--mode")
+        mode = _known(word, WayOut, "--mode")
         if modes.setdefault(vm, mode) is not mode:
             raise typer.BadParameter(f"{vm!r} is given two modes", param_hint="--mode")
     return modes

@@ -77,7 +77,7 @@ def load_flow(name: str, settings: Settings, say: Callable[[str], None]) -> Call
     server = None
     is_embedded = prepare_environment(settings)
     if not is_embedded:
-        _must_answer(os.environ["PREFECT_API_URL"])
+        must_answer(os.environ["PREFECT_API_URL"])
     else:
         say("starting embedded Prefect server …")
         server = _start_server()
@@ -88,7 +88,7 @@ def load_flow(name: str, settings: Settings, say: Callable[[str], None]) -> Call
     return flow
 
 
-def _must_answer(api_url: str) -> None:
+def must_answer(api_url: str) -> None:
     """Raise InvalidInput when nobody is at the server's address; who answers at all is Prefect's business."""
     try:
         urllib.request.urlopen(f"{api_url.rstrip('/')}/health", timeout=_ANSWER_S).close()
@@ -106,7 +106,7 @@ def _must_answer(api_url: str) -> None:
 def is_server_lost() -> bool:
     """Whether the Prefect server that this process uses does not answer any more."""
     try:
-        _must_answer(os.environ["PREFECT_API_URL"])
+        must_answer(os.environ["PREFECT_API_URL"])
     except InvalidInput:
         return True
     return False

@@ -22,17 +22,24 @@ from rich.text import Text
 from vmferry.model.evacuation import EvacuationPlan, EvacuationReport
 from vmferry.model.migration import MigrationOutcome, MigrationPlan, OutcomeKind
 from vmferry.model.purge import PurgeReport
+from vmferry.model.returning import ReturnReport
+from vmferry.model.roll import HostRoll, RollReport
 from vmferry.progress import (
+    ApprovalAsked,
+    ApprovalEnded,
     CopyProgress,
     EvacuationEnded,
     EvacuationStarted,
     Event,
     FilesPurged,
+    HostRolled,
     MoveEnded,
     MoveHelped,
     MoveProgress,
     MoveStarted,
     PlanMade,
+    ReturnEnded,
+    RollEnded,
     RunLeftAlone,
     RunTakenOver,
     StepEnded,
@@ -57,6 +64,13 @@ class Seen:
         self.report: EvacuationReport | None = None
         self.left_alone: list[RunLeftAlone] = []
         self.purged: PurgeReport | None = None
+        self.returned: ReturnReport | None = None
+        self.rolled: RollReport | None = None
+
+    @property
+    def has_result(self) -> bool:
+        """Whether anything was told that a command can show although its flow raised."""
+        return any((self.report, self.purged, self.returned, self.rolled, self.outcomes))
 
     def __call__(self, event: Event) -> None:
         """Remember plan, outcomes and report."""
@@ -71,12 +85,31 @@ class Seen:
                 self.left_alone.append(event)
             case FilesPurged():
                 self.purged = event.report
+            case ReturnEnded():
+                self.returned = event.report
+            case RollEnded():
+                self.rolled = event.report
             case MoveStarted() | MoveProgress() | CopyProgress() | MoveHelped() | RunTakenOver():
                 pass
-            case StepStarted() | StepEnded() | EvacuationStarted():
+            case StepStarted() | StepEnded() | EvacuationStarted() | HostRolled() | ApprovalAsked() | ApprovalEnded():
                 pass
             case _:
                 assert_never(event)
+
+
+def said_line(event: ApprovalAsked | ApprovalEnded | HostRolled) -> str:
+    """Say who is waited for, how the waiting ended, or how far a host of a roll has come."""
+    if isinstance(event, HostRolled):
+        return roll_line(event.roll)
+    if isinstance(event, ApprovalAsked):
+        who = "somebody" if event.people == 1 else f"{event.people} people"
+        return f"{event.plan.host}: waits for {who} to agree in the Prefect UI, at most {event.minutes:g} min"
+    return f"{event.plan.host}: {event.decision}" + (f" by {event.by}" if event.by else "")
+
+
+def roll_line(roll: HostRoll) -> str:
+    """Say how far a host of a roll has come."""
+    return f"{roll.host}: {roll.reason}" if roll.reason else f"{roll.host}: {roll.stage}"
 
 
 class View(Protocol):
@@ -108,6 +141,8 @@ class PlainView:
         match event:
             case PlanMade():
                 return plan_headline(event.plan)
+            case ApprovalAsked() | ApprovalEnded() | HostRolled():
+                return said_line(event)
             case MoveStarted(plan=plan):
                 self.meters.start(plan)
                 return f"{plan.vm}: {plan.source} → {plan.dest} {plan.mode}: started ({plan.mode_reason})"
@@ -124,6 +159,8 @@ class PlainView:
                 self.meters.end(event.outcome.run)
                 return outcome_line(event.outcome)
             case StepEnded() | EvacuationStarted() | EvacuationEnded() | RunLeftAlone() | FilesPurged():
+                return ""
+            case ReturnEnded() | RollEnded():
                 return ""  # the next step's line says it, or the command at its end
         assert_never(event)
 
@@ -157,6 +194,8 @@ class BarView:
                 self.progress.console.print(Text(clean(plan_headline(plan))))
                 if plan.moves:
                     self.overall = self._add(plan.host, len(plan.moves), "whole")
+            case ApprovalAsked() | ApprovalEnded() | HostRolled():
+                self.progress.console.print(Text(clean(said_line(event))))
             case MoveStarted(plan=plan):
                 self._start(plan, f"→ {plan.dest} {plan.mode}")
             case RunTakenOver(plan=plan):
@@ -171,6 +210,8 @@ class BarView:
             case MoveEnded():
                 self._end(event.outcome)
             case StepEnded() | EvacuationStarted() | EvacuationEnded() | RunLeftAlone() | FilesPurged():
+                pass
+            case ReturnEnded() | RollEnded():
                 pass  # the command says it when the bars are gone
             case _:
                 assert_never(event)

@@ -116,7 +116,7 @@ class Session:
                     raise LeftBehind(str(state.message))
                 return Ended(state.result(), seen, None)
             except Exception as error:
-                if seen.report is None and seen.purged is None and not seen.outcomes:
+                if not seen.has_result:
                     raise
                 if isinstance(error, VmferryError):
                     return Ended(None, seen, error)

@@ -35,6 +35,7 @@ EFFECTS: tuple[Effect, ...] = (
     effects.DomainDefined(host="b", uuid=UUID),
     effects.FileSetAside(host="a", path="/srv/ö", aside="/srv/ö.vmferry-moved-1"),
     effects.AutostartCleared(host="a", uuid=UUID),
+    effects.VmStopped(host="a", uuid=UUID),
     effects.VmMarked(host="a", uuid=UUID),
     effects.DomainMoved(host="b", uuid=UUID, bytes_sent=2**40, downtime_ms=0),
     effects.VolumeMade(

@@ -70,6 +70,36 @@ ONE_MISTAKE = [
         "from 1 to 32",
     ),
     ("hosts:\n  a: {transport: {compression: gzip}}\n", "inventory.yaml:2: host a", "xbzrle, mt, zlib, zstd"),
+    (
+        "hosts:\n  a: {energy: {idle_watts: 300, max_watts: 200}}\n",
+        "inventory.yaml:2: host a: field energy.max_watts",
+        "200 W under full load is less than idle_watts, 300 W",
+    ),
+    ("hosts:\n  a: {energy: {max_watts: 200}}\n", "inventory.yaml:2: host a", "without idle_watts"),
+    ("hosts:\n  a: {energy: {weight: 0}}\n", "inventory.yaml:2: host a: field energy.weight", "0 must be a number"),
+    ("hosts:\n  a: {takes_part: {balance: 1}}\n", "inventory.yaml:2: host a: field takes_part.balance", "true or"),
+    ("hosts: {a: }\noptimization: 2\n", "inventory.yaml:2: field optimization", "must be a mapping"),
+    ("hosts: {a: }\noptimization: {min: 2}\n", "inventory.yaml:2: field optimization.min", "unknown field"),
+    (
+        "hosts: {a: }\noptimization: {min_online: 0}\n",
+        "inventory.yaml:2: field optimization.min_online",
+        "1 or more",
+    ),
+    (
+        "hosts: {a: }\noptimization: {spare_hosts: 2}\n",
+        "inventory.yaml:2: field optimization.spare_hosts",
+        "2 is more than the 1 hosts",
+    ),
+    (
+        "hosts: {a: }\noptimization: {exclude_vms: db}\n",
+        "inventory.yaml:2: field optimization.exclude_vms",
+        "must be a list",
+    ),
+    (
+        "hosts: {a: }\noptimization: {exclude_vms: ['']}\n",
+        "inventory.yaml:2: field optimization.exclude_vms.0",
+        "must be the name of a VM",
+    ),
     ("hosts:\n  a: {profile: rhel9}\n", "inventory.yaml:2: host a: field profile", "rhel8, upstream"),
     ("hosts:\n  a: {ssh: {port: 99999}}\n", "inventory.yaml:2: host a: field ssh.port", "from 1 to 65535"),
     (

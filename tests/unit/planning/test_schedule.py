@@ -1,20 +1,24 @@
-"""When a whole evacuation is expected to be over."""
+"""In which order an evacuation's moves start, and when they are expected to be over."""
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 
-from vmferry.model.evacuation import Move
+from vmferry.model.evacuation import EvacuationPlan, Move
 from vmferry.model.forecast import Ending, Forecast
-from vmferry.model.host import Limits
+from vmferry.model.host import FleetSnapshot, Inventory, Limits
 from vmferry.model.migration import MigrationMode
-from vmferry.planning.schedule import STEPS_S, schedule, sharing
+from vmferry.planning.schedule import STEPS_S, Foreseen, sharing, sharings, with_times
 
 ONE = {host: Limits(outgoing=1, incoming=1) for host in ("s", "d0", "d1")}
 TWO = {**ONE, "s": Limits(outgoing=2, incoming=2)}
+FOUR = {host: Limits(outgoing=4, incoming=4) for host in ("s", "d0", "d1")}
+MIB = 2**20
 
 
-def build_move(number: int, seconds: float | None, dest: str = "d0", copy_s: float = 0.0) -> Move:
+def build_move(number: int, dest: str = "d0") -> Move:
     return Move(
         vm=f"vm-{number}",
         uuid=f"uuid-{number}",
@@ -24,35 +28,83 @@ def build_move(number: int, seconds: float | None, dest: str = "d0", copy_s: flo
         mode_reason="",
         dest_reason="",
         order=number,
-        memory_kib=1,
+        memory_kib=1024 * 1024,
         vcpus=1,
-        forecast=Forecast(ending=Ending.CONVERGES, seconds=seconds, copy_seconds=copy_s),
     )
 
 
+def foresee(number: int, seconds: float | None, dest: str = "d0", copy_s: float = 0.0) -> Foreseen:
+    forecast = Forecast(ending=Ending.CONVERGES, seconds=seconds, copy_seconds=copy_s)
+    return Foreseen(build_move(number, dest), {1: forecast})
+
+
+def share(number: int, mib: int, link: float, at_once: int = 4, dest: str = "d0") -> Foreseen:
+    """A move that does nothing but send, over a link that carries all moves together."""
+    forecasts = {
+        count: Forecast(ending=Ending.CONVERGES, seconds=mib * count / link, sent_bytes=mib * MIB)
+        for count in sharings(at_once)
+    }
+    return Foreseen(build_move(number, dest), forecasts, link)
+
+
+def build_plan(foreseen: list[Foreseen], limits: dict[str, Limits], max_parallel: int = 4) -> EvacuationPlan:
+    snapshot = FleetSnapshot(inventory=Inventory(hosts=()), hosts=(), taken_at=datetime(2026, 1, 1, tzinfo=UTC))
+    moves = tuple(one.move for one in foreseen)
+    plan = EvacuationPlan(host="s", moves=moves, stranded=(), snapshot=snapshot)
+    return with_times(plan, foreseen, limits, max_parallel)
+
+
 def test_one_after_the_other_their_seconds_and_steps_add_up() -> None:
-    moves = [build_move(0, 10), build_move(1, 20, copy_s=5)]
-    assert schedule(moves, ONE, max_parallel=4) == pytest.approx(35 + 2 * STEPS_S)
+    plan = build_plan([foresee(0, 10), foresee(1, 20, copy_s=5)], ONE)
+    assert plan.seconds == pytest.approx(35 + 2 * STEPS_S)
 
 
 def test_at_once_the_longest_one_counts() -> None:
-    moves = [build_move(0, 10), build_move(1, 20, dest="d1")]
-    assert schedule(moves, TWO, max_parallel=4) == pytest.approx(20 + STEPS_S)
+    assert build_plan([foresee(0, 10), foresee(1, 20, "d1")], TWO).seconds == pytest.approx(20 + STEPS_S)
 
 
 def test_a_slot_is_used_again_as_soon_as_its_move_is_over() -> None:
-    moves = [build_move(0, 30), build_move(1, 5, dest="d1"), build_move(2, 6, dest="d1"), build_move(3, 7, dest="d1")]
-    assert schedule(moves, TWO, max_parallel=2) == pytest.approx(max(30 + STEPS_S, 18 + 3 * STEPS_S))
+    plan = build_plan([foresee(0, 30), foresee(1, 5, "d1"), foresee(2, 6, "d1"), foresee(3, 7, "d1")], TWO, 2)
+    assert plan.seconds == pytest.approx(max(30 + STEPS_S, 18 + 3 * STEPS_S))
 
 
 def test_nothing_takes_no_time() -> None:
-    assert schedule([], ONE, max_parallel=1) == 0
+    assert build_plan([], ONE, 1).seconds == 0
 
 
-def test_a_move_without_seconds_leaves_the_end_unknown() -> None:
-    assert schedule([build_move(0, 10), build_move(1, None)], ONE, max_parallel=1) is None
-    unforeseen = build_move(1, 1).model_copy(update={"forecast": None})
-    assert schedule([build_move(0, 10), unforeseen], ONE, max_parallel=1) is None
+def test_a_move_without_seconds_leaves_the_end_unknown_and_is_ordered_all_the_same() -> None:
+    plan = build_plan([foresee(0, 10), foresee(1, None), Foreseen(build_move(2), {})], ONE, 1)
+    assert plan.seconds is None
+    assert {move.uuid for move in plan.moves} == {"uuid-0", "uuid-1", "uuid-2"}
+    assert all(move.slot is not None for move in plan.moves)
+
+
+def test_the_order_is_that_of_the_list_and_the_longest_move_is_not_the_last() -> None:
+    plan = build_plan([foresee(0, 1), foresee(1, 2), foresee(2, 30, "d1")], TWO, 2)
+    assert [move.order for move in plan.moves] == [0, 1, 2]
+    assert plan.moves[0].vm == "vm-2"
+    starts = [move.slot.starts_s for move in plan.moves if move.slot is not None]
+    assert starts == sorted(starts)
+
+
+def test_large_moves_fill_a_link_one_at_a_time() -> None:
+    plan = build_plan([share(n, mib=6000, link=100) for n in range(4)], FOUR)
+    starts = [move.slot.starts_s for move in plan.moves if move.slot is not None]
+    assert len(set(starts)) == 4
+    assert all(move.slot is not None and move.slot.out_share > 0.9 for move in plan.moves)
+
+
+def test_moves_that_are_mostly_handshakes_run_beside_one_another() -> None:
+    plan = build_plan([share(n, mib=20, link=100) for n in range(4)], FOUR)
+    assert [move.slot.starts_s for move in plan.moves if move.slot is not None] == [0, 0, 0, 0]
+
+
+def test_a_bound_is_told_and_never_above_the_whole() -> None:
+    plan = build_plan([share(n, mib=500 * (n + 1), link=100) for n in range(5)], FOUR)
+    assert plan.seconds is not None
+    assert plan.bound_seconds is not None
+    assert plan.bound_seconds <= plan.seconds <= 1.2 * plan.bound_seconds
+    assert "link out of s" in plan.bound_by
 
 
 @pytest.mark.parametrize(
@@ -66,9 +118,9 @@ def test_a_move_without_seconds_leaves_the_end_unknown() -> None:
     ],
 )
 def test_how_many_share_the_way(limits: dict[str, Limits], max_parallel: int, expected: int) -> None:
-    moves = [build_move(0, 1), build_move(1, 1, dest="d1"), build_move(2, 1)]
-    assert sharing(moves, limits, max_parallel) == expected
+    assert sharing([build_move(0), build_move(1, dest="d1"), build_move(2)], limits, max_parallel) == expected
 
 
 def test_of_no_moves_one_has_the_way_to_itself() -> None:
     assert sharing([], ONE, max_parallel=4) == 1
+    assert sharings(1) == (1,)

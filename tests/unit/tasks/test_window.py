@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from contextvars import ContextVar
 
 import pytest
 
 from tasks import _wiring
-from tasks.window import WindowResult, in_thread, run_window
+from tasks.window import Bounds, Rerouted, WindowResult, in_thread, run_window
 from tests.unit.builders import NOW
 from vmferry.adapters.journal import SqlJournal
 from vmferry.adapters.simulated import SimulatedFleet
-from vmferry.errors import PermanentError
+from vmferry.errors import Frozen, PermanentError
 from vmferry.model.evacuation import Move
 from vmferry.model.host import Inventory, Limits
 from vmferry.model.migration import MigrationMode, MigrationOutcome, OutcomeKind
+from vmferry.planning.causes import Avoided
 from vmferry.stopping import Stop, stoppable
 
 WAIT_S = 20
@@ -74,6 +75,7 @@ class Road:
         self._ends: list[Future[MigrationOutcome]] = [Future() for _ in range(count)]
         self.moves = build_moves(count)
         self.running = self.most = 0
+        self.journal = _wiring.world().journal
         self._lock = threading.Lock()
         self._result: Future[WindowResult] = Future()
         self._thread = threading.Thread(target=self._run, args=(max_parallel,), daemon=True)
@@ -242,3 +244,45 @@ def test_a_move_sees_the_context_of_its_flow_run() -> None:
     finally:
         flow.reset(token)
     assert seen == ["evacuate-host"] * 4
+
+
+# bounds
+
+
+def test_a_frozen_fleet_lets_running_moves_end_and_no_further_one_begin() -> None:
+    road = Road(4, max_parallel=1)
+    road.wait_for(0)
+    road.journal.freeze("audit")
+    road.end(0)
+    result = road.result()
+    assert [outcome.vm for outcome in result.outcomes] == ["vm-0"]
+    assert result.not_started == ("vm-1", "vm-2", "vm-3") and "audit" in result.stopped
+
+
+def test_a_freeze_that_only_a_host_tells_ends_the_run_too() -> None:
+    road = Road(3, max_parallel=1)
+    road.wait_for(0)
+    road.end(0, error=Frozen("vm vm-0: not moved: the fleet is frozen: audit"))
+    result = road.result()
+    assert result.not_started == ("vm-0", "vm-1", "vm-2") and result.failures == {}
+    assert all("audit" in result.reasons[vm] for vm in result.not_started)
+
+
+def test_moves_to_where_one_failed_go_another_way_or_are_left_with_the_reason() -> None:
+    """b does not answer: of the two that wait for it one goes to c, for the other there is no way."""
+
+    def reroute(moves: Sequence[Move], avoid: Avoided) -> Rerouted:
+        assert all(avoid.why_not(move.uuid, "a", "b") for move in moves)
+        return {m.uuid: m.model_copy(update={"dest": "c"}) if m.vm == "vm-3" else "no room" for m in moves}
+
+    seen: list[tuple[str, str]] = []
+
+    def move(item: Move) -> MigrationOutcome:
+        seen.append((item.vm, item.dest))
+        failed = item.dest == "b"
+        reason = "b: no answer in 5 s" if failed else ""
+        return outcome_of(item, Kind.ROLLED_BACK if failed else Kind.MOVED).model_copy(update={"reason": reason})
+
+    result = run_window(build_moves(6)[1:], 1, move, Bounds(reroute=reroute))
+    assert seen == [("vm-1", "b"), ("vm-2", "c"), ("vm-3", "c"), ("vm-4", "c")]
+    assert result.reasons == {"vm-5": "no room"}

@@ -58,19 +58,21 @@ class Building(Ground):
         bridge: str | None = "br0",
         dirty_mib_s: float = 0.0,
         working_set_mib: int = 64,
+        vcpus: int = 1,
+        load_cpus: float = 0.0,
         xml: str | None = None,
     ) -> UUID:
         """Put a VM on a host; `disks` None means one image below SHARED; missing images are made."""
         where = self.hosts[host]
         paths = (f"{SHARED}/{name}.qcow2",) if disks is None else tuple(disks)
-        written = write_text(name, uuid5(_NAMESPACE, name), memory_mib * 1024, disks=paths, bridge=bridge)
+        written = write_text(name, uuid5(_NAMESPACE, name), memory_mib * 1024, disks=paths, bridge=bridge, vcpus=vcpus)
         text = read_text(xml or written)
         with self.lock:
             for path in text.disks:
                 if where.file(path) is None:
                     self.add_file(host, path)
             domain = SimDomain(name=text.name, uuid=text.uuid, memory_kib=text.memory_kib, is_autostart=is_autostart)
-            domain.dirty_mib_s, domain.working_set_mib = dirty_mib_s, working_set_mib
+            domain.dirty_mib_s, domain.working_set_mib, domain.load_cpus = dirty_mib_s, working_set_mib, load_cpus
             domain.persistent_xml = (xml or written) if is_persistent else None
             domain.state, domain.reason = state, reason or _REASONS.get(state, "")
             if domain.is_active:

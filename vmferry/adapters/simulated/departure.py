@@ -103,5 +103,6 @@ def _incoming(plan: MigrationPlan, guest: SimDomain, dest: SimHost) -> SimDomain
         memory_kib=guest.memory_kib,
         dirty_mib_s=guest.dirty_mib_s,
         working_set_mib=guest.working_set_mib,
+        load_cpus=guest.load_cpus,
         id=dest.give_id(),
     )

@@ -14,8 +14,10 @@ from vmferry.adapters.simulated.journal import GatedJournal
 from vmferry.adapters.simulated.state import SimDomain
 from vmferry.adapters.simulated.tools import SimulatedTools
 from vmferry.adapters.simulated.watch import Harm, Problem
+from vmferry.adapters.usage_store import SqlUsage
 from vmferry.model.host import Host, Inventory, SshAddress, Storage
-from vmferry.ports import Clock, HostTools, Hypervisor, Journal
+from vmferry.model.probes import Probe
+from vmferry.ports import Clock, HostTools, Hypervisor, Journal, UsageStore
 
 
 class SimulatedClock:
@@ -36,9 +38,10 @@ class SimulatedClock:
 class SimulatedWorld:
     """Everything a step may touch, on a simulated fleet."""
 
-    def __init__(self, fleet: SimulatedFleet, journal: Journal) -> None:
+    def __init__(self, fleet: SimulatedFleet, journal: Journal, usage: UsageStore) -> None:
         self.inventory: Inventory = fleet.inventory
         self.journal: Journal = GatedJournal(fleet, journal)
+        self.usage: UsageStore = usage
         self.clock: Clock = SimulatedClock(fleet)
         self._fleet = fleet
 
@@ -49,6 +52,10 @@ class SimulatedWorld:
     def tools(self, host: str) -> HostTools:
         """Return the host's ssh tools."""
         return self._fleet.tools(host)
+
+    def ask_guest(self, probe: Probe) -> str:
+        """Say what the test says that guests do."""
+        return self._fleet.guests(probe)
 
     def close(self) -> None:
         """Nothing is open."""
@@ -67,9 +74,9 @@ class SimulatedFleet(Building):
 
     # working
 
-    def world(self, *, journal: Journal) -> SimulatedWorld:
+    def world(self, *, journal: Journal, usage: UsageStore | None = None) -> SimulatedWorld:
         """Return a World on this fleet; another one stands for another vmferry process."""
-        return SimulatedWorld(self, journal)
+        return SimulatedWorld(self, journal, usage or SqlUsage.in_memory())
 
     def hypervisor(self, host: str) -> SimulatedHypervisor:
         """Return a host's libvirt."""

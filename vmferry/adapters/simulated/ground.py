@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -12,7 +13,14 @@ from vmferry.adapters.simulated.moves import Flight
 from vmferry.adapters.simulated.state import CLIENT, SimDomain, SimHost
 from vmferry.adapters.simulated.watch import Watch
 from vmferry.errors import HostUnreachable
+from vmferry.model.probes import Probe
+from vmferry.model.roll import CommandDone
 from vmferry.model.vm import DomainState
+
+
+def _nothing(_host: str, _argv: tuple[str, ...]) -> CommandDone:
+    return CommandDone(exit_code=0)
+
 
 START = datetime(2025, 1, 1, tzinfo=UTC)
 
@@ -23,6 +31,10 @@ class Ground:
     def __init__(self) -> None:
         self.hosts: dict[str, SimHost] = {}
         self.flights: list[Flight] = []
+        self.command: Callable[[str, tuple[str, ...]], CommandDone] = _nothing  # what operators' commands do
+        self.guests: Callable[[Probe], str] = lambda _probe: ""  # what is wrong with what guests say
+        self.booting: list[tuple[float, str]] = []  # hosts that reboot, and when they are back
+        self.stopping: list[tuple[float, SimHost, SimDomain]] = []  # guests that shut down, and when they are off
         self.seconds = 0.0
         self.lock = threading.RLock()
         self.links_down: set[frozenset[str]] = set()
@@ -41,6 +53,8 @@ class Ground:
         """Let time pass; moves in flight go on."""
         with self.lock:
             end = self.seconds + max(0.0, seconds)
+            self._stop_guests(end)
+            self._boot_hosts(end)
             while (flight := self._next_flight(end)) is not None:
                 self.seconds = max(self.seconds, flight.next_at() or 0.0)
                 with self.watch.blaming(flight.cause):
@@ -49,6 +63,32 @@ class Ground:
                 if flight.phase is Phase.OVER:
                     self.flights.remove(flight)
             self.seconds = end
+
+    def stop_later(self, host: SimHost, domain: SimDomain, seconds: float) -> None:
+        """Let a guest shut itself down; it is off after so many seconds."""
+        self.stopping.append((self.seconds + seconds, host, domain))
+
+    def reboot(self, name: str) -> None:
+        """Let a host go down, with all that runs on it, and come back after its time."""
+        with self.lock:
+            self.cut_power(name)
+            wait_s = self.hosts[name].reboot_s
+            if wait_s is not None:
+                self.booting.append((self.seconds + wait_s, name))
+
+    def _boot_hosts(self, until: float) -> None:
+        for item in [item for item in self.booting if item[0] <= until]:
+            self.booting.remove(item)
+            self.power_on(item[1])
+
+    def _stop_guests(self, until: float) -> None:
+        for item in [item for item in self.stopping if item[0] <= until]:
+            self.stopping.remove(item)
+            _, host, domain = item
+            if host.domains.get(domain.uuid) is domain and domain.is_active and domain.job is None:
+                with self.watch.blaming("it was asked to shut down"):
+                    host.end_qemu(domain, "shutdown")
+                    self.watch.look(domain.uuid)
 
     def _next_flight(self, end: float) -> Flight | None:
         due = [(at, i) for i, f in enumerate(self.flights) if (at := f.next_at()) is not None and at <= end]
@@ -98,6 +138,7 @@ class Ground:
             if host.is_powered:
                 return
             host.is_powered = True
+            host.boots += 1
             self.start_libvirtd(name)
             for domain in host.domains.values():
                 if domain.is_autostart and not domain.is_active:

@@ -11,12 +11,14 @@ from vmferry.adapters.simulated.migration import SimulatedMigration
 from vmferry.adapters.simulated.offer import compare_cpu
 from vmferry.adapters.simulated.state import SimDomain, SimHost
 from vmferry.adapters.simulated.texts import read_text
+from vmferry.adapters.simulated.usage import host_counters
 from vmferry.domxml.marks import drop_mark, marks_of, put_mark
 from vmferry.errors import HostBusy, OutcomeUnknown, PermanentError, VmferryError
 from vmferry.model.facts import CpuFit, CpuVerdict, GuestCpu
 from vmferry.model.host import HostFacts
 from vmferry.model.mark import VmMark
 from vmferry.model.sighting import Sighting
+from vmferry.model.usage import HostCounters
 from vmferry.model.vm import DomainState
 
 LOCK_WAIT_S = 30.0
@@ -30,6 +32,13 @@ class SimulatedHypervisor(SimulatedMigration):
     def read_host(self) -> HostFacts:
         """Read the host and its domains."""
         return self._ask("read_host", "", lambda host: host_facts(host, self._ground.now()), is_write=False)
+
+    def read_counters(self) -> HostCounters:
+        """Read the counters of the host and its running VMs."""
+        ground = self._ground
+        return self._ask(
+            "read_counters", "", lambda host: host_counters(host, ground.now(), ground.seconds), is_write=False
+        )
 
     def compare_cpus(self, cpus: Sequence[GuestCpu]) -> dict[str, CpuVerdict]:
         """Tell of each guest CPU whether this host can run it."""
@@ -156,6 +165,37 @@ class SimulatedHypervisor(SimulatedMigration):
             domain.state, domain.reason = DomainState.RUNNING, "unpaused"
 
         self._change("resume", uuid, resume)
+
+    def shut_down(self, uuid: UUID) -> None:
+        """Ask the guest to shut itself down."""
+
+        def ask(host: SimHost) -> None:
+            domain = self._find(host, uuid)
+            if domain.is_on_cpu and domain.shutdown_s is not None:
+                self._ground.stop_later(host, domain, domain.shutdown_s)
+
+        self._change("shut_down", uuid, ask)
+
+    def start(self, uuid: UUID) -> None:
+        """Start a VM that is shut off."""
+
+        def start(host: SimHost) -> None:
+            domain = self._find(host, uuid)
+            if domain.is_active:
+                return
+            self._check_locks(host, domain)
+            self._ground.start(host, domain)
+
+        self._change("start", uuid, start)
+
+    def ping_agent(self, uuid: UUID) -> bool:
+        """Whether the guest's agent answers."""
+
+        def ping(host: SimHost) -> bool:
+            domain = self._find(host, uuid)
+            return domain.is_on_cpu and domain.is_agent_alive
+
+        return self._ask("ping_agent", uuid, ping, is_write=False)
 
     def destroy(self, uuid: UUID) -> None:
         """End the VM's QEMU at once; no-op when it is not active."""

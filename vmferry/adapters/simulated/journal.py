@@ -11,6 +11,7 @@ from vmferry.model.effects import Effect
 from vmferry.model.host import Cordon
 from vmferry.model.journal import Mark, Row, RunRecord
 from vmferry.model.migration import MigrationOutcome, MigrationPlan
+from vmferry.model.operation import Freeze, Home, OperationKind, SavedOperation
 from vmferry.ports import Journal
 
 T = TypeVar("T")
@@ -70,9 +71,9 @@ class GatedJournal(SimulatedPort):
         """Close a run."""
         self._write("close_run", run, lambda: self._journal.close_run(run, outcome))
 
-    def cordon(self, host: str, reason: str) -> None:
+    def cordon(self, host: str, reason: str, ticket: str = "") -> None:
         """Close a host for arrivals."""
-        self._write("cordon", host, lambda: self._journal.cordon(host, reason))
+        self._write("cordon", host, lambda: self._journal.cordon(host, reason, ticket))
 
     def uncordon(self, host: str) -> bool:
         """Open it again."""
@@ -81,6 +82,50 @@ class GatedJournal(SimulatedPort):
     def cordons(self) -> tuple[Cordon, ...]:
         """Return the cordoned hosts."""
         return self._read("cordons", "", self._journal.cordons)
+
+    def freeze(self, reason: str, ticket: str = "") -> Freeze:
+        """Let no move start any more."""
+        return self._write("freeze", "", lambda: self._journal.freeze(reason, ticket))
+
+    def unfreeze(self) -> bool:
+        """Let moves start again."""
+        return self._write("unfreeze", "", self._journal.unfreeze)
+
+    def frozen(self) -> Freeze | None:
+        """Return the freeze."""
+        return self._read("frozen", "", self._journal.frozen)
+
+    def remember_home(self, home: Home) -> None:
+        """Write down where a VM belongs."""
+        self._write("remember_home", home.uuid, lambda: self._journal.remember_home(home))
+
+    def homes(self, host: str | None = None) -> tuple[Home, ...]:
+        """Return the homes written down."""
+        return self._read("homes", "", lambda: self._journal.homes(host))
+
+    def find_home(self, uuid: str) -> Home | None:
+        """Return where a VM belongs."""
+        return self._read("find_home", uuid, lambda: self._journal.find_home(uuid))
+
+    def forget_home(self, uuid: str) -> None:
+        """Forget where a VM belongs."""
+        self._write("forget_home", uuid, lambda: self._journal.forget_home(uuid))
+
+    def last_run(self, uuid: str) -> str | None:
+        """Return the newest run of a VM."""
+        return self._read("last_run", uuid, lambda: self._journal.last_run(uuid))
+
+    def save_operation(self, operation: SavedOperation) -> None:
+        """Write an operation down."""
+        self._write("save_operation", operation.id, lambda: self._journal.save_operation(operation))
+
+    def operation(self, id: str) -> SavedOperation:
+        """Return an operation."""
+        return self._read("operation", id, lambda: self._journal.operation(id))
+
+    def last_operation(self, kind: OperationKind, subject: str) -> SavedOperation | None:
+        """Return the newest operation of a kind."""
+        return self._read("last_operation", subject, lambda: self._journal.last_operation(kind, subject))
 
     def _read(self, op: str, subject: str, effect: Callable[[], T]) -> T:
         return self._call(self._operation(op, subject, is_write=False), effect)

@@ -32,9 +32,16 @@ class SimDomain:
     memory_kib: int = 0
     dirty_mib_s: float = 0.0  # 0: it writes nothing while it moves
     working_set_mib: int = 0
+    load_cpus: float = 0.0  # CPUs that it keeps busy while it runs
+    cpu_s: float = 0.0  # of this QEMU, at the last reading
+    counted: tuple[int | None, float] | None = None  # id and time of the last reading
     has_managed_save: bool = False
     snapshots: int = 0
     checkpoints: int = 0
+    shutdown_s: float | None = (
+        3.0  # how long the guest takes to shut down when it is asked to; None: it does not listen
+    )
+    is_agent_alive: bool = False
     id: int | None = None
 
     @property
@@ -46,6 +53,16 @@ class SimDomain:
     def is_on_cpu(self) -> bool:
         """Whether the guest executes and may write to its disks."""
         return self.state in (DomainState.RUNNING, DomainState.BLOCKED)
+
+    def work(self, now_s: float) -> float:
+        """Count the CPU time since the last reading, and return it in seconds; a fresh QEMU begins at 0."""
+        before, self.counted = self.counted, (self.id, now_s)
+        if before is None or before[0] != self.id:
+            self.cpu_s = 0.0
+            return 0.0
+        worked_s = self.load_cpus * (now_s - before[1]) if self.is_on_cpu else 0.0
+        self.cpu_s += worked_s
+        return worked_s
 
     def xml(self) -> str:
         """Return the live definition, else the persistent one."""
@@ -73,7 +90,11 @@ class SimHost:
     mounts: dict[str, FileSpace] = field(default_factory=dict)  # "/" is always there
     is_powered: bool = True
     is_libvirtd_up: bool = True
+    boots: int = 1
+    reboot_s: float | None = 60.0  # how long a reboot takes; None: it does not come back
+    failed_units: tuple[str, ...] = ()
     next_id: int = 1
+    busy_s: float = 0.0  # CPU time of all its guests, at the last reading
 
     @property
     def name(self) -> str:

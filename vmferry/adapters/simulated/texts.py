@@ -19,6 +19,7 @@ class DomainText(Model):
     name: str
     uuid: UUID
     memory_kib: int
+    vcpus: int
     disks: dict[str, bool]
     bridges: tuple[str, ...]
     networks: tuple[str, ...]
@@ -39,6 +40,7 @@ def read_text(xml: str) -> DomainText:
         name=name.strip(),
         uuid=uuid,
         memory_kib=int(amount * _UNITS[unit]),
+        vcpus=int(root.findtext("vcpu", "1")),
         disks=_disks(root),
         bridges=_sources(root, "bridge"),
         networks=_sources(root, "network"),

@@ -7,11 +7,12 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 from uuid import UUID
 
+from vmferry.adapters.simulated.boot import SimulatedBoot
 from vmferry.adapters.simulated.copies import copy_file, measure_link
 from vmferry.adapters.simulated.files import SimFile
 from vmferry.adapters.simulated.locks import find_locks, hold_locks
 from vmferry.adapters.simulated.mirror import make_image, read_images
-from vmferry.adapters.simulated.port import CALL_S, SimulatedPort
+from vmferry.adapters.simulated.port import CALL_S
 from vmferry.adapters.simulated.probes import probe_all
 from vmferry.adapters.simulated.processes import has_ended, qemu_of
 from vmferry.adapters.simulated.state import SimHost
@@ -20,13 +21,14 @@ from vmferry.errors import CopyFailed, HostUnreachable, NotFound, PermanentError
 from vmferry.model.disks import CopyDone, CopyOptions, LiveDisk
 from vmferry.model.facts import FileFacts, ImageFacts, ImageFile, Peer, PeerReach, StoredFile, SystemFacts
 from vmferry.model.host import Host
+from vmferry.model.mark import HostMarks, MarkKind
 from vmferry.model.sighting import ListedDomain
 from vmferry.ports import PLAIN_COPY, OnCopy
 
 T = TypeVar("T")
 
 
-class SimulatedTools(SimulatedPort):
+class SimulatedTools(SimulatedBoot):
     """One host's shell."""
 
     port = "tools"
@@ -56,15 +58,23 @@ class SimulatedTools(SimulatedPort):
 
         return self._ask("virsh_list", "", listed, is_write=False)
 
-    def swap_mark(self, expected: str, wanted: str) -> str:
+    def swap_mark(self, expected: str, wanted: str, kind: MarkKind = MarkKind.HOST) -> str:
         """Put a mark on this host where `expected` stands."""
 
         def swap(host: SimHost) -> str:
-            if host.system.mark == expected:
-                host.system = host.system.model_copy(update={"mark": wanted})
-            return host.system.mark
+            if getattr(host.system, kind) == expected:
+                host.system = host.system.model_copy(update={kind.value: wanted})
+            return str(getattr(host.system, kind))
 
         return self._ask("swap_mark", "", swap, is_write=True)
+
+    def read_marks(self) -> HostMarks:
+        """Return the marks that stand on this host."""
+
+        def read(host: SimHost) -> HostMarks:
+            return HostMarks(mark=host.system.mark, freeze=host.system.freeze)
+
+        return self._ask("read_marks", "", read, is_write=False)
 
     def free_bytes(self, paths: Sequence[str]) -> dict[str, int]:
         """Return the free bytes under each directory that exists."""

@@ -1,0 +1,52 @@
+"""Wait for a person: at the terminal, or until the paused flow run is resumed (UI, `prefect flow-run resume`)."""
+
+from __future__ import annotations
+
+import os
+import select
+import sys
+
+from prefect import pause_flow_run, runtime
+from prefect.artifacts import create_markdown_artifact
+from prefect.exceptions import FlowPauseTimeout
+
+from vmferry.errors import NotAgreed
+from vmferry.model.returning import ReturnReport
+from vmferry.reporting.returning import markdown_return
+
+_POLL_S = 2
+
+
+def agreed(plan: ReturnReport, minutes: float) -> None:
+    """Show the plan and wait until somebody says yes; raises NotAgreed without an answer in time."""
+    text = f"{markdown_return(plan)}\n\nTo go on, resume this flow run; without an answer nothing moves.\n"
+    create_markdown_artifact(text, key="return-plan", description=plan.headline)
+    moves = ", ".join(f"{move.vm} from {move.source}" for move in plan.planned)
+    await_person(f"return to {plan.host}: {moves or 'nobody'}", minutes)
+
+
+def await_person(what: str, minutes: float) -> None:
+    """Wait until somebody says that it may go on; raises NotAgreed when nobody does in time."""
+    is_command = "PREFECT__FLOW_RUN_ID" not in os.environ  # nobody's worker has started this process
+    if is_command and sys.stdin is not None and sys.stdin.isatty():
+        if not _is_answered(what, minutes):
+            raise _nobody(what, minutes)
+        return
+    try:
+        pause_flow_run(timeout=round(minutes * 60), poll_interval=_POLL_S)
+    except FlowPauseTimeout as error:
+        raise _nobody(what, minutes) from error
+
+
+def _is_answered(what: str, minutes: float) -> bool:
+    """Ask at the terminal; an empty line is a yes, anything else is none."""
+    print(f"{what}\nEnter to go on, anything else to stop ({minutes:g} min): ", end="", file=sys.stderr, flush=True)
+    ready, _, _ = select.select([sys.stdin], [], [], minutes * 60)
+    return bool(ready) and sys.stdin.readline() == "\n"
+
+
+def _nobody(what: str, minutes: float) -> NotAgreed:
+    return NotAgreed(
+        f"{what}: nobody has said within {minutes:g} min that it may go on (flow run {runtime.flow_run.id}); nothing "
+        "further was done; start it again when somebody is there"
+    )

@@ -1,0 +1,1 @@
+"""What the planner's benchmarks share: fleets with a seed, the real htools, BtrPlace's instances."""

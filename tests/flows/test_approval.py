@@ -1,0 +1,196 @@
+"""Approval on a real server: people agree, skip, refuse or stay silent, and the fleet may change meanwhile."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import copy_context
+from typing import Any
+from uuid import UUID
+
+import pytest
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateType
+from prefect.client.schemas.objects import FlowRun, State, StateType
+from prefect.client.schemas.responses import OrchestrationResult
+
+from flows.evacuate_host import evacuate_host
+from tests.flows.yard import Yard
+from tests.prefect_side import PrefectServer, run_id, wait_until
+from vmferry.model.approval import ApprovalRule
+from vmferry.model.evacuation import EvacuationReport
+from vmferry.model.options import ApprovalOptions
+from vmferry.model.vm import DomainState
+
+pytestmark = [pytest.mark.prefect, pytest.mark.usefixtures("prefect")]
+
+
+class Waiting:
+    """An evacuation in a thread of its own, which waits for people."""
+
+    def __init__(self, server: PrefectServer) -> None:
+        self.server = server
+        self.ended: list[State[Any]] = []
+
+    def run(self) -> FlowRun:
+        """Return the run as soon as its form is there."""
+
+        def look() -> FlowRun | None:
+            wanted = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.PAUSED])))
+            with self.server.client() as client:
+                return next(iter(client.read_flow_runs(flow_run_filter=wanted)), None)
+
+        return wait_until(look, "a run waits for approval", 30)
+
+    def form(self) -> tuple[UUID, dict[str, Any], str]:
+        """Return the run, the form's schema and the text above it."""
+        run = self.run()
+        assert run.state is not None
+        keyset = run.state.state_details.run_input_keyset
+        assert keyset is not None
+
+        def read(key: str) -> Any:
+            with self.server.client() as client:
+                answer = client._client.post(f"/flow_runs/{run.id}/input/filter", json={"prefix": key})
+            return next((json.loads(found["value"]) for found in answer.json()), None)
+
+        description = wait_until(lambda: read(keyset["description"]), "a form")
+        return run.id, read(keyset["schema"]), description
+
+    def answer(self, **given: Any) -> OrchestrationResult[Any]:
+        """Fill in the form, as the browser does."""
+        run, _, _ = self.form()
+        with self.server.client() as client:
+            return client.resume_flow_run(run, run_input={"decision": "approve", "approved_by": "alice", **given})
+
+
+@contextmanager
+def evacuating(
+    yard: Yard,
+    server: PrefectServer,
+    who: ApprovalRule = ApprovalRule.ONE_PERSON,
+    minutes: float = 60.0,
+    **given: Any,
+) -> Iterator[Waiting]:
+    """Evacuate kvm1 beside the test; `ended` holds its state after the block."""
+    waiting = Waiting(server)
+
+    def run() -> None:
+        with yard.process():
+            asked = ApprovalOptions(who=who, minutes=minutes)
+            waiting.ended.append(evacuate_host("kvm1", approval=asked, return_state=True, **given))
+
+    thread = threading.Thread(target=copy_context().run, args=(run,))
+    thread.start()
+    try:
+        yield waiting
+    finally:
+        thread.join(60)
+    assert not thread.is_alive()
+
+
+def _report(waiting: Waiting) -> EvacuationReport:
+    (state,) = waiting.ended
+    report = state.result(raise_on_failure=False)
+    assert isinstance(report, EvacuationReport), state
+    return report
+
+
+def test_until_somebody_agrees_nothing_is_touched_then_the_host_is_emptied(yard: Yard, prefect: PrefectServer) -> None:
+    yard.add("wanderer1")
+    yard.add("wanderer2")
+    with evacuating(yard, prefect) as waiting:
+        waiting.form()
+        assert (yard.writes(), yard.runs(), yard.journal.cordons()) == ((), (), ())
+        waiting.answer(comment="ticket 7")
+    assert yard.names_on("kvm1") == set()
+    (approval,) = _report(waiting).approvals
+    assert (approval.by, approval.comment) == ("alice", "ticket 7")
+    assert yard.is_sound()
+
+
+def test_the_form_offers_the_vms_and_tells_the_risks(yard: Yard, prefect: PrefectServer) -> None:
+    yard.add("wanderer1")
+    yard.add_local("stuck", host="kvm1", state=DomainState.RUNNING)
+    with evacuating(yard, prefect) as waiting:
+        _, form, text = waiting.form()
+        assert form["properties"]["skip"]["items"] in (
+            {"const": "wanderer1", "type": "string"},
+            {"enum": ["wanderer1"]},
+        )
+        assert form["required"] == ["decision", "approved_by"]
+        assert [name for name, field in form["properties"].items() if not field.get("description")] == []
+        assert "1 VM to move" in text and "stuck cannot leave" in text and "60 min" in text
+        waiting.answer(decision="refuse")
+
+
+def test_a_vm_that_is_skipped_stays_and_is_told(yard: Yard, prefect: PrefectServer) -> None:
+    yard.add("wanderer1")
+    yard.add("wanderer2")
+    with evacuating(yard, prefect) as waiting:
+        waiting.answer(skip=["wanderer2"])
+    assert yard.names_on("kvm1") == {"wanderer2"}
+    report = _report(waiting)
+    assert (report.staying, report.left, report.approvals[0].skipped) == (("wanderer2",),) * 3
+    assert yard.is_sound()
+
+
+def test_wrong_input_is_refused_and_the_run_waits_on(yard: Yard, prefect: PrefectServer) -> None:
+    yard.add("wanderer1")
+    with evacuating(yard, prefect) as waiting:
+        for wrong in ({"approved_by": " "}, {"skip": ["nobody"]}, {"decision": "perhaps"}, {"unknown": 1}):
+            assert str(waiting.answer(**wrong).status.value) == "REJECT"
+        assert waiting.run().state_type is StateType.PAUSED
+        waiting.answer()
+    assert yard.names_on("kvm1") == set()
+
+
+def test_a_refusal_touches_nothing(yard: Yard, prefect: PrefectServer) -> None:
+    yard.add("wanderer1")
+    with evacuating(yard, prefect) as waiting:
+        waiting.answer(decision="refuse", comment="payday")
+    (state,) = waiting.ended
+    assert state.is_failed() and "alice refused the plan: payday; nothing was touched" in str(state.message)
+    assert (yard.writes(), yard.runs(), yard.journal.cordons()) == ((), (), ())
+
+
+def test_without_an_answer_nothing_moves(yard: Yard, prefect: PrefectServer) -> None:
+    yard.add("wanderer1")
+    with evacuating(yard, prefect, minutes=0.05) as waiting:
+        pass
+    (state,) = waiting.ended
+    assert state.is_failed() and "nobody answered within 0.05 min, nothing was touched" in str(state.message)
+    assert (yard.writes(), yard.runs(), yard.journal.cordons()) == ((), (), ())
+
+
+def test_two_people_must_be_two(yard: Yard, prefect: PrefectServer) -> None:
+    yard.add("wanderer1")
+    with evacuating(yard, prefect, who=ApprovalRule.TWO_PEOPLE) as waiting:
+        waiting.answer()
+        wait_until(lambda: "second person" in waiting.form()[2], "the second form")
+        assert str(waiting.answer(approved_by="alice").status.value) == "REJECT"
+        waiting.answer(approved_by="bob")
+    assert [approval.by for approval in _report(waiting).approvals] == ["alice", "bob"]
+    assert yard.names_on("kvm1") == set()
+
+
+def test_a_plan_that_no_longer_holds_is_asked_for_again(yard: Yard, prefect: PrefectServer) -> None:
+    yard.add("wanderer1")
+    with evacuating(yard, prefect) as waiting:
+        first, _, _ = waiting.form()
+        yard.add("latecomer")
+        waiting.answer()
+        text = wait_until(lambda: t if "latecomer" in (t := waiting.form()[2]) else "", "a form that tells the change")
+        assert "The fleet changed" in text
+        assert yard.names_on("kvm1") == {"wanderer1", "latecomer"}
+        waiting.answer(approved_by="bob")
+    assert yard.names_on("kvm1") == set()
+    assert run_id(waiting.ended[0]) == first
+    assert [approval.by for approval in _report(waiting).approvals] == ["bob"]
+
+
+def test_a_host_without_vms_asks_nobody(yard: Yard, prefect: PrefectServer) -> None:
+    with evacuating(yard, prefect) as waiting:
+        pass
+    assert _report(waiting).is_empty

@@ -1,0 +1,97 @@
+"""The solver of timetables: arrays in, times out."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from vmferry.solver.timetable.backend import compiled, interpreted
+from vmferry.solver.timetable.bounds import lower_bound
+from vmferry.solver.timetable.decode import empty_times
+from vmferry.solver.timetable.problem import NEVER, Problem, ints, rows
+from vmferry.solver.timetable.solve import solve
+
+
+def build(moves: list[tuple[int, int, int, int]], sites: int, cap: int = 10, places: int = 3) -> Problem:
+    """Moves of (source, dest, ticks, rate), a link out of and one into each site; a second pace is half as fast."""
+    n = len(moves)
+    link_at, link = rows([[source, sites + dest] for source, dest, _, _ in moves])
+    slot_at, slot = rows([[0] for _ in moves])
+    after_at, after = rows([[] for _ in moves])
+    room = np.zeros((n, 1), dtype=np.int64)
+    return Problem(
+        ticks=ints([[ticks, 2 * ticks] for _, _, ticks, _ in moves]),
+        rate=ints([[rate, max(1, rate // 2)] for _, _, _, rate in moves]),
+        link_at=link_at,
+        link=link,
+        link_cap=ints([cap] * (2 * sites)),
+        slot_at=slot_at,
+        slot=slot,
+        slot_cap=ints([places]),
+        source=ints([move[0] for move in moves]),
+        dest=ints([move[1] for move in moves]),
+        take=room,
+        give=room,
+        free=np.zeros((sites, 1), dtype=np.int64),
+        opens=ints([0] * n),
+        closes=ints([NEVER] * n),
+        pinned=ints([0] * n),
+        after_at=after_at,
+        after=after,
+        behind=ints([-1] * n),
+    )
+
+
+def drawn(count: int, seed: int, sites: int = 5) -> Problem:
+    draw = np.random.default_rng(seed)
+    moves = []
+    for _ in range(count):
+        source, dest = draw.choice(sites, 2, replace=False)
+        moves.append((int(source), int(dest), int(draw.integers(1, 50)), int(draw.integers(1, 11))))
+    return build(moves, sites, places=20)
+
+
+def test_compiled_and_interpreted_kernels_give_the_same_bytes() -> None:
+    kernels = compiled()
+    assert kernels is not None
+    for seed in range(4):
+        p = drawn(25, seed)
+        found = []
+        for one in (interpreted(), kernels):
+            order, pace, times = np.arange(25), np.zeros(25, dtype=np.int64), empty_times(25)
+            used = one.improve(p, order, pace, lower_bound(p).ticks, 40, seed)
+            rank = np.empty(25, dtype=np.int64)
+            rank[order] = np.arange(25)
+            cost = one.decode(p, rank, pace, times)
+            found.append((used, cost, order.tobytes(), pace.tobytes(), times.starts.tobytes(), times.used.tobytes()))
+        assert found[0] == found[1]
+
+
+def test_the_search_never_gives_a_longer_schedule_than_the_list() -> None:
+    for seed in range(10):
+        p = drawn(20, seed)
+        listed, searched = solve(p, tries=0), solve(p, tries=100)
+        assert lower_bound(p).ticks <= searched.makespan <= listed.makespan
+
+
+def test_a_hundred_runs_give_the_same_bytes() -> None:
+    p = drawn(20, 3)
+    first = solve(p, tries=30, seed=7)
+    assert all(solve(p, tries=30, seed=7).times.starts.tobytes() == first.times.starts.tobytes() for _ in range(100))
+
+
+def test_moves_over_links_of_their_own_run_at_once_and_those_of_one_link_do_not() -> None:
+    assert solve(build([(0, 1, 5, 10), (2, 3, 5, 10)], 4)).makespan == 5
+    assert solve(build([(0, 1, 5, 10), (0, 2, 5, 10)], 4)).makespan == 10
+
+
+def test_the_bound_names_what_gives_it() -> None:
+    assert lower_bound(build([(0, 1, 5, 10), (0, 2, 5, 10)], 4))[:2] == (10, "link")
+    assert lower_bound(build([(0, 1, 9, 1)], 2))[:2] == (9, "job")
+    assert lower_bound(build([(0, 1, 9, 1), (1, 2, 9, 1), (2, 0, 9, 1)], 3, places=1))[:2] == (27, "slot")
+
+
+def test_arrays_that_do_not_fit_are_refused_with_every_problem() -> None:
+    p = build([(0, 1, 5, 10), (0, 2, 0, 10)], 3)
+    with pytest.raises(ValueError, match="job 1: no pace; source: a site is unknown"):
+        solve(p._replace(source=ints([0, 9])))

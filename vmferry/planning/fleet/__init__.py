@@ -1,0 +1,1 @@
+"""Plans of a whole fleet: a snapshot becomes arrays, the solver places, and the answer becomes moves with reasons."""

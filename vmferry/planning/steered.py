@@ -1,0 +1,58 @@
+"""Plan a host's evacuation anew while places of an earlier plan are kept, and some are avoided. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from vmferry.model.evacuation import EvacuationPlan, EvacuationRequest, Move
+from vmferry.model.findings import Finding, Severity
+from vmferry.model.host import FleetSnapshot
+from vmferry.planning.candidates import Candidate
+from vmferry.planning.causes import NOWHERE, Avoided
+from vmferry.planning.placement import destinations, judge_all, plan_judged
+from vmferry.rules.case import Fleet
+from vmferry.rules.judge import Judge
+
+_PLANNER = "vmferry.planning.steered"
+
+
+def plan_steered(
+    snapshot: FleetSnapshot, request: EvacuationRequest, keep: Iterable[Move], avoid: Avoided = NOWHERE
+) -> EvacuationPlan:
+    """Return a plan for what is on the host now, in which VMs go where they were to go wherever that still holds.
+
+    All of them are judged anew. A VM whose place does not hold any more, and one that nobody had planned, gets a new
+    one; the reason tells. What is avoided is a blocker like any other. Raises InvalidInput as plan_evacuation does.
+    """
+    destinations(snapshot, request)
+    fleet = Fleet(snapshot)
+    candidates = [_steer(c, request.host, avoid) for c in judge_all(Judge(fleet, request.lift), request)]
+    kept = {move.uuid: (move.dest, move.dest_reason) for move in sorted(keep, key=lambda move: move.order)}
+    plan = plan_judged(fleet, request, candidates, kept)
+    return plan.model_copy(update={"moves": tuple(_explain(move, kept) for move in plan.moves)})
+
+
+def _steer(candidate: Candidate, host: str, avoid: Avoided) -> Candidate:
+    reports, demands = dict(candidate.reports), dict(candidate.demands)
+    for dest in tuple(demands):
+        if why := avoid.why_not(candidate.key, host, dest):
+            found = Finding(rule="avoided", severity=Severity.BLOCK, message=why, source=_PLANNER)
+            reports[dest] = reports[dest].model_copy(update={"findings": (found, *reports[dest].findings)})
+            del demands[dest]
+    return replace(candidate, reports=reports, demands=demands)
+
+
+def _explain(move: Move, kept: dict[str, tuple[str, str]]) -> Move:
+    before = kept.get(move.uuid)
+    if before is None or before[0] == move.dest:
+        return move
+    reason = f"instead of {before[0]}, where it does not fit any more or which is avoided: {move.dest_reason}"
+    return move.model_copy(update={"dest_reason": reason})
+
+
+def other_ways(plan: EvacuationPlan, moves: Sequence[Move]) -> dict[str, Move | str]:
+    """Return what a new plan says of moves: their other way, or why there is none; by UUID."""
+    found: dict[str, Move | str] = {move.uuid: move for move in plan.moves}
+    found |= {stranded.uuid: stranded.summary() for stranded in plan.stranded}
+    return {move.uuid: found.get(move.uuid, f"it is not on {plan.host} any more") for move in moves}

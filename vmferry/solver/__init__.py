@@ -1,0 +1,1 @@
+"""Arrays and kernels: solvers that know no VM, no host and no file."""

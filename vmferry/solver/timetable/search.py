@@ -1,0 +1,96 @@
+"""Iterated greedy on the order of jobs and their paces: a few jobs are taken out and put in elsewhere."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from vmferry.solver.timetable.decode import Times, decode
+from vmferry.solver.timetable.problem import Ints, Number, Problem
+
+_MASK = 0x7FFFFFFFFFFFFFFF
+
+
+def improve(p: Problem, order: Ints, pace: Ints, bound: int, tries: int, seed: int) -> int:
+    """Better `order` (jobs, first to last) and `pace` in place; return how many tries were used.
+
+    A try takes out one to four jobs, late ones more often, and puts each in elsewhere. It is kept unless it is worse;
+    one in eight of those whose makespan grows by less than a threshold, a hundredth at first and nothing at the end, is
+    kept too. Ends at the bound, or after `tries`.
+    """
+    n, paces = len(order), p.ticks.shape[1]
+    state = np.array([seed * 2654435761 + 88172645463325252], dtype=np.int64)
+    out = Times(np.empty(n, dtype=np.int64), np.empty(n, dtype=np.int64), np.empty(n, dtype=np.int64))
+    rank, ends = np.empty(n, dtype=np.int64), np.empty(n, dtype=np.int64)
+    current, mine, trial, theirs = order.copy(), pace.copy(), order.copy(), pace.copy()
+    cost = weigh(p, current, mine, rank, out)
+    late(p, out, ends)
+    best = cost
+    for number in range(tries):
+        if best[0] == 0 and best[1] <= bound:
+            return number
+        trial[:], theirs[:] = current, mine
+        for _ in range(1 + draw(state) % 4):
+            at = pick(trial, ends, state)
+            shift(trial, at, draw(state) % n if draw(state) % 3 == 0 else draw(state) % (at + 1))
+        if paces > 1 and draw(state) % 3 == 0:
+            j, k = draw(state) % n, draw(state) % paces
+            if p.ticks[j, k] > 0:
+                theirs[j] = k
+        found = weigh(p, trial, theirs, rank, out)
+        allowed = best[1] + best[1] * (tries - number) // (100 * tries)
+        if found <= cost or (found[0] == cost[0] and found[1] <= allowed and draw(state) % 8 == 0):
+            current[:], mine[:] = trial, theirs
+            cost = found
+            late(p, out, ends)
+        if found < best:
+            best = found
+            order[:], pace[:] = trial, theirs
+    return tries
+
+
+def weigh(p: Problem, order: Ints, pace: Ints, rank: Ints, out: Times) -> tuple[Number, Number, Number]:
+    """Return what an order costs, smaller is better: jobs without a time, makespan, sum of ends."""
+    for i in range(len(order)):
+        rank[order[i]] = i
+    return decode(p, rank, pace, out)
+
+
+def draw(state: Ints) -> Number:
+    """Return the next number of a xorshift generator (Marsaglia 2003), 31 bits: the same on every machine."""
+    x = state[0]
+    x ^= (x & 0x3FFFFFFFFFFFF) << 13
+    x ^= x >> 7
+    x ^= (x & 0x3FFFFFFFFFFF) << 17
+    state[0] = x
+    return x & 0x7FFFFFFF
+
+
+def late(p: Problem, out: Times, ends: Ints) -> None:
+    """Fill in when each job ends; one without a time ends last."""
+    for j in range(len(ends)):
+        ends[j] = out.starts[j] + p.ticks[j, out.used[j]] if out.starts[j] >= 0 else 2**60
+
+
+def pick(order: Ints, ends: Ints, state: Ints) -> Number:
+    """Return the position of a job: the latest of four, two times out of three."""
+    n = len(order)
+    at = draw(state) % n
+    if draw(state) % 3 > 0:
+        for _ in range(3 + n // 16):
+            other = draw(state) % n
+            if ends[order[other]] > ends[order[at]]:
+                at = other
+    return at
+
+
+def shift(order: Ints, at: Number, to: Number) -> None:
+    """Move the job at one position to another one."""
+    j = order[at]
+    step = 1 if to > at else -1
+    while at != to:
+        order[at] = order[at + step]
+        at += step
+    order[at] = j
+
+
+INNER = (weigh, draw, late, pick, shift)
