@@ -23,6 +23,7 @@ from tasks.optimize import (
     publish_optimization,
     settle_emptied,
 )
+from tasks.power import night_switch
 from tasks.report import label_run
 from tasks.window import run_window
 from vmferry.model.cancelling import OnCancel
@@ -93,6 +94,7 @@ def consolidate_fleet(
             return make_optimization_report(decision, started_at, None, is_dry_run=dry_run)
         with closed_for_arrivals(decision.emptied, reason), progress_artifacts("consolidate fleet"):
             result = run_window(moves_of(decision), max_parallel, lambda move: move_in_fleet(move, decision.plan))
-        report = settle_emptied(make_optimization_report(decision, started_at, result), keep_closed=keep_closed)
+        ended = make_optimization_report(decision, started_at, result)
+        report = settle_emptied(ended, keep_closed=keep_closed, power=night_switch())
         publish_optimization(unsearched(report))
         return must_be_done(report)
