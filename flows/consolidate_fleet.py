@@ -23,6 +23,7 @@ from tasks.optimize import (
     run_decision,
     settle_emptied,
 )
+from tasks.power import night_switch
 from tasks.report import label_run
 from vmferry.model.cancelling import OnCancel
 from vmferry.model.optimization import ConsolidationRequest, OptimizationReport
@@ -91,6 +92,7 @@ def consolidate_fleet(
             return make_optimization_report(decision, started_at, None, is_dry_run=dry_run)
         with closed_for_arrivals(decision.emptied, reason), progress_artifacts("consolidate fleet"):
             result = run_decision(decision, max_parallel)
-        report = settle_emptied(make_optimization_report(decision, started_at, result), keep_closed=keep_closed)
+        ended = make_optimization_report(decision, started_at, result)
+        report = settle_emptied(ended, keep_closed=keep_closed, power=night_switch())
         publish_optimization(unsearched(report))
         return must_be_done(report)

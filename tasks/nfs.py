@@ -18,7 +18,7 @@ from tasks.report import artifact_key
 from vmferry.errors import AlreadyMoving, Held, LeftBehind, NotFound, PermanentError
 from vmferry.model.migration import MigrationMode, MigrationRequest, OutcomeKind
 from vmferry.model.sharing import Bring, ShareOutcome, SharePlan, ShareRecord, ShareRequest, ShareState
-from vmferry.planning.sharing.steps import phases
+from vmferry.planning.sharing.phases import phases
 from vmferry.reporting.share_words import markdown_share, share_headline
 from vmferry.steps import share_use, sharing, unsharing
 
@@ -174,10 +174,15 @@ def prove_by_move(plan: SharePlan, vm: str) -> str:
     """
     request = plan.request
     move = MigrationRequest(vm=vm, source=request.source, dest=request.dest, mode=MigrationMode.LIVE)
-    outcome = move_one_vm(judge_move(move).plan())
-    if outcome.kind is not OutcomeKind.MOVED:
+    why = ""
+    try:
+        outcome = move_one_vm(judge_move(move).plan())
+        why = "" if outcome.kind is OutcomeKind.MOVED else outcome.reason
+    except PermanentError as error:  # preflight has blockers
+        why = str(error)
+    if why:
         raise LeftBehind(
-            f"the storage is shared and vm {vm} runs from it, but it did not move to {request.dest}: {outcome.reason}; "
+            f"the storage is shared and vm {vm} runs from it, but it did not move to {request.dest}: {why}; "
             f"`vmferry migrate {vm} --to {request.dest}` tries again",
             vm=vm,
         )

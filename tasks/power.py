@@ -9,6 +9,7 @@ from prefect.artifacts import create_markdown_artifact
 
 from tasks._policy import ONCE, READ
 from tasks._wiring import power_world
+from tasks.optimize import SwitchOff, leave_on
 from vmferry.errors import InvalidInput, LeftBehind, UnsafeError, VmferryError
 from vmferry.model.power import PowerEnd, PowerOutcome, PowerReport
 from vmferry.reporting.power_words import markdown_power, power_headline
@@ -87,6 +88,12 @@ def switch_off(hosts: Sequence[str]) -> str:
     unknown = [host for host in hosts if host not in known]
     told = f" {', '.join(unknown)}: the inventory does not say how to switch them, they stay on." if unknown else ""
     return power_headline(report) + "." + told
+
+
+def night_switch() -> SwitchOff:
+    """Return what is done with hosts that consolidate-fleet has emptied: nothing where the inventory switches none."""
+    switched = any(entry.power is not None for entry in power_world().inventory.hosts)
+    return switch_off if switched else leave_on
 
 
 def open_woken(report: PowerReport) -> None:

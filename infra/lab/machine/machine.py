@@ -128,7 +128,7 @@ class Machine:
         """Wait until systemd has started everything and libvirtd answers."""
         self._wait(self._answers, timeout_s, "sshd does not answer")
         self.run(["systemctl", "is-system-running", "--wait"], check=False, timeout=timeout_s)
-        self.virsh("version", timeout=60)
+        self.virsh("version", timeout=timeout_s)
 
     def _answers(self) -> bool:
         try:

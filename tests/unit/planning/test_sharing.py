@@ -23,8 +23,8 @@ from vmferry.model.host import Profile
 from vmferry.model.sharing import Edit, NfsVersion, Run, SharePlan, ShareRequest, StepKind, TextFile
 from vmferry.planning.sharing import edited, plan_share, share_problems
 from vmferry.planning.sharing.lines import export_line, fstab_line, own_exports
+from vmferry.planning.sharing.phases import phases
 from vmferry.planning.sharing.problems import request_problems
-from vmferry.planning.sharing.steps import phases
 from vmferry.reporting.share_plan import plan_lines
 
 EXPORT = f"/var/lib/libvirt/shared-images {ADDRESSES[SOURCE]}(rw,no_root_squash,no_subtree_check) "
