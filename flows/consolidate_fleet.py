@@ -73,14 +73,9 @@ def consolidate_fleet(
         on_cancel: What a cancel does to moves that run: finish or abort; VMFERRY_ON_CANCEL (finish) when empty.
         inventory: Path of the inventory file; VMFERRY_INVENTORY when empty.
     """
-    worth = WorthPolicy(
-        hours=hours,
-        min_gain_wh=min_gain_wh,
-        payback=payback,
-        max_moves=max_moves,
-        vm_cooldown_h=vm_cooldown_h,
-        host_cooldown_h=host_cooldown_h,
-    )
+    pays = {"hours": hours, "min_gain_wh": min_gain_wh, "payback": payback, "max_moves": max_moves}
+    rests = {"vm_cooldown_h": vm_cooldown_h, "host_cooldown_h": host_cooldown_h}
+    worth = WorthPolicy.model_validate(pays | rests)
     asked = {"hosts": hosts or (), "cpu_percent": cpu_percent, "reserve": reserve, "lift": lift or ()}
     request = ConsolidationRequest.model_validate({**asked, "worth": worth})
     with _wiring.wired(inventory) as world, telling(), cancellable(on_cancel, inventory):
@@ -92,7 +87,7 @@ def consolidate_fleet(
             return make_optimization_report(decision, started_at, None, is_dry_run=dry_run)
         with closed_for_arrivals(decision.emptied, reason), progress_artifacts("consolidate fleet"):
             result = run_decision(decision, max_parallel)
-        ended = make_optimization_report(decision, started_at, result)
-        report = settle_emptied(ended, keep_closed=keep_closed, power=night_switch())
+        report = make_optimization_report(decision, started_at, result)
+        report = settle_emptied(report, keep_closed=keep_closed, power=night_switch())
         publish_optimization(unsearched(report))
         return must_be_done(report)

@@ -115,6 +115,10 @@ def _automations(client: SyncPrefectClient) -> Iterator[Thing]:
             yield Thing(kind=Kind.AUTOMATION, name=there["name"], content=automation_content(there))
 
 
+# Of a trigger: sets, which come in another order from every process.
+_SETS = ("after", "expect", "for_each")
+
+
 def automation_content(given: dict[str, Any]) -> dict[str, Any]:
     """Return an automation with all defaults filled in, and without what the server makes up."""
     whole = AutomationCore.model_validate(given).model_dump(mode="json")
@@ -123,7 +127,8 @@ def automation_content(given: dict[str, Any]) -> dict[str, Any]:
 
 def _without_ids(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _without_ids(part) for key, part in value.items() if key != "id"}
+        parts = {key: _without_ids(part) for key, part in value.items() if key != "id"}
+        return {key: sorted(part) if key in _SETS and part else part for key, part in parts.items()}
     return [_without_ids(part) for part in value] if isinstance(value, list) else value
 
 

@@ -15,6 +15,7 @@ from tests.prefect_side import ROOT, PrefectServer, wait_until
 from vmferry.deploying.wanted import read_yaml
 from vmferry.model.convergence import PolicyName
 from vmferry.model.migration import MigrationMode
+from vmferry.model.operation import WayOut
 from vmferry.rules.table import BY_ID
 
 pytestmark = pytest.mark.prefect
@@ -29,7 +30,12 @@ def deployed(prefect_server: PrefectServer, tmp_path_factory: pytest.TempPathFac
     return prefect_server
 
 
-FLOW_OF = {"weekly-audit": "audit-fleet", "maintenance-window": "evacuate-host"}
+FLOW_OF = {
+    "weekly-audit": "audit-fleet",
+    "maintenance-window": "evacuate-host",
+    "nightly-consolidation": "consolidate-fleet",
+    "morning-spread": "wake-hosts",
+}
 
 
 def _deployment(server: PrefectServer, name: str) -> DeploymentResponse:
@@ -73,7 +79,8 @@ def test_every_flow_is_deployed_with_what_an_operator_reads(deployed: PrefectSer
 
 def test_only_recovery_and_the_audit_start_by_themselves(deployed: PrefectServer) -> None:
     with deployed.client() as client:
-        scheduled = {deployment.name for deployment in client.read_deployments() if deployment.schedules}
+        found = client.read_deployments()
+    scheduled = {one.name for one in found if any(schedule.active for schedule in one.schedules)}
     assert scheduled == {"weekly-audit", "recover-runs", "sample-usage"}
 
 
@@ -144,7 +151,7 @@ def test_the_form_of_an_evacuation_asks_for_the_host_only_and_offers_the_modes(d
     assert form["required"] == ["host"]
     assert next(iter(form["properties"])) == "host"
     assert form["properties"]["dry_run"] == form["properties"]["dry_run"] | {"type": "boolean", "default": False}
-    assert _choices(form, "MigrationMode") == set(MigrationMode)
+    assert _choices(form, "WayOut") == set(WayOut)
     assert _choices(form, "PolicyName") == set(PolicyName)
 
 
