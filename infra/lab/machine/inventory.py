@@ -19,6 +19,7 @@ _HOST = """\
     encryption: none
     site: lab
     profile: upstream
+    convergence: suspend-if-needed
     reserves: {{memory_mib: 64}}
     power: {{driver: command, on: {on}, status: {status}}}
     storage:
@@ -47,6 +48,7 @@ def inventory_text(directory: LabDir, state: LabState, machines: list[Machine]) 
         for one in machines
     )
     plain = f"plain_networks: [10.77.{state.index}.0/24]"
+    # `convergence` above: a guest emulated inside such a kernel may write faster than its network carries.
     # On a busy machine a port that refuses does so after more than the three seconds that a probe waits.
     rules = "rules: {migration-ports: warn}"
     return f"ssh_config: {directory.path}/ssh_config\n{plain}\n{rules}\nhosts:\n" + "".join(entries)
