@@ -27,6 +27,7 @@ from tests.prefect_side import ROOT, PrefectServer
 from vmferry.adapters.journal import SqlJournal
 from vmferry.adapters.world import open_world
 from vmferry.inventory import load_inventory
+from vmferry.model.approval import ApprovalRule
 from vmferry.model.cancelling import OnCancel
 from vmferry.model.journal import Mark, RunRecord
 from vmferry.settings import read_settings
@@ -226,7 +227,8 @@ class Yard:
     def deploy_run(self, source: str, dest: str, on_cancel: OnCancel, parallel: int) -> UUID:
         """Have the worker start an evacuation; return its flow run."""
         self.reopen(dest)
-        wanted = {"host": source, "dests": [dest], "on_cancel": on_cancel.value, "max_parallel": parallel}
+        asked = {"host": source, "dests": [dest], "on_cancel": on_cancel.value, "max_parallel": parallel}
+        wanted = asked | {"approval": {"who": ApprovalRule.NONE.value}}  # the deployment's own waits for a person
         with self.server.client() as client:
             deployment = client.read_deployment_by_name("evacuate-host/evacuate-host")
             return client.create_flow_run_from_deployment(deployment.id, parameters=wanted).id

@@ -52,7 +52,9 @@ def test_a_signal_lets_no_further_move_start_and_the_next_evacuation_ends_the_wo
     done = sail(yard, plan)
     assert not done.problems
     assert done.end == "exit 4" and done.open_after == 0
-    assert set(done.outcomes) == {OutcomeKind.MOVED if plan.on_cancel is OnCancel.FINISH else OutcomeKind.ROLLED_BACK}
+    ended = {OutcomeKind.MOVED} if plan.on_cancel is OnCancel.FINISH else {OutcomeKind.MOVED, OutcomeKind.ROLLED_BACK}
+    assert set(done.outcomes) <= ended  # the first of two may have moved before the abort
+    assert (OutcomeKind.ROLLED_BACK in done.outcomes) == (plan.on_cancel is OnCancel.ABORT)
 
 
 @pytest.mark.usefixtures("prefect")

@@ -111,7 +111,7 @@ def test_bare_hosts_become_a_shared_storage_pair_and_a_vm_moves_live(
     ticks, lost = machines.beats("whole1", "kvm2")
     assert ticks > 0
     assert lost == 0
-    old = machines.hosts["kvm1"].sh(f"umount -l {IMAGES}; sha256sum <{IMAGE}.vmferry-shared-*; mount {IMAGES}")
+    old = machines.hosts["kvm1"].sh(f"umount -l {IMAGES}; cat {IMAGE}.vmferry-shared-* | sha256sum; mount {IMAGES}")
     assert old == image
     assert "nfs" in firewall(machines)
 
