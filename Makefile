@@ -31,7 +31,11 @@ demo: setup-demo  ## Evacuate a real libvirt host before your eyes (KEEP=1 leave
 test: setup  ## Run all tests: real libvirt in the lab, the simulated fleet, Prefect flows
 	@$(AS_ROOT) $(QUIET) VMFERRY_TEST_PROFILE=$(PROFILE) $(PYTHON) -m pytest -p no:cacheprovider \
 	  $(if $(filter nightly,$(PROFILE)),--timeout=7200) -n $(WORKERS) --dist loadfile --no-loadscope-reorder \
-	  --max-worker-restart=2 $(PYTEST_ARGS)
+	  --max-worker-restart=2 --ignore=tests/whole $(PYTEST_ARGS)
+
+# A boot takes 20 s and more, installing packages a minute: not beside other tests. Each file has machines of its own.
+whole-test: setup  ## Share storage and switch off whole machines: Debian with kernels of their own (15 min)
+	@for file in tests/whole/test_*.py; do $(AS_ROOT) $(QUIET) $(PYTHON) -m pytest -p no:cacheprovider -q "$$file"; done
 
 fault-matrix: setup  ## Break real moves in every phase in every way, print what happened, write docs/fault-matrix.md (25 min)
 	@$(AS_ROOT) $(QUIET) $(PYTHON) -m tests.matrix --page

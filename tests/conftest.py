@@ -26,7 +26,6 @@ os.environ.setdefault("PREFECT_SERVER_ALLOW_EPHEMERAL_MODE", "false")
 # `make test` runs several workers beside one another; a file is one worker's (`--dist loadfile`). Those that wait
 # longest begin first, so that no worker ends long after the others.
 ROOMS = (
-    "tests/whole/",
     "tests/lab/",
     "tests/contract/",
     "tests/unit/steps/",

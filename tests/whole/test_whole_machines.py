@@ -1,4 +1,4 @@
-"""Storage and power on whole machines: bare hosts become a shared-storage pair (reference 9.4), and really switch off.
+"""Storage on whole machines: bare hosts become a shared-storage pair (reference 9.4).
 
 The tests are one story in its order, in one lab: a boot takes 20 s and more, installing packages a minute.
 """
@@ -15,13 +15,10 @@ import pytest
 from flows.migrate_vm import migrate_vm
 from flows.recover_runs import recover_runs
 from flows.share_storage import share_storage
-from flows.sleep_hosts import sleep_hosts
 from flows.unshare_storage import unshare_storage
-from flows.wake_hosts import wake_hosts
 from infra.lab import DiskKind, GuestSpec, GuestState, MachineLab
 from vmferry.adapters.world import RealWorld
-from vmferry.errors import InvalidInput, LeftBehind, PermanentError, VmferryError
-from vmferry.model.power import PowerEnd
+from vmferry.errors import InvalidInput, PermanentError, VmferryError
 from vmferry.model.sharing import ShareState
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(1200)]
@@ -152,87 +149,3 @@ def test_a_machine_that_dies_in_the_middle_of_a_move_is_settled_when_it_is_back(
     assert world.journal.unsettled() == ()
     assert machines.where("whole1") == {"kvm2": "running"}
     assert machines.beats("whole1", "kvm2")[1] == 0
-
-
-def test_after_a_reboot_of_each_host_exports_and_mounts_are_back(machines: MachineLab, world: RealWorld) -> None:
-    machines.hosts["kvm2"].virsh("destroy", "whole1")
-    machines.hosts["kvm3"].reboot()
-    assert SHARED in machines.hosts["kvm3"].sh("exportfs -s")
-    for host in ("kvm1", "kvm2"):
-        machines.hosts[host].reboot()
-        wait = f"for try in $(seq 60); do findmnt -no SOURCE {IMAGES} && break; sleep 1; done"
-        assert machines.hosts[host].sh(wait) == f"{machines.hosts['kvm3'].address}:{SHARED}"
-    assert share_storage(**HOSTS, vms=["whole1"]).changed is False
-
-
-def test_unshare_restores_the_files_exactly_and_brings_the_image_to_its_vm(
-    machines: MachineLab, world: RealWorld, before: dict[tuple[str, str], str | None]
-) -> None:
-    image = machines.hosts["kvm3"].sh(f"sha256sum <{SHARED}/whole1.raw")
-    outcome = unshare_storage(f"kvm3:{SHARED}")
-    assert outcome.state is ShareState.UNDONE
-    assert files(machines) == before
-    assert "nfs" not in firewall(machines)
-    assert [packages(machines, host) for host in machines.hosts] == ["", "", ""]
-    assert machines.hosts["kvm2"].sh(f"findmnt -n {IMAGES} || sha256sum <{IMAGE}") == image
-    machines.hosts["kvm2"].virsh("start", "whole1")
-    assert machines.where("whole1") == {"kvm2": "running"}
-    machines.hosts["kvm2"].virsh("destroy", "whole1")
-
-
-@pytest.fixture
-def idle_vm(machines: MachineLab) -> str:
-    """A VM that is shut off on kvm2: the one of the story above, or a new one."""
-    if not machines.where("whole1"):
-        machines.add_guest(guest().model_copy(update={"host": "kvm2"}))
-    return "whole1"
-
-
-def test_a_host_with_one_vm_left_is_never_switched_off(machines: MachineLab, world: RealWorld, idle_vm: str) -> None:
-    world.journal.cordon("kvm2", "night")
-    with pytest.raises(LeftBehind, match=r"1 VMs: whole1 \(shut off\)"):
-        sleep_hosts(["kvm2"], wake_test=True)
-    assert machines.hosts["kvm2"].is_up
-    world.journal.uncordon("kvm2")
-
-
-def test_an_emptied_host_passes_its_wake_test_and_then_really_sleeps(
-    machines: MachineLab, world: RealWorld, idle_vm: str
-) -> None:
-    world.journal.cordon("kvm1", "night")
-    with pytest.raises(LeftBehind, match="vmferry power test kvm1"):
-        sleep_hosts(["kvm1"])
-    before = machines.hosts["kvm1"].boot_id()
-    tested = sleep_hosts(["kvm1"], wake_test=True)
-    assert [one.end for one in tested.outcomes] == [PowerEnd.ON]
-    assert machines.hosts["kvm1"].boot_id() not in ("", before)
-    world.journal.cordon("kvm1", "night")
-    assert [one.end for one in sleep_hosts(["kvm1"]).outcomes] == [PowerEnd.OFF]
-    assert not machines.hosts["kvm1"].is_up
-
-
-def test_a_host_that_does_not_wake_is_told_and_the_fleet_stays_as_it_was(
-    machines: MachineLab, world: RealWorld, idle_vm: str
-) -> None:
-    entry = world.inventory.find("kvm1")
-    assert entry is not None
-    assert entry.power is not None
-    dead = entry.model_copy(update={"power": entry.power.model_copy(update={"on": ("true",), "boot_s": 10})})
-    whole = world.inventory
-    world.inventory = whole.model_copy(update={"hosts": (dead, *whole.hosts[1:])})
-    with pytest.raises(LeftBehind, match="host kvm1: was switched on and is not fit for VMs after 10 s"):
-        wake_hosts()
-    world.inventory = whole
-    assert [cordon.host for cordon in world.journal.cordons()] == ["kvm1"]
-    assert machines.where("whole1") == {"kvm2": "shut off"}
-
-
-def test_in_the_morning_the_host_is_woken_and_takes_vms_again(
-    machines: MachineLab, world: RealWorld, idle_vm: str
-) -> None:
-    report = wake_hosts()
-    assert [(one.host, one.end) for one in report.outcomes] == [("kvm1", PowerEnd.ON)]
-    assert machines.hosts["kvm1"].is_up
-    assert world.journal.cordons() == ()
-    outcome = migrate_vm(vm="whole1", dest="kvm1", source="kvm2")
-    assert machines.where("whole1") == {"kvm1": "shut off"}, outcome

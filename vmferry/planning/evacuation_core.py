@@ -18,8 +18,9 @@ from vmferry.model.host import FleetSnapshot
 from vmferry.model.plan import Purpose
 from vmferry.planning.candidates import Candidate
 from vmferry.planning.constraints.collect import collect_constraints
+from vmferry.planning.constraints.state import state_of
 from vmferry.planning.fleet.explain import explain
-from vmferry.planning.fleet.items import Item, bundles_of, state_of
+from vmferry.planning.fleet.items import Item, bundles_of
 from vmferry.planning.fleet.outcome import make_stranded, why_there
 from vmferry.planning.fleet.problem import FleetProblem, assemble
 from vmferry.planning.fleet.purposes import Solution

@@ -14,7 +14,7 @@ from vmferry.model.migration import MigrationMode
 from vmferry.model.vm import Vm
 from vmferry.planning.constraints.collect import collect_constraints
 from vmferry.planning.constraints.hold import broken_by
-from vmferry.planning.fleet.items import state_of
+from vmferry.planning.constraints.state import state_of
 from vmferry.planning.replay_disks import Written, over_committed, what_is_written
 from vmferry.rules.case import Fleet
 from vmferry.rules.check import check_move

@@ -17,7 +17,7 @@ from vmferry.model.vm import Vm
 from vmferry.planning.constraints.check import members_of
 from vmferry.planning.constraints.collect import collect_constraints
 from vmferry.planning.constraints.hold import broken_by
-from vmferry.planning.fleet.items import state_of
+from vmferry.planning.constraints.state import state_of
 from vmferry.planning.replay import guest_takes
 from vmferry.planning.replay_disks import over_committed, what_is_written
 from vmferry.rules.case import Fleet

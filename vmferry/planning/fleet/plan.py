@@ -12,8 +12,8 @@ from vmferry.model.host import FleetSnapshot
 from vmferry.model.plan import Bounds, FleetPlan, PlanRequest, Purpose, Reserve, Score
 from vmferry.planning.constraints.check import check_constraints
 from vmferry.planning.constraints.collect import collect_constraints
+from vmferry.planning.constraints.state import state_of
 from vmferry.planning.fleet.asked import check_request, return_constraints, scope_of
-from vmferry.planning.fleet.items import state_of
 from vmferry.planning.fleet.outcome import make_moves, make_stranded
 from vmferry.planning.fleet.problem import FleetProblem, build, with_board
 from vmferry.planning.fleet.purposes import Solution, solve

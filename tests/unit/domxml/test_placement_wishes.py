@@ -21,7 +21,7 @@ def test_a_domain_tells_who_it_may_be_with_and_where() -> None:
     spread, fence, root = vm(
         "<vmferry:spread group='web' level='rack'/><!-- why --><vmferry:fence hosts='kvm1 kvm2' soft='yes'/>"
         "<vmferry:root continuous='no'/>"
-    ).wishes
+    ).placement_wishes
     assert (spread.kind, spread.name, spread.level, spread.is_hard) == (ConstraintKind.SPREAD, "web", Level.RACK, True)
     assert (fence.kind, fence.hosts, fence.is_hard) == (ConstraintKind.FENCE, ("kvm1", "kvm2"), False)
     assert (root.kind, root.is_continuous) == (ConstraintKind.ROOT, False)
