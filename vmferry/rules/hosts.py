@@ -72,8 +72,10 @@ def cordoned(case: Case) -> Iterator[str]:
 def already_moving(case: Case) -> Iterator[str]:
     """No open run holds the VM."""
     if case.open_run is not None:
+        # The journal has the run before the host has its mark: the owner is told once it is known.
+        holder = "".join(f" ({mark.owner}, {mark.when})" for mark in case.vm.marks if mark.run == case.open_run)
         yield (
-            f"vm {case.vm.name} is already moving in run {case.open_run}; wait for it, or run `vmferry "
+            f"vm {case.vm.name} is already moving in run {case.open_run}{holder}; wait for it, or run `vmferry "
             "recover` when its worker is dead"
         )
 
