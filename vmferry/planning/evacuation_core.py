@@ -128,7 +128,7 @@ def core_problem(
     leaving = frozenset(range(len(items)))
     for name, side in fleet.sides.items():
         if name != source:
-            items += [Item((vm,), name) for vm in sorted(side.facts.vms, key=lambda vm: (vm.name, str(vm.uuid)))]
+            items += [Item((vm,), name) for _, vm in side.keyed]
     resources = read_resources(fleet, tuple(fleet.sides), items)
     is_open = np.array([host in dests for host in fleet.sides], np.bool_)
     return assemble(fleet, tuple(items), resources, asked, known, is_open, leaving)

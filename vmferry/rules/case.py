@@ -42,6 +42,11 @@ class Side:
         return {vm.uuid: vm for vm in self.facts.vms}
 
     @cached_property
+    def keyed(self) -> tuple[tuple[str, Vm], ...]:
+        """(UUID as text, domain) of all domains, sorted by name, then by UUID."""
+        return tuple((str(vm.uuid), vm) for vm in sorted(self.facts.vms, key=lambda vm: (vm.name, vm.uuid)))
+
+    @cached_property
     def active_vcpus(self) -> int:
         """vCPUs of the domains that have a QEMU process."""
         return sum(vm.vcpus for vm in self.facts.vms if vm.is_active)

@@ -73,11 +73,22 @@ def check_move(case: Case, policy: Policy = _USUAL, memo: Memo | None = None) ->
     """
     if memo is None:
         return _ask(case, _asked(case.profile, case.mode, policy), None)
+    return _ask(case, _asked_with(case, policy, memo), memo)
+
+
+def _asked_with(case: Case, policy: Policy, memo: Memo) -> Questions:
     key = (case.source.name, case.dest.name, case.mode)  # what gives the profile
     asked = memo.asked.get(key)
     if asked is None:
         asked = memo.asked[key] = _asked(case.profile, case.mode, policy)
-    return _ask(case, asked, memo)
+    return asked
+
+
+def is_barred(case: Case, policy: Policy, memo: Memo) -> bool:
+    """Whether the VM alone, or the two hosts alone, forbid the move; what else does, only `check_move` tells."""
+    asked = _asked_with(case, policy, memo)
+    found = (*_of_vm(case, asked, memo)[0], *_of_hosts(case, asked, memo))
+    return any(finding.severity is Severity.BLOCK for _, finding in found)
 
 
 @cache

@@ -10,7 +10,7 @@ from vmferry.model.findings import PreflightReport
 from vmferry.model.migration import MigrationMode
 from vmferry.model.vm import Vm
 from vmferry.rules.case import Case, Fleet
-from vmferry.rules.check import Memo, check_loss, check_move
+from vmferry.rules.check import Memo, check_loss, check_move, is_barred
 from vmferry.rules.policy import Policy, check_lifted
 
 
@@ -47,6 +47,10 @@ class Judge:
     def check(self, case: Case) -> PreflightReport:
         """Return all findings of one move."""
         return check_move(case, self.policy, self._memo)
+
+    def is_barred(self, case: Case) -> bool:
+        """Whether the VM alone, or the two hosts alone, forbid the move: quick, the rest only `check` tells."""
+        return is_barred(case, self.policy, self._memo)
 
     def check_loss(self, case: Case) -> PreflightReport:
         """Return what would keep the VM from being started on the destination if its source were dead."""

@@ -155,23 +155,31 @@ def _is_of_prefect(error: BaseException | None) -> bool:
 def saying_when_interrupted(screen: Screen) -> Iterator[None]:
     """Tell at Ctrl-C and SIGTERM what happens now, and end the command; moves that run are ended first (`stopping`).
 
-    Only main threads get signals.
+    Only main threads get signals. Once moves were ended for one, later ones are ignored until the process has ended:
+    they could only take away its report and exit code.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
+    heard: list[str] = []
+
     def say(_number: int, _frame: FrameType | None) -> None:
-        screen.complain(_INTERRUPTED)
-        raise KeyboardInterrupt
+        if not heard:
+            screen.complain(_INTERRUPTED)
+            raise KeyboardInterrupt
+
+    def announce(words: str) -> None:
+        heard.append(words)
+        screen.complain(words)
 
     before = {number: signal.signal(number, say) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        with announcing(screen.complain):
+        with announcing(announce):
             yield
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)
+            signal.signal(number, signal.SIG_IGN if heard else handler)
 
 
 @contextlib.contextmanager

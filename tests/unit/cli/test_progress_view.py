@@ -25,6 +25,7 @@ from vmferry.progress import (
     StepStarted,
     publish,
 )
+from vmferry.stopping import Stop
 from vmferry.terminal.progress_view import BarView, PlainView, make_progress, watching
 from vmferry.terminal.screen import Screen, align, clean
 from vmferry.terminal.session import saying_when_interrupted
@@ -150,6 +151,21 @@ def test_an_interrupt_says_how_to_go_on(number: signal.Signals, capsys: pytest.C
         signal.raise_signal(number)
     assert "vmferry recover" in capsys.readouterr().err
     assert signal.getsignal(number) is before
+
+
+def test_a_signal_after_the_cancelled_moves_takes_nothing_away(capsys: pytest.CaptureFixture[str]) -> None:
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    stop = Stop()
+    stop.is_underway = True
+    try:
+        with saying_when_interrupted(Screen(is_json=False)):
+            stop.ask("SIGTERM")
+            signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGINT)  # while the report is shown
+        assert "running moves are finished first" in capsys.readouterr().err
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def test_a_name_cannot_steer_the_terminal() -> None:

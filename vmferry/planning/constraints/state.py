@@ -16,18 +16,17 @@ def state_of(fleet: Fleet) -> FleetState:
     hosts: dict[str, HostTraits] = {}
     for name, side in fleet.sides.items():
         room = room_of(side, fleet.snapshot.reserved.get(name, Reservation()))
-        active = [vm for vm in side.facts.vms if vm.is_active]
+        needs = {key: memory_needed_kib(vm) for key, vm in side.keyed if vm.is_active}
         hosts[name] = HostTraits(
             rack=side.host.rack,
             site=side.host.site,
             cpus=side.facts.cpus,
-            free_kib=room.memory_kib + sum(memory_needed_kib(vm) for vm in active),
-            free_vcpus=room.vcpus + sum(vm.vcpus for vm in active),
+            free_kib=room.memory_kib + sum(needs.values()),
+            free_vcpus=room.vcpus + side.active_vcpus,
         )
-        for vm in sorted(side.facts.vms, key=lambda vm: (vm.name, str(vm.uuid))):
-            key = str(vm.uuid)
+        for key, vm in side.keyed:
             where[key] = (*where.get(key, ()), name)
-            if key not in vms or vm.is_active:
-                kib, vcpus = (memory_needed_kib(vm), vm.vcpus) if vm.is_active else (0, 0)
-                vms[key] = VmTraits(name=vm.name, home=name, memory_kib=kib, vcpus=vcpus)
+            if key not in vms or key in needs:
+                vcpus = vm.vcpus if key in needs else 0
+                vms[key] = VmTraits(name=vm.name, home=name, memory_kib=needs.get(key, 0), vcpus=vcpus)
     return FleetState(where=where, hosts=hosts, vms=vms)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 from vmferry.model.constraint import Constraint, ConstraintKind, FleetState
 from vmferry.model.findings import Finding
 from vmferry.model.vm import Vm
 from vmferry.planning.candidates import Candidate, demand_of, judge
 from vmferry.planning.constraints.check import members_of
+from vmferry.planning.mode import choose_mode
 from vmferry.rules.case import Fleet
 from vmferry.rules.judge import Judge
 from vmferry.rules.room import hugepages_needed_kib, memory_needed_kib
@@ -31,7 +33,7 @@ class Item:
         """The names of its VMs."""
         return "+".join(vm.name for vm in self.vms)
 
-    @property
+    @cached_property
     def keys(self) -> tuple[str, ...]:
         """The UUIDs of its VMs."""
         return tuple(str(vm.uuid) for vm in self.vms)
@@ -42,35 +44,10 @@ class Item:
         return tuple(f for report in reports for f in report.blockers if f.rule not in ROOM_RULES)
 
 
-def make_items(
-    rules: Judge,
-    movers: Collection[str],
-    dests: Sequence[str],
-    constraints: Iterable[Constraint],
-    state: FleetState,
-) -> tuple[Item, ...]:
-    """Return an item per VM, those that `gather` holds together as one; VMs among `movers` are judged for all `dests`.
-
-    In the inventory's order of hosts, and by name within one.
-    """
-    together = bundles_of(constraints, state)
-    items: list[Item] = []
-    for name, side in rules.fleet.sides.items():
-        bundles: dict[int, list[Vm]] = {}
-        for vm in sorted(side.facts.vms, key=lambda vm: (vm.name, str(vm.uuid))):
-            bundles.setdefault(together.get(str(vm.uuid), -len(bundles) - 1), []).append(vm)
-        items += [_item(rules, tuple(vms), name, movers, dests) for vms in bundles.values()]
-    return tuple(items)
+Judged = Callable[[Judge, Vm, str, Sequence[str]], Candidate]  # of a VM, its home and destinations
 
 
-def _item(rules: Judge, vms: tuple[Vm, ...], home: str, movers: Collection[str], dests: Sequence[str]) -> Item:
-    if not all(str(vm.uuid) in movers for vm in vms):
-        return Item(vms, home)
-    others = [dest for dest in dests if dest != home]
-    return Item(vms, home, tuple(_judge(rules, vm, home, others) for vm in vms))
-
-
-def _judge(rules: Judge, vm: Vm, home: str, dests: Sequence[str]) -> Candidate:
+def judged(rules: Judge, vm: Vm, home: str, dests: Sequence[str]) -> Candidate:
     """Judge all destinations; where only room is lacking the demand is kept: somebody may leave."""
     found = judge(rules, vm, home, dests, None, None)
     short = [d for d in dests if d not in found.demands and _lacks_only_room(found, d)]
@@ -82,6 +59,39 @@ def _judge(rules: Judge, vm: Vm, home: str, dests: Sequence[str]) -> Candidate:
         if dest in found.demands or dest in short
     }
     return Candidate(vm, found.mode, found.mode_reason, found.reports, demands)
+
+
+def believed(rules: Judge, vm: Vm, home: str, dests: Sequence[str]) -> Candidate:
+    """Believe that a VM may go wherever neither it alone nor the two hosts alone forbid it; there are no reports."""
+    mode, reason = choose_mode(vm, None)
+    cases = ((dest, rules.case(vm, home, dest, mode)) for dest in dests)
+    return Candidate(vm, mode, reason, {}, {dest: demand_of(case) for dest, case in cases if not rules.is_barred(case)})
+
+
+def make_items(
+    rules: Judge,
+    movers: Collection[str],
+    dests: Sequence[str],
+    constraints: Iterable[Constraint],
+    state: FleetState,
+    asked: Judged = judged,
+) -> tuple[Item, ...]:
+    """Return an item per VM, those that `gather` holds together as one; `asked` judges VMs of `movers` for all `dests`.
+
+    In the inventory's order of hosts, and by name within one.
+    """
+    together = bundles_of(constraints, state)
+    items: list[Item] = []
+    for name, side in rules.fleet.sides.items():
+        others = [dest for dest in dests if dest != name]
+        bundles: dict[int, list[Vm]] = {}
+        for key, vm in side.keyed:
+            bundles.setdefault(together.get(key, -len(bundles) - 1), []).append(vm)
+        for item in (Item(tuple(vms), name) for vms in bundles.values()):
+            if all(key in movers for key in item.keys):
+                item = replace(item, candidates=tuple(asked(rules, vm, name, others) for vm in item.vms))
+            items.append(item)
+    return tuple(items)
 
 
 def _lacks_only_room(candidate: Candidate, dest: str) -> bool:
@@ -110,7 +120,7 @@ def home_memory(fleet: Fleet, host: str) -> dict[str, int]:
     A guest that has not touched its memory does not free it; what guests have touched is not read one by one.
     """
     side = fleet.side(host)
-    needs = {str(vm.uuid): memory_needed_kib(vm) for vm in side.facts.vms if vm.is_active}
+    needs = {key: memory_needed_kib(vm) for key, vm in side.keyed if vm.is_active}
     used = max(0, side.facts.memory_total_kib - side.facts.memory_available_kib)
     total = sum(needs.values())
     return {uuid: min(kib, kib * used // total if total else 0) for uuid, kib in needs.items()}

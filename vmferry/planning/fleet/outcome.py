@@ -103,7 +103,7 @@ def why_there(problem: FleetProblem, board: Board, item: int, purpose: Purpose) 
         return "it came from there"
     if choices == 1:
         return "the only host that can take it"
-    return f"of {choices} hosts that may take it; {filled}"
+    return f"of {choices} hosts that are open to it; {filled}"
 
 
 def make_stranded(

@@ -14,6 +14,7 @@ from vmferry.planning.constraints.check import check_constraints
 from vmferry.planning.constraints.collect import collect_constraints
 from vmferry.planning.constraints.state import state_of
 from vmferry.planning.fleet.asked import check_request, return_constraints, scope_of
+from vmferry.planning.fleet.chosen import judge_chosen
 from vmferry.planning.fleet.outcome import make_moves, make_stranded
 from vmferry.planning.fleet.problem import FleetProblem, build, with_board
 from vmferry.planning.fleet.purposes import Solution, solve
@@ -83,6 +84,8 @@ def _attempt(asked: _Asked, constraints: Sequence[Constraint]) -> _Found:
     request, fleet = asked.request, asked.rules.fleet
     is_wide = request.limits.reserve is not Reserve.NONE
     scope = scope_of(fleet, request, asked.state, is_wide=is_wide)
+    if scope.leaving and not is_wide and (quick := judge_chosen(asked.rules, scope, constraints, asked.state, request)):
+        return _Found(*quick)
     problem = build(asked.rules, scope, constraints, asked.state)
     found = _Found(problem, solve(problem, request))
     may_more = request.limits.max_extra_moves != 0 and not is_wide

@@ -86,7 +86,8 @@ def assemble(
     apply_constraints(constraints, arrays)
     ruled = _ruled(items, hosts)
     allowed = np.logical_and.reduce([ruled, *(~closed for _, closed in arrays.closed)])
-    home = np.array([hosts.index(item.home) for item in items], np.int64)
+    place = {host: number for number, host in enumerate(hosts)}
+    home = np.array([place[item.home] for item in items], np.int64)
     gone = sorted(leaving)
     allowed[gone, home[gone]] = False
     board = make_board(
@@ -108,11 +109,11 @@ def assemble(
 
 def _ruled(items: Sequence[Item], hosts: Sequence[str]) -> Bools:
     ruled = np.zeros((len(items), len(hosts)), np.bool_)
+    place = {host: number for number, host in enumerate(hosts)}
     for number, item in enumerate(items):
-        for place, host in enumerate(hosts):
-            ruled[number, place] = host == item.home or (
-                bool(item.candidates) and all(host in c.demands for c in item.candidates)
-            )
+        ruled[number, place[item.home]] = True
+        for host in item.candidates[0].demands if item.candidates else ():
+            ruled[number, place[host]] = all(host in candidate.demands for candidate in item.candidates)
     return ruled
 
 
