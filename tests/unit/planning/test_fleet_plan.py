@@ -105,6 +105,30 @@ def test_what_would_help_a_stranded_vm_helps(snapshot: FleetSnapshot) -> None:
                 assert len(plan(more, request).stranded) < len(made.stranded)
 
 
+def namesakes(room_on_last_gib: int) -> FleetSnapshot:
+    """VMs a0 and a1 on kvm0; kvm1 to kvm6 have other VMs called a0, kvm7 has none and so much room."""
+    there = {f"kvm{n}": [build_vm("a0", uuid=build_uuid(f"other{n}"), memory_kib=GIB_KIB)] for n in range(1, 7)}
+    there |= {"kvm0": [build_vm(name, memory_kib=4 * GIB_KIB) for name in ("a0", "a1")], "kvm7": []}
+    rooms = {name: 24 if name != "kvm7" else room_on_last_gib for name in there}
+    return build_snapshot(
+        [(build_host(name), full_facts(name, there[name], rooms[name] * GIB_KIB)) for name in sorted(there)]
+    )
+
+
+def test_who_is_forbidden_the_host_that_was_chosen_goes_to_one_that_all_rules_allow() -> None:
+    """Only chosen moves are judged at first: the one host that allows a0 is found all the same, on a full host even."""
+    for room_gib in (24, 6):
+        made = evacuate(namesakes(room_gib))
+        assert dests(made)["a0"] == "kvm7" and made.stranded == (), room_gib
+
+
+def test_who_is_forbidden_every_host_has_the_reasons_of_all_of_them() -> None:
+    (stranded,) = evacuate(namesakes(2)).stranded
+    assert stranded.vm == "a0" and set(stranded.reasons) == {f"kvm{n}" for n in range(1, 8)}
+    assert all(stranded.reasons[f"kvm{n}"][0].rule == "name-taken" for n in range(1, 7))
+    assert stranded.explanation is not None and "rule name-taken" in stranded.explanation.blocked
+
+
 def test_others_move_to_make_room_where_nothing_else_helps() -> None:
     """8 GiB fit nowhere until 4 GiB leave for the host that has 4 free."""
     made = evacuate(fleet((8,), (16,), (4, 12), room_gib=23))
