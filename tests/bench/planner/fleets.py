@@ -30,7 +30,7 @@ class Fleet:
 def make_fleet(
     hosts: int, vms: int, filled: float, seed: int, groups: int = 0, leaving: Sequence[int] = (), is_odd: bool = False
 ) -> Fleet:
-    """Return a fleet of which `filled` of the memory of the hosts that stay is asked; 40 % of vCPUs and disk are.
+    """Return a fleet of which `filled` of the memory of the hosts that stay is asked, and 40 % of the vCPUs.
 
     Each VM is put on a random host with room; members of a group never share one. Odd: sizes are no powers of two, so
     that what is left free on a host fits hardly any VM.
@@ -45,7 +45,7 @@ def make_fleet(
         [
             int(np.ceil(memory.sum() / filled / (hosts - len(leaving)))),
             int(cpus.sum() / hosts * 2.5),
-            int(disk.sum() / hosts * 2.5),
+            int(disk.sum()),  # on storage that all hosts share, as the peers count it
         ]
     )
     members = rng.permutation(vms)[: groups * GROUP].reshape(groups, GROUP) if groups else np.empty((0, GROUP), int)

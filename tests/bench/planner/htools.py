@@ -10,7 +10,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.bench.planner.fleets import Fleet
+import numpy as np
+
+from tests.bench.planner.fleets import Fleet, violations
 
 PACKAGES = Path(__file__).with_name("packages.txt")
 _BIN = Path("/usr/lib/ganeti")
@@ -50,8 +52,10 @@ def as_text(fleet: Fleet, offline: Iterable[int] = ()) -> str:
         f"v{v:05d}|{need[0]}|{need[2] * 1024}|{need[1]}|running|Y|n{board.home[v]:04d}||ext|{tag.get(v, '')}|1"
         for v, need in enumerate(board.demand[:, 0, :].tolist())
     ]
-    tags = "htools:iextags:apart"
-    return "\n\n".join(["group-01|fake-uuid-01|preferred||", "\n".join(nodes), "\n".join(vms), tags]) + "\n"
+    # The policy of the cluster and of its group: sizes of any kind, and no more vCPUs than a node has (theirs is 4).
+    policy = f"128,1,1024,1,1,1|128,1,1024,1,1,1;{2**20},256,{2**30},16,8,12|ext|1.0|1000.0"
+    parts = ["group-01|fake-uuid-01|preferred||", "\n".join(nodes), "\n".join(vms), "htools:iextags:apart"]
+    return "\n\n".join([*parts, f"|{policy}\ngroup-01|{policy}"]) + "\n"
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,7 @@ class Answer:
     hosts_used: int
     left: int
     is_cut: bool
+    broken: tuple[str, ...]  # promises that its placement breaks: room, vCPUs, groups apart
 
 
 def run(name: str, fleet: Fleet, room: Path, offline: Iterable[int] = (), *options: str, limit_s: float) -> Answer:
@@ -77,21 +82,21 @@ def run(name: str, fleet: Fleet, room: Path, offline: Iterable[int] = (), *optio
     command = ["timeout", str(limit_s), tool(name), "-t", str(data), "-S", str(saved), *options]
     done = subprocess.run(command, capture_output=True, text=True)
     cpu_s = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before
-    where = _where(room, data)
-    home = {f"v{v:05d}": f"n{h:04d}" for v, h in enumerate(fleet.board.home.tolist())}
-    gone = {f"n{h:04d}" for h in away}
+    node_of = _where(room, data)
+    where = np.array([node_of[f"v{v:05d}"] for v in range(len(fleet.board.home))], np.int64)
     return Answer(
         cpu_s=cpu_s,
         text=done.stdout + done.stderr,
-        moves=sum(where[vm] != home[vm] for vm in where),
-        hosts_used=len(set(where.values())),
-        left=sum(node in gone for node in where.values()),
+        moves=int((where != fleet.board.home).sum()),
+        hosts_used=len(set(where.tolist())),
+        left=int(np.isin(where, away).sum()),
         is_cut=done.returncode == 124,
+        broken=tuple(violations(fleet, where)),
     )
 
 
-def _where(room: Path, data: Path) -> dict[str, str]:
-    """Return VM → node of the state that the tool saved last; the state before where it saved none."""
+def _where(room: Path, data: Path) -> dict[str, int]:
+    """Return VM → number of its node in the state that the tool saved last; the state before where it saved none."""
     saved = [p for p in sorted(room.glob("after*")) if not p.name.endswith(".original")] or [data]
-    rows = re.findall(r"^(v\d{5})\|\d+\|\d+\|\d+\|\w+\|\w\|(n\d{4})\|", saved[-1].read_text(), re.MULTILINE)
-    return dict(rows)
+    rows = re.findall(r"^(v\d{5})\|\d+\|\d+\|\d+\|\w+\|\w\|n(\d{4})\|", saved[-1].read_text(), re.MULTILINE)
+    return {vm: int(node) for vm, node in rows}

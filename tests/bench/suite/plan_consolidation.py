@@ -44,8 +44,14 @@ def run(options: Options, room: Path) -> Result:
         name, peer = f"{hosts} x {vms}", "-"
         if (hosts, vms) == SQUEEZED:
             theirs = htools.run("hsqueeze", fleet, room, (), *SQUEEZE, limit_s=SQUEEZE_S)
-            peer = f"{theirs.hosts_used}, {theirs.moves}, {theirs.cpu_s:.1f}" + (" (cut)" if theirs.is_cut else "")
-            data["hsqueeze"] = {"hosts": theirs.hosts_used, "moves": theirs.moves, "seconds": theirs.cpu_s}
+            peer = f"{theirs.hosts_used}, {theirs.moves}, {theirs.cpu_s:.1f}" + " (cut)" * theirs.is_cut
+            peer += f", {len(theirs.broken)} promises broken" * bool(theirs.broken)
+            data["hsqueeze"] = {
+                "hosts": theirs.hosts_used,
+                "moves": theirs.moves,
+                "seconds": theirs.cpu_s,
+                "broken": list(theirs.broken),
+            }
         table.add_row(name, str(used), str(found.bound), str(found.moves), f"{seconds:.2f}", str(peak), peer)
         options.say(f"{name}: {used} hosts, bound {found.bound}, {found.moves} moves, {seconds:.1f} s; hsqueeze {peer}")
         data[name] = {"hosts": used, "bound": found.bound, "moves": found.moves, "seconds": seconds, "peak_mib": peak}
