@@ -47,7 +47,7 @@ class Ends(StrEnum):
 
     MOVED = "moved"
     STAYS = "rolled back"
-    EITHER = "moved or rolled back"  # a race that libvirt decides
+    EITHER = "moved or rolled back"  # a race that libvirt or TCP decides
     ANEW_SOURCE = "held; started anew at the source by the command that was told"
     ANEW_DEST = "held; started anew at the destination by the command that was told"
 
@@ -172,7 +172,7 @@ _TABLE: dict[Phase, dict[Fault, Ends | str]] = {
         Fault.SOURCE_QEMU: _NO_QEMU,
         Fault.DEST_QEMU: _NO_QEMU,
         Fault.LINK_SHORT: _M,
-        Fault.LINK_LONG: _S,
+        Fault.LINK_LONG: _E,  # a stream that TCP has kept goes on, one that was given up is tried for the patience only
         Fault.REPLY: "copies do not use libvirt",
         Fault.REPLY_VMFERRY: "copies do not use libvirt",
         Fault.DISK_FULL: _S,

@@ -96,7 +96,7 @@ class _Trial:
             seconds=round(seconds, 1),
             copies=proof.copies_at_once(watch),
             lost_pages=watch.errors,
-            silence_s=round(watch.longest_gap_s, 2) if watch.spells else None,
+            silence_s=round(watch.longest_gap_s, 2) if watch.spells and cell.phase is not Phase.COPY else None,
             leftovers=left,
             strikes=strikes,
             problems=tuple(problems),

@@ -80,7 +80,7 @@ NOTES = (
     "the first row is the solver alone on arrays; the second judges every VM for every host by all rules and makes the "
     "plan; both are CPU seconds of one core, compiled before",
     "extra moves: VMs of other hosts that move to make room; at most 5 are allowed; hbal --evac-mode moves none",
-    "promises broken: hosts with more memory or vCPUs asked than they have, groups that share a host; vmferry breaks none",
+    "promises broken: hosts with more memory or vCPUs asked than they have, groups on one host; vmferry breaks none",
 )
 
 
