@@ -15,7 +15,7 @@ from tests.matrix import phases, proof
 from tests.matrix.proof import Figures
 from tests.matrix.stand import Missed, Move, OtherMove, OwnMove, Stand
 from tests.matrix.strikes import KILLS, OVER_TCP, Strike
-from tests.matrix.table import Cell, Ends
+from tests.matrix.table import Cell, Ends, Phase
 from vmferry.adapters.world import RealWorld
 from vmferry.errors import Held
 from vmferry.model.journal import RunRecord
@@ -87,6 +87,7 @@ class _Trial:
         rows = self._world.journal.rows(record.run)
         if problems:
             problems += [f"the move ended: {said}", *(row.note for row in rows if row.note)]
+        is_on = cell.phase is not Phase.COPY
         return Figures(
             phase=cell.place,
             fault=str(cell.fault),
@@ -96,7 +97,7 @@ class _Trial:
             seconds=round(seconds, 1),
             copies=proof.copies_at_once(watch),
             lost_pages=watch.errors,
-            silence_s=round(watch.longest_gap_s, 2) if watch.spells and cell.phase is not Phase.COPY else None,
+            silence_s=round(watch.longest_gap_s, 2) if watch.spells and is_on else None,
             leftovers=left,
             strikes=strikes,
             problems=tuple(problems),
