@@ -28,8 +28,8 @@ from vmferry.adapters.ssh_tools import SshTools
 from vmferry.adapters.world import RealWorld, open_world
 from vmferry.inventory import load_inventory
 from vmferry.model.migration import MigrationOutcome, OutcomeKind
-from vmferry.model.operation import VmHandling
-from vmferry.model.options import WindowOptions
+from vmferry.model.operation import VmHandling, WayOut
+from vmferry.model.options import CautionOptions, StopOptions, WindowOptions
 from vmferry.model.roll import BootFacts, WorkKind, WorkOptions
 from vmferry.progress import Event, MoveEnded, listening
 from vmferry.settings import read_settings
@@ -111,6 +111,23 @@ def test_after_a_reboot_every_vm_is_home_in_its_original_state(fleet: Lab, world
     assert "Autostart:      enable" in fleet.hosts["kvm1"].virsh("dominfo", "busy")
     assert watch.overlap_s == 0 and watch.errors == 0 and watch.alive_on("kvm1")
     assert world.journal.homes() == () and world.journal.cordons() == ()
+
+
+def test_a_guest_that_listens_to_nobody_runs_on_and_moves_only_when_its_plug_may_be_pulled(
+    fleet: Lab, world: RealWorld
+) -> None:
+    """The lab's guest knows no ACPI, so it is never shut down by being asked."""
+    fleet.add_guest(GuestSpec(name="deaf", disk=DiskKind.LOCAL))
+    asked: dict[str, Any] = {"dests": ["kvm2"], "modes": {"deaf": WayOut.STOP_AND_START}, "return_state": True}
+    state = evacuate_host("kvm1", stop=StopOptions(timeout_s=2), caution=CautionOptions(retries=0), **asked)
+    assert state.is_failed() and "it was not forced off and stays on kvm1" in str(state.message), state.message
+    assert fleet.where("deaf") == {"kvm1": "running"}
+    with fleet.watch("deaf") as watch:
+        state = evacuate_host("kvm1", stop=StopOptions(timeout_s=2, force=True), **asked)
+        assert state.is_completed(), state.message
+        wait_until(lambda: watch.alive_on("kvm2"), "it beats at its new place")
+    assert fleet.where("deaf") == {"kvm2": "running"} and watch.overlap_s == 0
+    assert not world.journal.unsettled()
 
 
 def test_two_that_sit_in_each_others_homes_are_exchanged(fleet: Lab, world: RealWorld) -> None:
