@@ -29,8 +29,17 @@ TABLES = ("task_run", "task_run_state", "flow_run_state", "log", "artifact", "ev
 TIMEOUT_S = 3600.0
 ROOT = Path(__file__).resolve().parents[3]
 MEASURES = ("seconds", "cpu_s", "requests", "sent_kib", "rows")
-# So much more may a further VM cost in a large fleet: the first three are counted, the others the machine's.
-GROWTH = {"requests": 1.1, "sent_kib": 1.1, "rows": 1.1, "seconds": 1.5, "cpu_s": 1.5}
+# So much more may a further VM cost in a large fleet, by factor and in all: requests and rows are counted, the others
+# depend on how long the run takes on this machine; the live table is written again as time goes by.
+GROWTH = {
+    "requests": (1.1, 1.0),
+    "rows": (1.1, 0.0),
+    "sent_kib": (1.5, 0.0),
+    "seconds": (1.5, 0.0),
+    "cpu_s": (1.5, 0.0),
+}
+# The server's queue holds 10,000 messages and drops what comes then (Prefect 3.8.8): told when it is more than that.
+LOST = 0.1
 
 
 @dataclass(frozen=True)
@@ -75,6 +84,7 @@ def run(options: Options, room: Path) -> Result:
     costs = [*_on(_embedded, room, sizes, bare, options.say), *_on(_postgres, room, sizes, bare, options.say)]
     slopes = _slopes(costs)
     notes = [f"without Prefect {size} VMs take {one['seconds'] / size:.3f} s each" for size, one in bare.items()]
+    notes += _losses(costs)
     data = {"bare": bare, "costs": [asdict(cost) for cost in costs], "slopes": [asdict(slope) for slope in slopes]}
     tables = (_costs_table(costs), _slopes_table(slopes), _kinds_table(costs))
     return Result(tables, data, notes=tuple(notes), problems=tuple(_growing(slopes)))
@@ -96,11 +106,20 @@ def _slope(fewer: Cost, more: Cost) -> Slope:
 def _growing(slopes: Sequence[Slope]) -> Iterator[str]:
     """The promise: a further VM costs no more in a large fleet than in a small one."""
     for small, large in pairwise(slopes):
-        for what, most in GROWTH.items() if small.server == large.server else ():
+        for what, (factor, slack) in GROWTH.items() if small.server == large.server else ():
             before, after = getattr(small, what), getattr(large, what)
-            if after > most * before:
+            if after > factor * before + slack:
                 where = f"from {large.fewer} to {large.more} VMs, {before:.3f} from {small.fewer} to {small.more}"
                 yield f"{large.server}: a further VM costs {after:.3f} {what} {where}"
+
+
+def _losses(costs: Sequence[Cost]) -> Iterator[str]:
+    """Yield where the server kept fewer events per VM than of the smallest run: moves that take no time outrun it."""
+    for cost in costs:
+        first = next(one for one in costs if one.server == cost.server)
+        kept = cost.kinds["events"] / cost.vms / (first.kinds["events"] / first.vms)
+        if kept < 1 - LOST:
+            yield f"{cost.server}, {cost.vms} VMs: the server kept {kept:.0%} of the events"
 
 
 def _table(title: str, *columns: str) -> Table:
