@@ -24,6 +24,7 @@ from tasks.optimize import (
 from tasks.report import label_run
 from vmferry.model.cancelling import OnCancel
 from vmferry.model.optimization import BalanceRequest, OptimizationReport
+from vmferry.model.options import CautionOptions, WindowOptions, limits_from
 
 
 @flow(name="balance-fleet", flow_run_name="balance fleet", validate_parameters=True)
@@ -35,6 +36,8 @@ def balance_fleet(
     max_moves: Annotated[int, Field(ge=1, le=1000, title="Moves at most")] = 10,
     vm_cooldown_h: Annotated[float, Field(ge=0, title="Cool-down of a VM, h")] = 12.0,
     max_parallel: Annotated[int, Field(ge=1, le=64, title="Moves at once")] = 4,
+    window: WindowOptions = WindowOptions(),  # noqa: B008 - frozen
+    caution: CautionOptions = CautionOptions(),  # noqa: B008 - frozen
     dry_run: Annotated[bool, Field(title="Dry run")] = False,
     lift: list[str] | None = None,
     on_cancel: OnCancel | None = None,
@@ -52,6 +55,8 @@ def balance_fleet(
         max_moves: No more moves in one run.
         vm_cooldown_h: A VM that was moved is left alone for so long.
         max_parallel: Moves at once; the hosts' own limits hold besides.
+        window: Until when moves may start, and what becomes of those that run then.
+        caution: Canaries, and what stops the run.
         dry_run: Decide only; nothing is touched.
         lift: Ids of rules whose blocks only warn in this run; recorded in the report, impossible for final rules.
         on_cancel: What a cancel does to moves that run: finish or abort; VMFERRY_ON_CANCEL (finish) when empty.
@@ -68,13 +73,14 @@ def balance_fleet(
     )
     with _wiring.wired(inventory) as world, telling(), cancellable(on_cancel, inventory):
         started_at = world.clock.now()
+        limits = limits_from(window, caution, started_at)
         decision = decide(request, max_parallel)
         label_run(*dict.fromkeys(f"host:{move.source}" for move in decision.plan.moves))
         publish_decision(unsearched(decision))
         if dry_run or not decision.plan.moves:
             return make_optimization_report(decision, started_at, None, is_dry_run=dry_run)
         with progress_artifacts("balance fleet"):
-            result = run_decision(decision, max_parallel)
+            result = run_decision(decision, max_parallel, limits)
         report = make_optimization_report(decision, started_at, result)
         publish_optimization(unsearched(report))
         return must_be_done(report)

@@ -27,6 +27,7 @@ from tasks.power import night_switch
 from tasks.report import label_run
 from vmferry.model.cancelling import OnCancel
 from vmferry.model.optimization import ConsolidationRequest, OptimizationReport
+from vmferry.model.options import CautionOptions, WindowOptions, limits_from
 from vmferry.model.plan import Reserve
 from vmferry.model.worth import WorthPolicy
 
@@ -43,6 +44,8 @@ def consolidate_fleet(
     vm_cooldown_h: Annotated[float, Field(ge=0, title="Cool-down of a VM, h")] = 12.0,
     host_cooldown_h: Annotated[float, Field(ge=0, title="Cool-down of a host, h")] = 4.0,
     max_parallel: Annotated[int, Field(ge=1, le=64, title="Moves at once")] = 4,
+    window: WindowOptions = WindowOptions(),  # noqa: B008 - frozen
+    caution: CautionOptions = CautionOptions(),  # noqa: B008 - frozen
     keep_closed: Annotated[bool, Field(title="Keep emptied hosts closed")] = True,
     reason: Annotated[str, Field(title="Reason")] = "consolidation",
     dry_run: Annotated[bool, Field(title="Dry run")] = False,
@@ -66,6 +69,8 @@ def consolidate_fleet(
         vm_cooldown_h: A VM that was moved is left alone for so long.
         host_cooldown_h: A host at which VMs have arrived is not emptied for so long.
         max_parallel: Moves at once; the hosts' own limits hold besides.
+        window: Until when moves may start, and what becomes of those that run then.
+        caution: Canaries, and what stops the run.
         keep_closed: Emptied hosts stay closed for arrivals until `vmferry uncordon`; else they are opened again.
         reason: Why, for the cordons and the report.
         dry_run: Decide only; nothing is touched.
@@ -80,13 +85,14 @@ def consolidate_fleet(
     request = ConsolidationRequest.model_validate({**asked, "worth": worth})
     with _wiring.wired(inventory) as world, telling(), cancellable(on_cancel, inventory):
         started_at = world.clock.now()
+        limits = limits_from(window, caution, started_at)
         decision = decide(request, max_parallel)
         label_run(*(f"host:{host}" for host in decision.emptied))
         publish_decision(unsearched(decision))
         if dry_run or not decision.plan.moves:
             return make_optimization_report(decision, started_at, None, is_dry_run=dry_run)
         with closed_for_arrivals(decision.emptied, reason), progress_artifacts("consolidate fleet"):
-            result = run_decision(decision, max_parallel)
+            result = run_decision(decision, max_parallel, limits)
         report = make_optimization_report(decision, started_at, result)
         report = settle_emptied(report, keep_closed=keep_closed, power=night_switch())
         publish_optimization(unsearched(report))

@@ -1,11 +1,13 @@
-"""People agree to a plan before anything is touched: in the form of a paused flow run.
+"""People agree to a plan before anything is touched: in the form of a paused flow run, or at their terminal.
 
 The host is closed only after that. Then the fleet is read again, and the plan must hold as it was approved.
 """
 
 from __future__ import annotations
 
+import getpass
 import logging
+import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -17,9 +19,10 @@ import httpx
 from prefect import get_client, pause_flow_run, runtime
 from prefect.exceptions import FlowPauseTimeout, PrefectException
 from prefect.input import RunInput
-from pydantic import Field, create_model
+from pydantic import Field, ValidationError, create_model
 
 from tasks._wiring import world
+from tasks.asking import ask_line, is_at_terminal
 from tasks.evacuation import cordoned
 from tasks.placement import plan_on, with_ways
 from tasks.preflight import read_fleet
@@ -106,15 +109,12 @@ def _agreed(plan: EvacuationPlan, approval: ApprovalOptions, number: str, change
 
 
 def _ask(plan: EvacuationPlan, key: str, until_s: float, minutes: float, changed: tuple[str, ...]) -> Any:
-    """Pause the flow run until somebody fills in the form; the process stays, so that nothing is forgotten."""
-    form = approval_form(plan).with_initial_data(description=_question(plan, minutes, changed))
-    left_s = max(1.0, until_s - time.monotonic())
-    try:
-        with _answered_after(left_s):
-            waits_s = int(left_s) + _LATE_S
-            answer: Any = pause_flow_run(form, timeout=waits_s, poll_interval=_POLL_S, key=f"approval-{key}")
-    except FlowPauseTimeout:
-        answer = None
+    """Pause the flow run until somebody fills in the form; the process stays, so that nothing is forgotten.
+
+    A person who has typed the command is asked there.
+    """
+    question = _question(plan, minutes, changed)
+    answer = _typed(plan, question, until_s) if is_at_terminal() else _filled_in(plan, question, key, until_s)
     if answer is not None and answer.approved_by != _NOBODY:
         return answer
     publish(ApprovalEnded(plan=plan, decision="timed-out"))
@@ -124,6 +124,40 @@ def _ask(plan: EvacuationPlan, key: str, until_s: float, minutes: float, changed
         "the approval more minutes",
         host=plan.host,
     )
+
+
+def _typed(plan: EvacuationPlan, question: str, until_s: float) -> Any:
+    """Ask for the form's fields at the terminal, again until they are right; None when the time is over."""
+    form = approval_form(plan)
+    print(question, file=sys.stderr)
+    for move in sorted(plan.moves, key=lambda move: move.order):
+        print(f"  {move.vm}: {move.source} → {move.dest} {move.mode} ({move.dest_reason})", file=sys.stderr)
+    while True:
+        given: dict[str, Any] = {}
+        for name, field in form.model_fields.items():
+            line = ask_line(f"{field.title} ({field.description}) ", until_s - time.monotonic())
+            if line is None:
+                return None
+            given[name] = line.replace(",", " ").split() if name == "skip" else line.strip()
+            if given.get("decision") == "refuse":
+                return form.model_construct(decision="refuse", approved_by=getpass.getuser(), comment="")
+        try:
+            return form.model_validate(given)
+        except ValidationError as error:
+            for wrong in error.errors():
+                print(f"{'.'.join(map(str, wrong['loc']))}: {wrong['msg']}", file=sys.stderr)
+
+
+def _filled_in(plan: EvacuationPlan, question: str, key: str, until_s: float) -> Any:
+    """Return what was filled in in the form; None when the time is over."""
+    form = approval_form(plan).with_initial_data(description=question)
+    left_s = max(1.0, until_s - time.monotonic())
+    try:
+        with _answered_after(left_s):
+            waits_s = int(left_s) + _LATE_S
+            return pause_flow_run(form, timeout=waits_s, poll_interval=_POLL_S, key=f"approval-{key}")
+    except FlowPauseTimeout:
+        return None
 
 
 @contextmanager

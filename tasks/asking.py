@@ -27,8 +27,7 @@ def agreed(plan: ReturnReport, minutes: float) -> None:
 
 def await_person(what: str, minutes: float) -> None:
     """Wait until somebody says that it may go on; raises NotAgreed when nobody does in time."""
-    is_command = "PREFECT__FLOW_RUN_ID" not in os.environ  # nobody's worker has started this process
-    if is_command and sys.stdin is not None and sys.stdin.isatty():
+    if is_at_terminal():
         if not _is_answered(what, minutes):
             raise _nobody(what, minutes)
         return
@@ -38,11 +37,22 @@ def await_person(what: str, minutes: float) -> None:
         raise _nobody(what, minutes) from error
 
 
+def is_at_terminal() -> bool:
+    """Whether a person has typed the command that this process is; what a worker has started has none."""
+    return "PREFECT__FLOW_RUN_ID" not in os.environ and sys.stdin is not None and sys.stdin.isatty()
+
+
+def ask_line(question: str, seconds: float) -> str | None:
+    """Ask at the terminal; return the line without its end, None when there is none in time or the input is closed."""
+    print(question, end="", file=sys.stderr, flush=True)
+    ready, _, _ = select.select([sys.stdin], [], [], max(0.0, seconds))
+    line = sys.stdin.readline() if ready else ""
+    return line.rstrip("\n") if line else None
+
+
 def _is_answered(what: str, minutes: float) -> bool:
     """Ask at the terminal; an empty line is a yes, anything else is none."""
-    print(f"{what}\nEnter to go on, anything else to stop ({minutes:g} min): ", end="", file=sys.stderr, flush=True)
-    ready, _, _ = select.select([sys.stdin], [], [], minutes * 60)
-    return bool(ready) and sys.stdin.readline() == "\n"
+    return ask_line(f"{what}\nEnter to go on, anything else to stop ({minutes:g} min): ", minutes * 60) == ""
 
 
 def _nobody(what: str, minutes: float) -> NotAgreed:

@@ -25,7 +25,7 @@ from vmferry.model.migration import MigrationOutcome, MigrationPlan, MigrationRe
 from vmferry.model.operation import Incoming
 from vmferry.model.options import StopOptions
 from vmferry.planning.causes import Avoided
-from vmferry.planning.handling import blackouts_in, probes_in
+from vmferry.planning.handling import blackouts_in, objectives_in, probes_in
 from vmferry.planning.single import plan_vm
 from vmferry.planning.steered import other_ways
 from vmferry.planning.ways_out import STAYS
@@ -80,6 +80,7 @@ def bounds_of(plan: EvacuationPlan, request: EvacuationRequest) -> Bounds:
     return Bounds(
         limits=request.limits,
         blackouts=blackouts_in(plan.snapshot, plan.moves),
+        objectives=objectives_in(plan.snapshot, plan.moves),
         reroute=partial(_reroute, request, plan.moves),
     )
 
@@ -150,7 +151,7 @@ def make_report(
         tried=result.tried if result else (),
         stranded=tuple(s for s in plan.stranded if s not in stays),
         staying=tuple(s.vm for s in stays),
-        not_started=_not_started(result),
+        not_started=result.left() if result else (),
         left=left,
         cancelled=current_stop().why,
         approvals=plan.approvals,
@@ -158,10 +159,3 @@ def make_report(
         started_at=started_at,
         ended_at=world().clock.now(),
     )
-
-
-def _not_started(result: WindowResult | None) -> tuple[str, ...]:
-    if result is None:
-        return ()
-    left = (f"{vm} ({result.reasons[vm]})" if vm in result.reasons else vm for vm in result.not_started)
-    return (*left, *(f"{vm} ({why})" for vm, why in result.failures.items()))

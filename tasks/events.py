@@ -84,7 +84,11 @@ class FileSink:
 
 @contextmanager
 def telling() -> Iterator[None]:
-    """Tell the block's events. Raises InvalidInput, before anything is touched, when the file cannot be written."""
+    """Tell the block's events, and its log lines where the run has a log on a server.
+
+    Raises InvalidInput, before anything is touched, when the file cannot be written.
+    """
+    _let_our_lines_through()
     teller = Teller()
     path = settings().events_file
     sinks: list[Sink] = [PrefectSink(), *([FileSink(path)] if path is not None else [])]
@@ -100,3 +104,13 @@ def telling() -> Iterator[None]:
 
     with listening(listen):
         yield
+
+
+def _let_our_lines_through() -> None:
+    """Let a line per step pass where PREFECT_LOGGING_EXTRA_LOGGERS names us.
+
+    Prefect gives such a logger a handler and no level (3.8.8): only warnings would pass.
+    """
+    ours = logging.getLogger("vmferry")
+    if ours.handlers and ours.level == logging.NOTSET:
+        ours.setLevel(logging.INFO)

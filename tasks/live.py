@@ -5,14 +5,17 @@ Every artifact is made once and then changed in its place: Prefect keeps no vers
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from uuid import UUID
 
+import httpx
 from prefect import get_client
 from prefect.artifacts import create_markdown_artifact, create_progress_artifact, update_progress_artifact
 from prefect.client.schemas.actions import ArtifactUpdate
+from prefect.exceptions import PrefectException
 
 from tasks.report import artifact_key
 from vmferry.model.evacuation import EvacuationPlan
@@ -32,9 +35,12 @@ from vmferry.progress import (
 from vmferry.reporting.live_table import LiveTable
 from vmferry.reporting.meter import Figures, Meters
 
+logger = logging.getLogger("vmferry.live")
+
 _UPDATE_EVERY_S = 2.0
 _TABLE_EVERY_S = 5.0
-_ROWS_PER_S = 20  # a table of 500 VMs is written every 25 s
+# A table of 500 VMs is written every 25 s, whatever happens: written at each end, it would cost each of n VMs n rows.
+_ROWS_PER_S = 20
 
 
 class ProgressArtifacts:
@@ -48,6 +54,7 @@ class ProgressArtifacts:
         self._table_id: UUID | None = None
         self._table = LiveTable()
         self._table_at_s = 0.0
+        self._is_table_old = False
         self._meters = Meters()
         self._per_vm: dict[str, UUID] = {}
         self._titles: dict[str, str] = {}
@@ -71,7 +78,13 @@ class ProgressArtifacts:
                 self._end(event.outcome)
             case _:
                 return
-        self._write_table(is_due=isinstance(event, MoveEnded))
+        self._is_table_old = True
+        self._write_table(0.0 if isinstance(event, MoveEnded) else _TABLE_EVERY_S)
+
+    def close(self) -> None:
+        """Write the table as it is at the end."""
+        if self._is_table_old:
+            self._write_table(0.0, is_last=True)
 
     def _open(self, plan: EvacuationPlan) -> None:
         self._total = max(1, len(plan.moves))
@@ -108,12 +121,12 @@ class ProgressArtifacts:
         if self._whole is not None:
             update_progress_artifact(self._whole, min(100.0, 100.0 * self._ended / self._total))
 
-    def _write_table(self, *, is_due: bool) -> None:
+    def _write_table(self, every_s: float, *, is_last: bool = False) -> None:
         now = time.monotonic()
-        least_s = max(_TABLE_EVERY_S, len(self._table) / _ROWS_PER_S)
-        if self._table_id is None or (not is_due and now - self._table_at_s < least_s):
+        least_s = max(every_s, len(self._table) / _ROWS_PER_S)
+        if self._table_id is None or (not is_last and now - self._table_at_s < least_s):
             return
-        self._table_at_s = now
+        self._table_at_s, self._is_table_old = now, False
         with get_client(sync_client=True) as client:
             client.update_artifact(self._table_id, ArtifactUpdate(data=self._table.markdown()))
 
@@ -127,5 +140,12 @@ def _create(percent: float, description: str) -> UUID:
 @contextmanager
 def progress_artifacts(what: str) -> Iterator[None]:
     """Show the block's moves as artifacts of the flow run; those of an evacuation as a whole and in a table too."""
-    with listening(ProgressArtifacts(what)):
-        yield
+    artifacts = ProgressArtifacts(what)
+    try:
+        with listening(artifacts):
+            yield
+    finally:
+        try:
+            artifacts.close()
+        except (PrefectException, httpx.HTTPError) as error:
+            logger.warning("the table of moves is not that of the end: %s", error)

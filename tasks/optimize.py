@@ -25,12 +25,13 @@ from vmferry.errors import AlreadyMoving, LeftBehind, PreflightBlocked, Transien
 from vmferry.model.evacuation import Move
 from vmferry.model.host import FleetSnapshot
 from vmferry.model.migration import MigrationOutcome, MigrationRequest, OutcomeKind
+from vmferry.model.operation import RunLimits
 from vmferry.model.optimization import BalanceRequest, ConsolidationRequest, Decision, OptimizationReport
 from vmferry.model.plan import FleetPlan, PlanRequest
 from vmferry.model.usage import FleetUsage
 from vmferry.planning import optimize
 from vmferry.planning.fleet.plan import plan as plan_fleet
-from vmferry.planning.handling import blackouts_in
+from vmferry.planning.handling import blackouts_in, objectives_in
 from vmferry.planning.replay_fleet import replay_fleet
 from vmferry.planning.single import plan_vm
 from vmferry.planning.worth import hosts_to_switch_off
@@ -124,10 +125,17 @@ def move_in_fleet(move: Move, plan: FleetPlan) -> MigrationOutcome:
     return move_one_vm(made.model_copy(update=told))
 
 
-def run_decision(decision: Decision, max_parallel: int) -> WindowResult:
-    """Make the moves of a decision, within the blackouts of their VMs and while the fleet is not frozen."""
-    moves = optimize.moves_of(decision)
-    bounds = Bounds(blackouts=blackouts_in(decision.plan.snapshot, moves))
+def run_decision(decision: Decision, max_parallel: int, limits: RunLimits) -> WindowResult:
+    """Make the moves of a decision, within the run's bounds and what their VMs wish, while the fleet is not frozen.
+
+    A VM whose move fails is tried nowhere else: another place may not be worth it.
+    """
+    moves, snapshot = optimize.moves_of(decision), decision.plan.snapshot
+    bounds = Bounds(
+        limits=limits.model_copy(update={"retries": 0}),
+        blackouts=blackouts_in(snapshot, moves),
+        objectives=objectives_in(snapshot, moves),
+    )
     return run_window(moves, max_parallel, lambda move: move_in_fleet(move, decision.plan), bounds)
 
 
@@ -183,7 +191,6 @@ def make_optimization_report(
     decision: Decision, started_at: datetime, result: WindowResult | None, *, is_dry_run: bool = False
 ) -> OptimizationReport:
     """Return the report of a run, of a dry run, or of a night on which nothing was worth doing."""
-    failed = tuple(f"{vm} ({why})" for vm, why in (result.failures.items() if result else ()))
     return OptimizationReport(
         purpose=decision.purpose,
         run=f"{decision.plan.snapshot.taken_at:%Y%m%d-%H%M%S}",
@@ -191,7 +198,7 @@ def make_optimization_report(
         reason=decision.reason,
         decision=decision,
         outcomes=result.outcomes if result else (),
-        not_started=(*(result.not_started if result else ()), *failed),
+        not_started=result.left() if result else (),
         cancelled=current_stop().why,
         started_at=started_at,
         ended_at=world().clock.now(),

@@ -20,7 +20,7 @@ from vmferry.model.evacuation import Move
 from vmferry.model.host import FleetSnapshot
 from vmferry.model.migration import MigrationOutcome, OutcomeKind
 from vmferry.model.returning import Refused, ReturnReport, ReturnRequest, ReturnStage
-from vmferry.planning.handling import blackouts_in
+from vmferry.planning.handling import blackouts_in, objectives_in
 from vmferry.planning.returning import Belongs, next_stage, open_home, paused_since, prove
 from vmferry.progress import ReturnEnded, publish
 from vmferry.steps.freeze import why_frozen
@@ -126,7 +126,8 @@ def _plan(
 def _run(
     stage: ReturnStage, snapshot: FleetSnapshot, request: ReturnRequest
 ) -> tuple[tuple[MigrationOutcome, ...], tuple[Refused, ...]]:
-    bounds = Bounds(limits=request.limits, blackouts=blackouts_in(snapshot, stage.moves))
+    blackouts, objectives = blackouts_in(snapshot, stage.moves), objectives_in(snapshot, stage.moves)
+    bounds = Bounds(limits=request.limits, blackouts=blackouts, objectives=objectives)
     opened = open_home(snapshot, request.host)
     with progress_artifacts(f"return to {request.host}"):
         result = run_window(stage.moves, request.max_parallel, lambda m: _bring(m, opened, request), bounds)

@@ -22,10 +22,11 @@ from tasks.returning import return_home
 from vmferry.errors import InvalidInput, PermanentError, UnsafeError, VmferryError
 from vmferry.model.evacuation import EvacuationReport, EvacuationRequest
 from vmferry.model.host import FleetSnapshot, HostFacts
-from vmferry.model.migration import OutcomeKind
+from vmferry.model.migration import MigrationOutcome, OutcomeKind
 from vmferry.model.operation import RunLimits, SavedOperation
 from vmferry.model.returning import Returning, ReturnRequest
 from vmferry.model.roll import BootFacts, HostRoll, HostStage, RollReport, RollRequest, WorkKind
+from vmferry.planning.causes import above_objective
 from vmferry.planning.safe_sets import safe_sets
 from vmferry.progress import HostRolled, RollEnded, publish
 from vmferry.steps.homecoming import open_for_return
@@ -186,7 +187,15 @@ class Roll:
         _must_be_idle(report, facts, is_rebooted=request.work.reboot)
         moved = sum(outcome.kind is OutcomeKind.MOVED for outcome in report.outcomes)
         told = {"before": facts.model_copy(update={"vms": ()}).model_dump_json(), "boot_before": boot, "moved": moved}
-        return self._hosts[host].model_copy(update=told)
+        notes = self._stop_at_long_downtime(report.outcomes)
+        return self._hosts[host].model_copy(update={**told, "notes": notes})
+
+    def _stop_at_long_downtime(self, outcomes: Sequence[MigrationOutcome]) -> tuple[str, ...]:
+        """Move no further VM after one that stood still for longer than it may; return a line for each such one."""
+        above = tuple(f"{outcome.vm} {above_objective(outcome)}" for outcome in outcomes if outcome.is_downtime_above)
+        if above and not self._stopped:
+            self._stopped = f"{'; '.join(above)}; if that may be: vmferry roll --resume"
+        return above
 
     def _do_work(self, host: str) -> HostRoll:
         output = work_on(host, unsearched(self._request))
@@ -229,14 +238,16 @@ class Roll:
         if report.is_held:
             raise UnsafeError(f"host {host}: {report.headline}; run `vmferry recover`", host=host)
         open_for_return(host, {request.reason}, world())
-        notes = tuple(f"{one.vm} is not home: {one.why}" for one in report.refused)
-        return roll.model_copy(update={"returned": len(report.home), "notes": notes})
+        above = self._stop_at_long_downtime(report.outcomes)
+        away = tuple(f"{one.vm} is not home: {one.why}" for one in report.refused)
+        return roll.model_copy(update={"returned": len(report.home), "notes": (*roll.notes, *above, *away)})
 
     def _report(self) -> RollReport:
+        hosts = tuple(self._hosts.values())
         return RollReport(
             id=self._saved.id,
-            hosts=tuple(self._hosts.values()),
-            stopped=self._stopped,
+            hosts=hosts,
+            stopped="" if all(roll.stage is HostStage.DONE for roll in hosts) else self._stopped,
             started_at=self._started_at,
             ended_at=world().clock.now(),
         )

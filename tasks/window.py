@@ -20,7 +20,7 @@ from vmferry.model.cancelling import OnCancel
 from vmferry.model.evacuation import Move
 from vmferry.model.migration import MigrationOutcome, OutcomeKind
 from vmferry.model.operation import Blackout, RunLimits
-from vmferry.planning.causes import Avoided, avoided, ended_move, is_worth_another_try
+from vmferry.planning.causes import Avoided, avoided, ended_move, is_worth_another_try, with_objective
 from vmferry.planning.gate import Gate, Say, in_turn
 from vmferry.planning.window import Window, limits_of
 from vmferry.steps.freeze import why_frozen
@@ -46,7 +46,7 @@ def _no_other_way(moves: Sequence[Move], avoid: Avoided) -> Rerouted:
 
 @dataclass(frozen=True)
 class Bounds:
-    """What a run's moves are kept within.
+    """What a run's moves are kept within; `objectives`: VM's UUID → for how many ms it may stand still.
 
     `frozen` tells, just before a start, why the fleet takes no moves; `reroute` finds other destinations for moves
     whose own is avoided, all in one call, on the window's thread.
@@ -54,6 +54,7 @@ class Bounds:
 
     limits: RunLimits = field(default_factory=RunLimits)
     blackouts: Mapping[str, Sequence[Blackout]] = field(default_factory=dict)  # by UUID
+    objectives: Mapping[str, int] = field(default_factory=dict)
     frozen: Callable[[Move], str] = _frozen_now
     reroute: Callable[[Sequence[Move], Avoided], Rerouted] = _no_other_way
 
@@ -69,6 +70,11 @@ class WindowResult(Model):
     )  # why one of those was not started, where it was no request to stop
     tried: tuple[MigrationOutcome, ...] = ()  # failed, and tried again elsewhere: the last try is among the outcomes
     stopped: str = ""  # why the run itself started nothing more; empty: it was not stopped by its bounds
+
+    def left(self) -> tuple[str, ...]:
+        """Return the VMs that no run was opened for, each with the reason where there is one."""
+        waiting = (f"{vm} ({self.reasons[vm]})" if vm in self.reasons else vm for vm in self.not_started)
+        return (*waiting, *(f"{vm} ({why})" for vm, why in self.failures.items()))
 
 
 def run_window(
@@ -116,7 +122,7 @@ class _Run:
         self._window = window
         self._move = move
         self._bounds = bounds
-        self._gate = Gate(bounds.limits, bounds.blackouts)
+        self._gate = Gate(bounds.limits, bounds.blackouts, objectives=bounds.objectives)
         self._arrivals: queue.SimpleQueue[tuple[Move, Future[MigrationOutcome]] | None] = queue.SimpleQueue()
         self._outcomes: list[MigrationOutcome] = []
         self._tried: list[MigrationOutcome] = []
@@ -224,7 +230,7 @@ class _Run:
             self._failures[item.vm] = str(error)
             self._gate = self._gate.forget(item.uuid)
             return
-        outcome = future.result()
+        outcome = with_objective(future.result(), self._gate.objective(item.uuid))
         self._gate = self._gate.end(ended_move(item, outcome))
         self._outcomes.append(outcome)
         if outcome.kind is OutcomeKind.ROLLED_BACK and not self._gate.stopped and not current_stop().why:

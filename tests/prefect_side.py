@@ -107,12 +107,15 @@ class PrefectServer:
         return done.stdout
 
     @contextmanager
-    def worker(self, pool: str, **environment: str) -> Iterator[None]:
-        """Let a worker serve the pool for the duration of the block."""
+    def worker(self, pool: str, *more: str, name: str = "worker", **environment: str) -> Iterator[int]:
+        """Let a worker serve the pool for the duration of the block; yields its pid."""
         command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", pool, "--type", "process"]
         given = self.environment() | {"PREFECT_WORKER_QUERY_SECONDS": "1"} | environment
-        with (self.home / "worker.log").open("w") as log, _process(command, given, log):
-            yield
+        with (
+            (self.home / f"{name}.log").open("w") as log,
+            _process([*command, "--name", name, *more], given, log) as process,
+        ):
+            yield process.pid
 
     # asking
 

@@ -37,6 +37,7 @@ from vmferry.terminal.plan_commands import app as plan_app
 from vmferry.terminal.power_commands import app as power_app
 from vmferry.terminal.prefect_start import put_checkout_first
 from vmferry.terminal.purge_command import purge
+from vmferry.terminal.report_command import report
 from vmferry.terminal.return_command import return_
 from vmferry.terminal.roll_command import roll
 from vmferry.terminal.session import session
@@ -147,6 +148,7 @@ app.command()(cordon)
 app.command()(freeze)
 app.command()(inspect)
 app.command()(purge)
+app.command()(report)
 app.command("return")(return_)
 app.command()(roll)
 app.command()(uncordon)

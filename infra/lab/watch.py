@@ -74,6 +74,7 @@ class Watch:
         self._started = time.monotonic()
         self._last_beat_s = 0.0
         self._longest_gap_s = 0.0
+        self._longest_blink_s = 0.0
         self._ended_s: float | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="vmferry-lab-watch", daemon=True)
@@ -101,7 +102,10 @@ class Watch:
         return time.monotonic() - self._started
 
     def _loop(self) -> None:
+        looked_s = 0.0
         while not self._stop.wait(self._interval_s):
+            now = self._now()
+            looked_s, self._longest_blink_s = now, max(self._longest_blink_s, now - looked_s)
             for host, path in self._files.items():
                 inode, size = _stat(path)
                 seen = self._seen[host]
@@ -130,6 +134,11 @@ class Watch:
         """Give the longest time in which no host's copy beat."""
         end = self._now() if self._ended_s is None else self._ended_s
         return max(self._longest_gap_s, end - self._last_beat_s)
+
+    @property
+    def longest_blink_s(self) -> float:
+        """Give the longest time between two looks: what the machine's own noise may add to a gap."""
+        return self._longest_blink_s
 
     @property
     def errors(self) -> int:

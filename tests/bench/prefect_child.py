@@ -41,7 +41,7 @@ def _flow(world: Any) -> dict[str, Any]:
         state = evacuate_host("kvm1", max_parallel=8, return_state=True)
         seconds, cpu_s = time.monotonic() - begun, time.process_time() - cpu
     _drain()
-    return {"seconds": seconds, "cpu_s": cpu_s, "requests": requests[0], "state": str(state.name)}
+    return {"seconds": seconds, "cpu_s": cpu_s, "state": str(state.name), **requests}
 
 
 def _bare(world: Any) -> dict[str, Any]:
@@ -76,24 +76,28 @@ def _bare(world: Any) -> dict[str, Any]:
             for step in StepName:
                 run_step(made.run, step, world)
             close(world.journal.find(made.run), world, OutcomeKind.MOVED)
-        return {"seconds": time.monotonic() - begun, "cpu_s": time.process_time() - cpu, "requests": 0}
+        return {"seconds": time.monotonic() - begun, "cpu_s": time.process_time() - cpu}
 
 
 @contextmanager
 def _requests() -> Any:
-    """Count what is sent over HTTP; events travel by a websocket and are counted in the database."""
+    """Count requests and what their bodies hold; events travel by a websocket and are counted in the database."""
     import httpx
 
-    count = [0]
+    count = {"requests": 0, "sent_bytes": 0}
     plain, waiting = httpx.Client.send, httpx.AsyncClient.send
 
-    def send(self: Any, *args: Any, **given: Any) -> Any:
-        count[0] += 1
-        return plain(self, *args, **given)
+    def note(request: httpx.Request) -> None:
+        count["requests"] += 1
+        count["sent_bytes"] += int(request.headers.get("content-length", 0))
 
-    async def send_async(self: Any, *args: Any, **given: Any) -> Any:
-        count[0] += 1
-        return await waiting(self, *args, **given)
+    def send(self: Any, request: httpx.Request, *args: Any, **given: Any) -> Any:
+        note(request)
+        return plain(self, request, *args, **given)
+
+    async def send_async(self: Any, request: httpx.Request, *args: Any, **given: Any) -> Any:
+        note(request)
+        return await waiting(self, request, *args, **given)
 
     httpx.Client.send, httpx.AsyncClient.send = send, send_async  # type: ignore[method-assign]
     try:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import copy_context
 from typing import Any
@@ -108,6 +110,45 @@ def test_until_somebody_agrees_nothing_is_touched_then_the_host_is_emptied(yard:
     (approval,) = _report(waiting).approvals
     assert (approval.by, approval.comment) == ("alice", "ticket 7")
     assert yard.is_sound()
+
+
+@pytest.fixture
+def typing(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+    """A terminal at which this process was started; what is given is typed there."""
+    ours, theirs = os.openpty()
+    with os.fdopen(theirs) as terminal:
+        monkeypatch.setattr(sys, "stdin", terminal)
+        yield lambda text: [os.write(ours, text.encode())].clear()
+    os.close(ours)
+
+
+def test_who_typed_the_command_is_asked_at_the_terminal(
+    yard: Yard, typing: Callable[[str], None], capfd: pytest.CaptureFixture[str]
+) -> None:
+    yard.add("wanderer1")
+    yard.add("wanderer2")
+    typing("approve\n\n\n\napprove\nalice\nwanderer2\nticket 7\n")  # without a name it is asked again
+    with yard.process():
+        state = evacuate_host("kvm1", approval=ApprovalOptions(who=ApprovalRule.ONE_PERSON), return_state=True)
+    assert state.is_completed(), state.message
+    (approval,) = state.result().approvals
+    assert (approval.by, approval.skipped, approval.comment) == ("alice", ("wanderer2",), "ticket 7")
+    assert yard.names_on("kvm1") == {"wanderer2"}
+    said = capfd.readouterr().err
+    assert "wanderer1: kvm1 → " in said and "approved_by: String should have at least 2 characters" in said
+
+
+@pytest.mark.parametrize("typed", ["refuse\n", ""], ids=["refused", "time is over"])
+def test_without_a_yes_at_the_terminal_nothing_is_touched(
+    yard: Yard, typing: Callable[[str], None], typed: str
+) -> None:
+    yard.add("wanderer1")
+    typing(typed)
+    asked = ApprovalOptions(who=ApprovalRule.ONE_PERSON, minutes=0.02)
+    with yard.process():
+        state = evacuate_host("kvm1", approval=asked, return_state=True)
+    assert state.is_failed() and "nothing was touched" in str(state.message)
+    assert (yard.writes(), yard.runs(), yard.journal.cordons()) == ((), (), ())
 
 
 def test_the_form_offers_the_vms_and_tells_the_risks(yard: Yard, prefect: PrefectServer) -> None:

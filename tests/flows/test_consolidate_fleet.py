@@ -17,6 +17,7 @@ from vmferry.errors import AlreadyMoving
 from vmferry.model.host import Energy, Optimization, TakesPart
 from vmferry.model.journal import RunState
 from vmferry.model.optimization import OptimizationReport
+from vmferry.model.options import CautionOptions, WindowOptions
 from vmferry.model.vm import DomainState
 from vmferry.steps.host_marks import host_in_work
 
@@ -66,6 +67,24 @@ def test_quiet_vms_are_packed_and_the_emptied_hosts_are_closed(yard: Yard) -> No
     assert report.decision.worth is not None and report.decision.worth.net_wh > 1500
     assert "They stay on" in report.power
     assert yard.is_sound() and yard.fleet.down() == ()
+
+
+@pytest.mark.parametrize(
+    ("bounds", "moved", "why"),
+    [
+        ({"window": WindowOptions(length_s=20)}, 2, "lies outside of the window"),
+        ({"caution": CautionOptions(max_moves=2)}, 2, "the cap of 2 moves per run is reached"),
+        ({"caution": CautionOptions(max_downtime_ms=1)}, 1, "more than 1 ms"),
+    ],
+    ids=["window", "cap", "downtime"],
+)
+def test_it_keeps_within_the_bounds_of_a_run(yard: Yard, bounds: dict[str, Any], moved: int, why: str) -> None:
+    fill(yard)
+    set_inventory(yard)
+    observe(yard)
+    state = consolidate(yard, max_parallel=1, **bounds)
+    assert state.is_failed() and why in str(state.message), state.message
+    assert len(yard.runs()) == moved and yard.is_sound()
 
 
 def test_the_dearest_host_is_emptied_first(yard: Yard) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId, TaskRunFilter, TaskRunFilterName
 from prefect.client.schemas.objects import State
 
 from flows.evacuate_host import evacuate_host
@@ -209,6 +210,26 @@ def test_an_evacuation_is_one_flow_run_whose_task_runs_name_their_vm(yard: Yard,
     tasks = prefect.task_runs(run, *names, "publish report", "re-read kvm1", "cordon kvm1", "plan kvm1")
     assert {"move wanderer1 → kvm2", "move wanderer2 → kvm2"} <= {task.name for task in tasks}
     assert prefect.flow_run(run).name == "evacuate kvm1"
+
+
+def test_each_vm_of_a_large_run_is_found_by_its_name_and_leaves_no_flood(yard: Yard, prefect: PrefectServer) -> None:
+    names = [f"web{number:02}" for number in range(12)]
+    for name in names:
+        yard.add(name, memory_mib=128)
+    run = run_id(evacuate(yard))
+    of_run = FlowRunFilter(id=FlowRunFilterId(any_=[run]))
+    prefect.task_runs(run, "publish report", *(f"finish {name} on {yard.run_of(name).plan.dest}" for name in names))
+    with prefect.client() as client:
+        for name in names:  # the search box of the UI
+            found = client.read_task_runs(
+                flow_run_filter=of_run, task_run_filter=TaskRunFilter(name=TaskRunFilterName(like_=name))
+            )
+            assert len(found) == 7, [task.name for task in found]  # opened, and six steps
+        others = [task.name for task in client.read_task_runs(flow_run_filter=of_run, limit=200)]
+    assert len(others) - 7 * len(names) < 15, others
+    artifacts = prefect.artifacts(run)
+    assert len(artifacts) - len(names) <= 4, [artifact.key or artifact.description for artifact in artifacts]
+    assert all(any(name in str(a.description) for a in artifacts) for name in names)
 
 
 def test_an_evacuation_is_tagged_with_its_host(yard: Yard, prefect: PrefectServer) -> None:

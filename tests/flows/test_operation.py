@@ -188,6 +188,15 @@ def test_the_breaker_opens_at_a_downtime_above_the_objective(yard: Yard) -> None
     assert len(yard.runs()) == 1 and "stood still for" in str(state.message)
 
 
+def test_a_vms_own_objective_ends_the_run_after_it_and_the_report_tells(yard: Yard) -> None:
+    add_all(yard, 3)
+    wish(yard, vm1=VmHandling(max_downtime_ms=1, priority=-1))
+    state = evacuate(yard, max_parallel=1)
+    assert state.is_completed(), state.message  # it was the last one: nothing was left to stop
+    (above,) = [outcome for outcome in state.result().outcomes if outcome.is_downtime_above]
+    assert above.vm == "vm1" and above.notes[-1].endswith("more than its downtime objective of 1 ms")
+
+
 def test_a_vm_that_fails_is_tried_at_another_destination_after_a_while(yard: Yard) -> None:
     yard.add("vm0")
     yard.break_at(Blow.ABORTED, op="migrate", phase="memory")

@@ -13,7 +13,7 @@ from tasks import rolling
 from tests.flows.yard import HOSTS, Yard
 from vmferry.adapters.simulated import SimulatedFleet
 from vmferry.errors import NotAgreed
-from vmferry.model.operation import WayOut
+from vmferry.model.operation import VmHandling, WayOut
 from vmferry.model.returning import Returning
 from vmferry.model.roll import CommandDone, WorkKind, WorkOptions
 from vmferry.model.vm import DomainState
@@ -77,6 +77,21 @@ def test_a_host_that_is_not_well_stops_the_roll_and_the_next_one_goes_on(yard: Y
     state = roll(yard, resume=True)
     assert state.is_completed(), state.message
     assert hands.worked == ["kvm1", "kvm2", "kvm3"]  # what was done is not done again
+    assert all(yard.where(uuid) == (name.partition("-")[2],) for name, uuid in vms.items())
+    assert yard.is_sound()
+
+
+def test_a_vm_that_stands_still_for_too_long_is_the_last_one_that_the_roll_moves(yard: Yard) -> None:
+    vms, hands = populate(yard), Hands(yard)
+    wishes = {"run-kvm1": VmHandling(max_downtime_ms=1)}
+    yard.fleet.inventory = yard.fleet.inventory.model_copy(update={"vms": wishes})
+    state = roll(yard, hosts=["kvm1", "kvm2"], work=COMMAND)
+    assert state.is_failed() and "run-kvm1 stood still for" in str(state.message)
+    assert (hands.worked, yard.names_on("kvm1")) == ([], set())
+    yard.fleet.inventory = yard.fleet.inventory.model_copy(update={"vms": {}})
+    state = roll(yard, resume=True)
+    assert state.is_completed(), state.message
+    assert hands.worked == ["kvm1", "kvm2"]
     assert all(yard.where(uuid) == (name.partition("-")[2],) for name, uuid in vms.items())
     assert yard.is_sound()
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -19,22 +20,26 @@ from flows.evacuate_host import evacuate_host
 from flows.recover_runs import recover_runs
 from flows.return_vms import return_vms
 from flows.roll_hosts import roll_hosts
-from infra.lab import DiskKind, GuestSpec, GuestState, Lab
+from infra.lab import DiskKind, GuestSpec, GuestState, Lab, Watch
 from tasks import _wiring
 from tests.lab.test_crash import VMFERRY
 from tests.lab.test_faults import wait_until
 from vmferry.adapters.ssh_tools import SshTools
 from vmferry.adapters.world import RealWorld, open_world
 from vmferry.inventory import load_inventory
-from vmferry.model.migration import OutcomeKind
-from vmferry.model.options import WindowOptions
+from vmferry.model.migration import MigrationOutcome, OutcomeKind
+from vmferry.model.operation import VmHandling, WayOut
+from vmferry.model.options import CautionOptions, StopOptions, WindowOptions
 from vmferry.model.roll import BootFacts, WorkKind, WorkOptions
+from vmferry.progress import Event, MoveEnded, listening
 from vmferry.settings import read_settings
 
 pytestmark = pytest.mark.lab
 
-# The noise of a machine that runs several labs: what a downtime objective allows is far less.
-GAP_S = 4.0
+# What an operator would set under `minimal-downtime`, whose ladder ends at 500 ms (docs/operator-guide.md).
+OBJECTIVE_MS = 600
+# Between vmferry's measure of a pause and the guest's own: a beat is 10 ms, a look at it 5 ms; some 50 ms were seen.
+AGREE_S = 0.1
 
 
 def small(world: RealWorld, running: int) -> None:
@@ -108,6 +113,23 @@ def test_after_a_reboot_every_vm_is_home_in_its_original_state(fleet: Lab, world
     assert world.journal.homes() == () and world.journal.cordons() == ()
 
 
+def test_a_guest_that_listens_to_nobody_runs_on_and_moves_only_when_its_plug_may_be_pulled(
+    fleet: Lab, world: RealWorld
+) -> None:
+    """The lab's guest knows no ACPI, so it is never shut down by being asked."""
+    fleet.add_guest(GuestSpec(name="deaf", disk=DiskKind.LOCAL))
+    asked: dict[str, Any] = {"dests": ["kvm2"], "modes": {"deaf": WayOut.STOP_AND_START}, "return_state": True}
+    state = evacuate_host("kvm1", stop=StopOptions(timeout_s=2), caution=CautionOptions(retries=0), **asked)
+    assert state.is_failed() and "it was not forced off and stays on kvm1" in str(state.message), state.message
+    assert fleet.where("deaf") == {"kvm1": "running"}
+    with fleet.watch("deaf") as watch:
+        state = evacuate_host("kvm1", stop=StopOptions(timeout_s=2, force=True), **asked)
+        assert state.is_completed(), state.message
+        wait_until(lambda: watch.alive_on("kvm2"), "it beats at its new place")
+    assert fleet.where("deaf") == {"kvm2": "running"} and watch.overlap_s == 0
+    assert not world.journal.unsettled()
+
+
 def test_two_that_sit_in_each_others_homes_are_exchanged(fleet: Lab, world: RealWorld) -> None:
     small(world, 1)
     fleet.add_guest(GuestSpec(name="one", disk=DiskKind.SHARED))
@@ -141,12 +163,17 @@ def boots(fleet: Lab, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("boots")
-def test_all_hosts_are_rolled_over_while_every_guest_beats(fleet: Lab, world: RealWorld) -> None:
+def test_all_hosts_are_rolled_over_and_no_guest_stops_for_longer_than_its_objective(
+    fleet: Lab, world: RealWorld
+) -> None:
     hosts = ["kvm1", "kvm2", "kvm3"]
     for host in hosts:
         fleet.add_guest(GuestSpec(name=f"on-{host}", host=host, disk=DiskKind.SHARED))
+    wish(world, *(f"on-{host}" for host in hosts))
+    ended: list[MigrationOutcome] = []
     with ExitStack() as stack:
         watches = {host: stack.enter_context(fleet.watch(f"on-{host}")) for host in hosts}
+        stack.enter_context(listening(lambda event: ended.extend(outcomes_in(event))))
         command = ["sh", "-c", "virsh -c qemu:///system list --all --name | grep -c . || true"]
         work = WorkOptions(kind=WorkKind.COMMAND, command=command, reboot=True, health_timeout_s=60)
         state = roll_hosts(hosts, work=work, return_state=True)
@@ -156,9 +183,32 @@ def test_all_hosts_are_rolled_over_while_every_guest_beats(fleet: Lab, world: Re
     assert [host.output for host in report.hosts] == ["0", "0", "0"]  # each was empty while it was worked on
     for host, watch in watches.items():
         assert fleet.where(f"on-{host}") == {host: "running"}
-        assert watch.overlap_s == 0 and watch.errors == 0 and watch.longest_gap_s < GAP_S, (host, watch.longest_gap_s)
+        assert watch.overlap_s == 0 and watch.errors == 0
+        told = [(outcome.downtime_ms or 0) / 1000 for outcome in ended if outcome.vm == f"on-{host}"]
+        seen, blink_s = hand_overs(watch), watch.longest_blink_s  # what nobody looked at may have been a gap or none
+        assert watch.longest_gap_s <= OBJECTIVE_MS / 1000 + blink_s, (told, seen, blink_s)
+        assert len(told) == len(seen) >= 2, (told, seen)
+        assert all(abs(ours - guests) <= AGREE_S + blink_s for ours, guests in zip(told, seen, strict=True)), (
+            told,
+            seen,
+        )
     runs = world.journal.recent(50)
     assert {run.outcome for run in runs} == {OutcomeKind.MOVED} and len(runs) >= 6
+
+
+def outcomes_in(event: Event) -> list[MigrationOutcome]:
+    return [event.outcome] if isinstance(event, MoveEnded) else []
+
+
+def hand_overs(watch: Watch) -> list[float]:
+    """Return for how many seconds no copy beat between one host's last beat and the next host's first."""
+    return [after.first_s - before.last_s for before, after in pairwise(watch.spells) if before.host != after.host]
+
+
+def wish(world: RealWorld, *vms: str) -> None:
+    """Write the objective into the inventory's `vms:`."""
+    wishes = {vm: VmHandling(max_downtime_ms=OBJECTIVE_MS) for vm in vms}
+    world.inventory = world.inventory.model_copy(update={"vms": wishes})
 
 
 def test_a_host_that_fails_its_health_gate_stops_the_roll(fleet: Lab, world: RealWorld) -> None:

@@ -1,7 +1,7 @@
 """What a VM's own metadata says about moving it: one element, which travels with the domain.
 
     <metadata>
-      <vmferry:handling xmlns:vmferry="urn:vmferry:handling" priority="5" way-out="live">
+      <vmferry:handling xmlns:vmferry="urn:vmferry:handling" priority="5" way-out="live" max-downtime-ms="500">
         <vmferry:blackout>Mon-Fri 08:00-18:00 Europe/Berlin</vmferry:blackout>
         <vmferry:probe>tcp 10.0.0.5:443</vmferry:probe>
       </vmferry:handling>
@@ -30,7 +30,8 @@ def read_handling(root: etree._Element) -> VmHandling:
         return VmHandling()
     wrong: list[str] = []
     return VmHandling(
-        priority=_number(element.get("priority"), wrong),
+        priority=_number("priority", element, wrong),
+        max_downtime_ms=_number("max-downtime-ms", element, wrong, least=1),
         way_out=_way(element.get("way-out"), wrong),
         blackouts=(*_texts(element, "blackout"), *wrong),
         probes=_texts(element, "probe"),
@@ -43,14 +44,19 @@ def _texts(element: etree._Element, name: str) -> tuple[str, ...]:
     return tuple(shown(" ".join((child.text or "").split())) for child in found)
 
 
-def _number(word: str | None, wrong: list[str]) -> int | None:
+def _number(name: str, element: etree._Element, wrong: list[str], least: int | None = None) -> int | None:
+    word = element.get(name)
     if word is None:
         return None
     try:
-        return int(word)
+        number = int(word)
     except ValueError:
-        wrong.append(f"priority={shown(word)!r} is no number")
+        wrong.append(f"{name}={shown(word)!r} is no number")
         return None
+    if least is not None and number < least:
+        wrong.append(f"{name}={shown(word)!r} is less than {least}")
+        return None
+    return number
 
 
 def _way(word: str | None, wrong: list[str]) -> WayOut | None:

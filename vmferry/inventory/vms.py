@@ -57,6 +57,7 @@ def _problems(raw: dict[str, Json], place: tuple[str, ...]) -> list[Problem]:
 def _words(where: tuple[int | str, ...], raw: dict[str, Json]) -> str:
     field = str(where[0]) if where else ""
     wanted = {"priority": "a whole number", "way_out": f"one of {', '.join(WayOut)}"}
+    wanted |= {"max_downtime_ms": "a whole number of milliseconds, 1 or more"}
     return f"{raw.get(field)!r} is not right; write {wanted.get(field, 'a list of texts')}"
 
 

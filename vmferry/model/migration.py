@@ -158,6 +158,7 @@ class MigrationOutcome(Model):
     ended_at: datetime
     bytes_sent: int = 0
     downtime_ms: int | None = None  # as QEMU reports it, plus our own pause in a guarded switch-over
+    max_downtime_ms: int | None = None  # the VM's downtime objective, or the run's; None: it had none
     move_seconds: float | None = None  # from the start of the migrate call to the VM running at the destination
     copy_seconds: float | None = None  # of the disks that vmferry itself copied
     forecast: Forecast | None = None
@@ -168,3 +169,9 @@ class MigrationOutcome(Model):
     def seconds(self) -> float:
         """Duration of the whole run."""
         return (self.ended_at - self.started_at).total_seconds()
+
+    @property
+    def is_downtime_above(self) -> bool:
+        """Whether the VM stood still for longer than its objective allows; False where it had none."""
+        limit, stood = self.max_downtime_ms, self.downtime_ms
+        return limit is not None and stood is not None and stood > limit

@@ -75,6 +75,7 @@ class VmHandling(Model):
     blackouts: tuple[str, ...] = ()  # vmferry.model.blackouts reads them
     way_out: WayOut | None = None  # None: chosen
     probes: tuple[str, ...] = ()  # vmferry.model.probes reads them
+    max_downtime_ms: int | None = Field(default=None, ge=1)  # its downtime objective; None: the run's, if it has one
 
 
 class Place(StrEnum):

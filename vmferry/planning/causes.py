@@ -86,6 +86,19 @@ def ended_move(move: Move, outcome: MigrationOutcome) -> Ended:
     )
 
 
+def with_objective(outcome: MigrationOutcome, limit_ms: int | None) -> MigrationOutcome:
+    """Return the outcome with the VM's downtime objective, and with a note where it was not held."""
+    told = outcome.model_copy(update={"max_downtime_ms": limit_ms})
+    if not told.is_downtime_above:
+        return told
+    return told.model_copy(update={"notes": (*outcome.notes, above_objective(told))})
+
+
+def above_objective(outcome: MigrationOutcome) -> str:
+    """Return that a VM stood still for longer than it may, with both numbers."""
+    return f"stood still for {outcome.downtime_ms} ms, more than its downtime objective of {outcome.max_downtime_ms} ms"
+
+
 @dataclass(frozen=True)
 class Avoided:
     """Where this run sends nothing any more, each with the reason."""

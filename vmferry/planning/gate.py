@@ -68,6 +68,7 @@ class Gate:
     blackouts: Mapping[str, Sequence[Blackout]] = field(default_factory=dict)  # by UUID
     running: tuple[Move, ...] = ()
     ended: tuple[Ended, ...] = ()
+    objectives: Mapping[str, int] = field(default_factory=dict)  # by UUID: the VM's own downtime objective, ms
     not_before: Mapping[str, datetime] = field(default_factory=dict)  # by UUID: the back-off before another try
     frozen: str = ""
 
@@ -113,11 +114,16 @@ class Gate:
         for text, times in by_cause.most_common(1):
             if self.limits.max_same_cause is not None and times >= self.limits.max_same_cause:
                 return f"circuit breaker: {times} moves failed for the same cause: {text}"
-        limit = self.limits.max_downtime_ms
         for ended in self.ended:
+            limit = self.objective(ended.uuid)
             if limit is not None and ended.downtime_ms is not None and ended.downtime_ms > limit:
                 return f"circuit breaker: {ended.vm} stood still for {ended.downtime_ms} ms, more than {limit} ms"
         return ""
+
+    def objective(self, uuid: str) -> int | None:
+        """Return for how many ms the VM may stand still: the stricter of its own objective and the run's."""
+        both = (self.objectives.get(uuid), self.limits.max_downtime_ms)
+        return min((limit for limit in both if limit is not None), default=None)
 
     def failed_canary(self) -> str:
         """Return which canary did not move well; empty when none failed, or enough others did not."""

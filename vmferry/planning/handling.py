@@ -25,6 +25,7 @@ def handling_of(inventory: Inventory, vm: Vm) -> VmHandling:
         way_out=said.way_out or own.way_out,
         blackouts=tuple(dict.fromkeys((*said.blackouts, *own.blackouts))),
         probes=tuple(dict.fromkeys((*said.probes, *own.probes))),
+        max_downtime_ms=said.max_downtime_ms or own.max_downtime_ms,
     )
 
 
@@ -42,12 +43,23 @@ def _blackout(text: str) -> Blackout:
 
 def blackouts_in(snapshot: FleetSnapshot, moves: Iterable[Move]) -> dict[str, tuple[Blackout, ...]]:
     """Return the blackouts of the VMs that are to move, by UUID."""
+    wishes = _handlings(snapshot, moves)
+    return {uuid: blackouts_of(wish.blackouts) for uuid, wish in wishes.items() if wish.blackouts}
+
+
+def objectives_in(snapshot: FleetSnapshot, moves: Iterable[Move]) -> dict[str, int]:
+    """Return the downtime objectives, in ms, of the VMs that are to move and have one, by UUID."""
+    wishes = _handlings(snapshot, moves)
+    return {uuid: wish.max_downtime_ms for uuid, wish in wishes.items() if wish.max_downtime_ms is not None}
+
+
+def _handlings(snapshot: FleetSnapshot, moves: Iterable[Move]) -> dict[str, VmHandling]:
     found = {}
     for move in moves:
         facts = snapshot.facts(move.source)
         vm = facts.find_vm(move.uuid) if facts is not None else None
-        if vm is not None and (texts := handling_of(snapshot.inventory, vm).blackouts):
-            found[move.uuid] = blackouts_of(texts)
+        if vm is not None:
+            found[move.uuid] = handling_of(snapshot.inventory, vm)
     return found
 
 

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any
 
 import typer
 
+from vmferry.errors import InvalidInput
+from vmferry.model.approval import ApprovalRule
 from vmferry.model.cancelling import OnCancel
 from vmferry.model.convergence import PolicyName
 from vmferry.model.operation import Incoming, WayOut
-from vmferry.model.options import CautionOptions, OnSilence, ProbeOptions, StopOptions, WindowOptions
+from vmferry.model.options import (
+    ApprovalOptions,
+    CautionOptions,
+    OnSilence,
+    ProbeOptions,
+    StopOptions,
+    WindowOptions,
+)
 from vmferry.terminal.endings import end_evacuation
 from vmferry.terminal.options import (
     DryRunOption,
@@ -27,6 +38,7 @@ from vmferry.terminal.times import parse_length_s, parse_until
 
 _CAUTION = CautionOptions()
 _STOP = StopOptions()
+_APPROVAL = ApprovalOptions()
 _BOUNDS = "Bounds of the run"
 WaysOption = Annotated[
     list[str] | None, typer.Option("--mode", metavar="VM=WAY", help=f"{', '.join(WayOut)}; repeat it.")
@@ -110,6 +122,8 @@ def evacuate(
     max_downtime: MaxDowntimeOption = None,
     retries: RetriesOption = _CAUTION.retries,
     backoff: BackoffOption = _CAUTION.backoff_s,
+    approval: Annotated[ApprovalRule, typer.Option(help="Who must agree to the plan.")] = ApprovalRule.NONE,
+    approval_minutes: Annotated[float, typer.Option(metavar="MIN", min=1, help="So long.")] = _APPROVAL.minutes,
     lift: LiftOption = None,
     on_cancel: OnCancelOption = None,
     inventory: InventoryOption = None,
@@ -119,7 +133,18 @@ def evacuate(
     asked = flow_parameters(ctx.params)  # all of the above, by name: a function of so many lines is read by nobody
     with session(ctx, inventory, as_json) as current:
         current.require_hosts(host, to or (), lift or ())
+        _require_people(approval)
         end_evacuation(current, current.run_flow("evacuate_host", **asked))
+
+
+def _require_people(rule: ApprovalRule) -> None:
+    """Refuse to wait for people whom nobody can ask: the command line's own server ends with it."""
+    if rule is ApprovalRule.NONE or "PREFECT_API_URL" in os.environ or (sys.stdin is not None and sys.stdin.isatty()):
+        return
+    raise InvalidInput(
+        f"--approval {rule}: there is no terminal to ask at; run it at one, or set PREFECT_API_URL to a Prefect "
+        "server, where people answer in the form of the paused run"
+    )
 
 
 def flow_parameters(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -146,5 +171,6 @@ def flow_parameters(given: Mapping[str, Any]) -> dict[str, Any]:
         "window": window_of(given["until"], given["window"], OnCancel(given["at_end"])),
         "caution": caution,
         "probes": ProbeOptions(on_silence=OnSilence(given["on_silence"])),
+        "approval": ApprovalOptions(who=ApprovalRule(given["approval"]), minutes=given["approval_minutes"]),
         "stop": StopOptions(timeout_s=given["stop_timeout"], force=given["force_off"]),
     }

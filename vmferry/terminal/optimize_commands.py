@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Annotated, NoReturn
+from collections.abc import Mapping
+from typing import Annotated, Any, NoReturn
 
 import typer
 
 from vmferry.errors import LeftBehind
+from vmferry.model.cancelling import OnCancel
 from vmferry.model.optimization import OptimizationReport
+from vmferry.model.options import CautionOptions
 from vmferry.model.plan import Reserve
 from vmferry.reporting import optimization as words
 from vmferry.terminal import show
+from vmferry.terminal.evacuate_command import (
+    AtEndOption,
+    CanariesOption,
+    MaxDowntimeOption,
+    UntilOption,
+    WindowOption,
+    window_of,
+)
 from vmferry.terminal.exit_codes import ExitCode, code_of_error, code_of_outcomes
 from vmferry.terminal.options import DryRunOption, InventoryOption, JsonOption, LiftOption, OnCancelOption
 from vmferry.terminal.session import Ended, Session, problems_of, session
@@ -36,6 +47,11 @@ def consolidate(
     keep_closed: Annotated[bool, typer.Option(help="Emptied hosts stay closed for arrivals.")] = True,
     parallel: ParallelOption = 4,
     reason: Annotated[str, typer.Option(help="Kept with the cordons and in the report.")] = "consolidation",
+    until: UntilOption = None,
+    window: WindowOption = None,
+    at_end: AtEndOption = OnCancel.FINISH,
+    canaries: CanariesOption = 0,
+    max_downtime: MaxDowntimeOption = None,
     dry_run: DryRunOption = False,
     lift: LiftOption = None,
     on_cancel: OnCancelOption = None,
@@ -48,17 +64,9 @@ def consolidate(
             current.require_hosts(host, (), lift or ())
         ended = current.run_flow(
             "consolidate_fleet",
-            hosts=hosts,
-            **{"hours": hours, "min_gain_wh": min_gain, "payback": payback, "max_moves": max_moves},
-            **{"cpu_percent": cpu_percent, "reserve": reserve},
-            vm_cooldown_h=vm_cooldown,
-            host_cooldown_h=host_cooldown,
-            keep_closed=keep_closed,
-            max_parallel=parallel,
-            reason=reason,
-            dry_run=dry_run,
-            lift=lift,
-            on_cancel=on_cancel,
+            **{"hours": hours, "min_gain_wh": min_gain, "payback": payback, "max_moves": max_moves, "reason": reason},
+            **{"cpu_percent": cpu_percent, "reserve": reserve, "keep_closed": keep_closed},
+            **{"vm_cooldown_h": vm_cooldown, "host_cooldown_h": host_cooldown, **_shared(ctx.params)},
         )
         _end(current, ended)
 
@@ -72,6 +80,11 @@ def balance(
     max_moves: Annotated[int, typer.Option(min=1, max=1000, help="Moves in this run, at most.")] = 10,
     vm_cooldown: CooldownOption = 12.0,
     parallel: ParallelOption = 4,
+    until: UntilOption = None,
+    window: WindowOption = None,
+    at_end: AtEndOption = OnCancel.FINISH,
+    canaries: CanariesOption = 0,
+    max_downtime: MaxDowntimeOption = None,
     dry_run: DryRunOption = False,
     lift: LiftOption = None,
     on_cancel: OnCancelOption = None,
@@ -84,18 +97,24 @@ def balance(
             current.require_hosts(host, (), lift or ())
         ended = current.run_flow(
             "balance_fleet",
-            hosts=hosts,
             threshold_percent=threshold,
             lasting_minutes=lasting,
             min_gain=min_gain,
             max_moves=max_moves,
             vm_cooldown_h=vm_cooldown,
-            max_parallel=parallel,
-            dry_run=dry_run,
-            lift=lift,
-            on_cancel=on_cancel,
+            **_shared(ctx.params),
         )
         _end(current, ended)
+
+
+def _shared(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parameters that both flows take; raises typer.BadParameter (exit code 2)."""
+    return {
+        **{name: given[name] for name in ("hosts", "dry_run", "lift", "on_cancel")},
+        "max_parallel": given["parallel"],
+        "window": window_of(given["until"], given["window"], OnCancel(given["at_end"])),
+        "caution": CautionOptions(canaries=given["canaries"], max_downtime_ms=given["max_downtime"]),
+    }
 
 
 def _end(current: Session, ended: Ended) -> NoReturn:

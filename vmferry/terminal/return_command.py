@@ -9,11 +9,13 @@ import typer
 from vmferry.errors import LeftBehind
 from vmferry.model.cancelling import OnCancel
 from vmferry.model.convergence import PolicyName
+from vmferry.model.options import CautionOptions
 from vmferry.model.returning import Returning, ReturnReport
 from vmferry.reporting.returning import return_commands
 from vmferry.terminal import show
 from vmferry.terminal.evacuate_command import (
     AtEndOption,
+    MaxDowntimeOption,
     ParallelOption,
     ReasonOption,
     UntilOption,
@@ -37,6 +39,7 @@ def return_(
     until: UntilOption = None,
     window: WindowOption = None,
     at_end: AtEndOption = OnCancel.FINISH,
+    max_downtime: MaxDowntimeOption = None,
     lift: LiftOption = None,
     on_cancel: OnCancelOption = None,
     inventory: InventoryOption = None,
@@ -45,6 +48,7 @@ def return_(
     """Bring home the VMs that evacuations took from a host, and open it for arrivals."""
     asked: dict[str, Any] = {"vms": vm, "policy": policy, "max_parallel": parallel, "reason": reason, "lift": lift}
     asked |= {"window": window_of(until, window, at_end), "on_cancel": on_cancel, "dry_run": dry_run}
+    asked |= {"caution": CautionOptions(max_downtime_ms=max_downtime)}
     with session(ctx, inventory, as_json) as current:
         current.require_hosts(host, (), lift or ())
         returning = Returning.ASK if ask else Returning.AUTO

@@ -9,11 +9,13 @@ import typer
 
 from vmferry.errors import InvalidInput, LeftBehind
 from vmferry.model.cancelling import OnCancel
+from vmferry.model.options import CautionOptions
 from vmferry.model.returning import Returning
 from vmferry.model.roll import RollReport, WorkKind, WorkOptions
 from vmferry.reporting.rolling import ROLL_HEAD, roll_cells, roll_commands
 from vmferry.terminal.evacuate_command import (
     AtEndOption,
+    MaxDowntimeOption,
     ParallelOption,
     ReasonOption,
     TicketOption,
@@ -51,6 +53,7 @@ def roll(
     until: UntilOption = None,
     window: WindowOption = None,
     at_end: AtEndOption = OnCancel.FINISH,
+    max_downtime: MaxDowntimeOption = None,
     lift: LiftOption = None,
     on_cancel: OnCancelOption = None,
     inventory: InventoryOption = None,
@@ -82,6 +85,7 @@ def flow_parameters(given: Mapping[str, Any], kind: WorkKind) -> dict[str, Any]:
         "work": work,
         "modes": parse_ways(given["mode"] or ()),
         "max_parallel": given["parallel"],
+        "caution": CautionOptions(max_downtime_ms=given["max_downtime"]),
         "window": window_of(given["until"], given["window"], OnCancel(given["at_end"])),
     }
 

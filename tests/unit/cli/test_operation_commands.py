@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -199,3 +202,40 @@ def test_a_roll_that_was_stopped_tells_the_host_and_how_to_go_on(
     code, out, err = end_of(monkeypatch, inventory, RollEnded(report=report), "roll", "kvm1", "kvm2")
     assert code == 4 and "host kvm2: its clock is +5.0 s off" in " ".join(err.split())
     assert "1 of 2 hosts done" in out and "next: vmferry roll --resume" in out
+
+
+# reports
+
+
+def write_reports(state_dir: Path) -> None:
+    for name in ("20260301T220000Z-kvm1-a", "20260302T220000Z-kvm2-b"):
+        folder = state_dir / "reports" / name
+        folder.mkdir(parents=True)
+        (folder / "report.md").write_text(f"# {name}\n\n![timeline](timeline.svg)\n")
+        (folder / "timeline.svg").write_text("<svg></svg>")
+
+
+def test_the_newest_report_is_shown_or_that_of_a_host(own_state_dir: Path) -> None:
+    code, _, err = call("report")
+    assert code == 3 and "no report in" in err
+    write_reports(own_state_dir)
+    assert "# 20260302T220000Z-kvm2-b" in call("report")[1]
+    assert "# 20260301T220000Z-kvm1-a" in call("report", "kvm1")[1]
+    assert call("report", "--list")[1].split() == ["20260302T220000Z-kvm2-b", "20260301T220000Z-kvm1-a"]
+
+
+@pytest.mark.parametrize(("browser", "code"), [("true %s", 0), ("false %s", 4)])
+def test_a_report_is_opened_in_the_browser_or_its_page_is_named(own_state_dir: Path, browser: str, code: int) -> None:
+    write_reports(own_state_dir)
+    command = [sys.executable, "-m", "vmferry.cli", "report", "kvm1", "--open"]
+    environment = os.environ | {"BROWSER": browser, "PATH": "/nowhere:/bin"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    page = own_state_dir / "reports" / "20260301T220000Z-kvm1-a" / "report.html"
+    assert done.returncode == code and str(page) in done.stderr, done.stderr
+    assert "<svg></svg>" in page.read_text()
+
+
+def test_nobody_is_waited_for_where_nobody_can_be_asked(inventory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    code, _, err = call("evacuate", "kvm1", "--approval", "one-person", "-i", inventory)
+    assert code == 3 and "there is no terminal to ask at" in err

@@ -22,12 +22,16 @@ def handling(inner: str) -> VmHandling:
 
 
 def test_what_a_domain_says_is_read() -> None:
-    inner = f"""<vmferry:handling {NAMESPACE} priority="5" way-out="leave">
+    inner = f"""<vmferry:handling {NAMESPACE} priority="5" way-out="leave" max-downtime-ms="300">
       <vmferry:blackout>Mon-Fri 08:00-18:00</vmferry:blackout>
       <vmferry:probe> tcp  10.0.0.5:443 </vmferry:probe>
     </vmferry:handling>"""
     assert handling(inner) == VmHandling(
-        priority=5, way_out=WayOut.LEAVE, blackouts=("Mon-Fri 08:00-18:00",), probes=("tcp 10.0.0.5:443",)
+        priority=5,
+        way_out=WayOut.LEAVE,
+        blackouts=("Mon-Fri 08:00-18:00",),
+        probes=("tcp 10.0.0.5:443",),
+        max_downtime_ms=300,
     )
 
 
@@ -40,7 +44,9 @@ def test_a_domain_that_says_nothing_is_handled_as_usual() -> None:
     assert parse_vm(BARE.format("")).handling == VmHandling()
 
 
-@pytest.mark.parametrize("attribute", ['priority="soon"', 'way-out="fly"'])
+@pytest.mark.parametrize(
+    "attribute", ['priority="soon"', 'way-out="fly"', 'max-downtime-ms="0"', 'max-downtime-ms="1.5"']
+)
 def test_a_wish_that_cannot_be_read_keeps_the_vm_where_it_is(attribute: str) -> None:
     (blackout,) = blackouts_of(handling(f"<vmferry:handling {NAMESPACE} {attribute}/>").blackouts)
     assert "cannot be read" in blackout.text

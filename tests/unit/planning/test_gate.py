@@ -157,6 +157,14 @@ def test_the_breaker_opens_when_a_vm_stood_still_for_too_long_even_if_it_moved()
     assert gate_of(build_ended(0, downtime_ms=400), max_downtime_ms=400).tripped() == ""
 
 
+def test_of_a_vms_own_objective_and_the_runs_the_stricter_one_counts() -> None:
+    ended = (build_ended(0, downtime_ms=300), build_ended(1, downtime_ms=300))
+    for own, of_run, is_open in ((200, None, True), (400, None, False), (200, 400, True), (400, 200, True)):
+        gate = Gate(RunLimits(max_downtime_ms=of_run), objectives={"uuid-1": own}, ended=ended)
+        assert bool(gate.tripped()) is is_open, (own, of_run)
+    assert "vm-1 stood still" in Gate(RunLimits(), objectives={"uuid-1": 200}, ended=ended).tripped()
+
+
 def test_moves_that_a_broken_destination_takes_along_are_one_failure() -> None:
     together = [
         build_ended(n, "kvm2 is gone", Place.DEST, started_at=NOW, ended_at=NOW + timedelta(seconds=60 + n))

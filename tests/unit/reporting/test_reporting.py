@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
+from html import escape
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -23,12 +24,14 @@ from vmferry.reporting import (
     markdown_outcome,
     markdown_plan,
     markdown_report,
+    outcome_line,
     plan_headline,
     report_headline,
     timeline_svg,
     timeline_text,
     write_report,
 )
+from vmferry.reporting.page import page_of
 from vmferry.reporting.timeline import choose_tick_s, pack_lanes
 
 START = datetime(2026, 3, 1, 22, 0, 0, tzinfo=UTC)
@@ -202,6 +205,14 @@ def test_a_written_report_can_be_read_back_and_written_again(tmp_path: Path) -> 
     assert json.loads((folder / "report.json").read_text())["host"] == "kvm1"
 
 
+def test_a_page_holds_the_report_and_its_pictures_and_no_vm_name_is_markup(tmp_path: Path) -> None:
+    path = write_report(tmp_path, report(outcome("<b>a</b>")), plan())
+    page = page_of(path.parent).read_text()
+    assert page.count("<svg") == page.count("<figure>") == 2 and "timeline.svg" not in page
+    assert escape(path.read_text().splitlines()[0].removeprefix("# ")) in page
+    assert "<b>" not in page
+
+
 def test_a_report_stays_in_its_directory_whatever_the_host_is_called(tmp_path: Path) -> None:
     path = write_report(tmp_path / "r", report(host="../../etc", run="a/b"), None)
     assert path.parent.parent == tmp_path / "r"
@@ -220,6 +231,14 @@ def test_bytes_are_rounded_as_people_read_them(count: int, text: str) -> None:
 )
 def test_seconds_are_rounded_as_people_read_them(seconds: float, text: str) -> None:
     assert format_seconds(seconds) == text
+
+
+def test_a_downtime_above_its_objective_is_told_in_line_and_headline() -> None:
+    late = outcome("late", downtime_ms=812, max_downtime_ms=600)
+    assert "downtime 812 ms (objective 600 ms)" in outcome_line(late)
+    told = report(late, outcome("good", max_downtime_ms=600))
+    assert "2 moved, 1 above the downtime objective" in report_headline(told)
+    assert "objective" not in outcome_line(outcome("good", max_downtime_ms=600))
 
 
 def test_a_downtime_that_nobody_measured_is_not_zero() -> None:
