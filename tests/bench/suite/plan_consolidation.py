@@ -46,6 +46,11 @@ def run(options: Options, room: Path) -> Result:
             theirs = htools.run("hsqueeze", fleet, room, (), *SQUEEZE, limit_s=SQUEEZE_S)
             peer = f"{theirs.hosts_used}, {theirs.moves}, {theirs.cpu_s:.1f}" + " (cut)" * theirs.is_cut
             peer += f", {len(theirs.broken)} promises broken" * bool(theirs.broken)
+            # Emptying one host more takes more moves: the same number of hosts is what can be compared.
+            as_many = empty_hosts(fleet.board, Emptying(cost=np.ones(hosts), most_moves=theirs.moves))
+            peer += f"; ours within as many moves: {hosts - len(as_many.hosts)}, {as_many.moves}"
+            if hosts - len(as_many.hosts) > theirs.hosts_used and not theirs.broken:
+                problems.append(f"{name}: hsqueeze needs {theirs.hosts_used} hosts with {theirs.moves} moves: {peer}")
             data["hsqueeze"] = {
                 "hosts": theirs.hosts_used,
                 "moves": theirs.moves,
