@@ -16,7 +16,7 @@ from vmferry.model.evacuation import Stranded
 from vmferry.model.explanation import Explanation
 from vmferry.model.host import FleetSnapshot
 from vmferry.model.plan import Purpose
-from vmferry.planning.candidates import Candidate
+from vmferry.planning.candidates import Candidate, only_to
 from vmferry.planning.constraints.collect import collect_constraints
 from vmferry.planning.constraints.state import state_of
 from vmferry.planning.fleet.explain import explain
@@ -56,24 +56,22 @@ def place_by_core(
     candidates: Sequence[Candidate],
     tried: Sequence[str],
     keep: Mapping[str, tuple[str, str]] = MappingProxyType({}),
+    *,
+    is_kept_only: bool = False,
 ) -> CorePlan:
     """Place the candidates under all constraints; soft ones give way where somebody would be left behind.
 
     `keep` holds places of an earlier plan, VM's UUID → destination and why: they are kept as long as nobody is left
-    behind for them.
+    behind for them, or whoever is left behind where `is_kept_only` says so.
     """
     kept = {c.key for c in candidates if keep.get(c.key, ("", ""))[0] in c.demands}
-    found = _place(fleet, source, dests, [_only(c, keep) if c.key in kept else c for c in candidates], tried)
-    if found.stranded and kept:
+    bound = [only_to(c, keep[c.key][0]) if c.key in kept else c for c in candidates]
+    found = _place(fleet, source, dests, bound, tried)
+    if found.stranded and kept and not is_kept_only:
         free = _place(fleet, source, dests, candidates, tried)
         found = free if len(free.stranded) < len(found.stranded) else found
     same = {key: keep[key][1] for key in kept if found.dest_of.get(key) == keep[key][0]}
     return replace(found, reasons=found.reasons | same)
-
-
-def _only(candidate: Candidate, keep: Mapping[str, tuple[str, str]]) -> Candidate:
-    dest = keep[candidate.key][0]
-    return replace(candidate, demands={dest: candidate.demands[dest]})
 
 
 def _place(

@@ -271,7 +271,8 @@ def test_a_freeze_that_only_a_host_tells_ends_the_run_too() -> None:
 def test_moves_to_where_one_failed_go_another_way_or_are_left_with_the_reason() -> None:
     """b does not answer: of the two that wait for it one goes to c, for the other there is no way."""
 
-    def reroute(moves: Sequence[Move], avoid: Avoided) -> Rerouted:
+    def reroute(moves: Sequence[Move], waiting: Sequence[Move], avoid: Avoided) -> Rerouted:
+        assert not {m.uuid for m in moves} & {m.uuid for m in waiting}
         assert all(avoid.why_not(move.uuid, "a", "b") for move in moves)
         return {m.uuid: m.model_copy(update={"dest": "c"}) if m.vm == "vm-3" else "no room" for m in moves}
 
