@@ -39,7 +39,17 @@ def lower_bound(p: Problem) -> Bound:
     found += _through("slot", p.slot_at, p.slot, p.slot_cap, np.where(waiting, shortest, 0), waits)
     found += _alone(p, np.where(waiting, shortest, 0), waits)
     found += [Bound(ticks, "room", site) for ticks, site in site_bounds(p, waits, shortest) if ticks < NEVER]
-    return max(found, key=lambda bound: bound.ticks)
+    return _in_steps(p, max(found, key=lambda bound: bound.ticks))
+
+
+def _in_steps(p: Problem, bound: Bound) -> Bound:
+    """Round up to what durations can add up to: without gaps each job starts when a window opens or another job ends.
+
+    Such an order exists for every makespan: jobs that start later can start earlier.
+    """
+    steps = np.concatenate([p.ticks[p.ticks > 0], p.opens])
+    step = max(1, int(np.gcd.reduce(steps)))
+    return bound._replace(ticks=-(-bound.ticks // step) * step)
 
 
 def _users(at: Ints, values: Ints) -> Iterator[tuple[int, Ints]]:
