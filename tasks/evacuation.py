@@ -87,9 +87,7 @@ def bounds_of(plan: EvacuationPlan, request: EvacuationRequest) -> Bounds:
     )
 
 
-def _reroute(
-    request: EvacuationRequest, affected: Sequence[Move], waiting: Sequence[Move], avoid: Avoided
-) -> Rerouted:
+def _reroute(request: EvacuationRequest, affected: Sequence[Move], waiting: Sequence[Move], avoid: Avoided) -> Rerouted:
     """Read the fleet again, and find other destinations; what waits keeps its place as long as that strands nobody."""
     snapshot = with_ways(read_fleet(), request)
     plan = plan_host(unsearched(snapshot), unsearched(request), unsearched(waiting), unsearched(avoid))

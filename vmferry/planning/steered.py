@@ -1,7 +1,7 @@
 """Plan a host's evacuation anew while places of an earlier plan are kept, and some are avoided. Pure.
 
-What a running window asks when a move failed or a host is gone. As little changes as must: another VM gets another place
-only where that leaves fewer behind.
+What a running window asks when a move failed or a host is gone. As little changes as must: another VM gets another
+place only where that leaves fewer behind.
 """
 
 from __future__ import annotations
@@ -61,8 +61,8 @@ def _explain(move: Move, kept: Mapping[str, tuple[str, str]]) -> Move:
     before = kept.get(move.uuid)
     if before is None or before[0] == move.dest:
         return move
-    reason = f"instead of {before[0]}, where it does not fit any more, which is avoided, or whose room another one needs"
-    return move.model_copy(update={"dest_reason": f"{reason}: {move.dest_reason}"})
+    was = f"instead of {before[0]}, where it does not fit any more, which is avoided, or whose room another one needs"
+    return move.model_copy(update={"dest_reason": f"{was}: {move.dest_reason}"})
 
 
 def other_ways(plan: EvacuationPlan, affected: Sequence[Move], waiting: Sequence[Move]) -> dict[str, Move | str]:

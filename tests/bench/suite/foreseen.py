@@ -73,6 +73,7 @@ def run(options: Options, room: Path) -> Result:
                 found.append(_evacuate(number, link_mib_s, options, room))
             except ValueError as error:
                 wrong.append(f"round {number}, {link_mib_s:.0f} MiB/s: {error}")
+                options.say(wrong[-1])
                 continue
             options.say(_line(found[-1]))
     moves = [move for one in found for move in one.moves]
@@ -163,14 +164,13 @@ def _wholes(found: list[Evacuation]) -> Table:
 
 
 def _table(found: list[Evacuation]) -> Table:
-    table = Table("link", "vm", "start: planned", "was", "seconds: planned", "was", "error", "downtime ms: planned", "was",
-                  title="each move of the last round")  # fmt: skip
+    head = ("link", "vm", "start s: planned", "was", "seconds: planned", "was", "error", "downtime ms: planned", "was")
+    table = Table(*head, title="each move of the last round")
     for one in found:
         for move in one.moves:
             times = (move.planned_start_s, move.start_s, move.planned_s, move.seconds)
-            downtimes = (move.planned_downtime_ms, move.downtime_ms)
-            cells = (*(f"{seconds:.1f}" for seconds in times), f"{move.error:+.0%}", *(str(ms or "-") for ms in downtimes))
-            table.add_row(f"{one.link_mib_s:.0f}", move.vm, *cells)
+            cells = [f"{one.link_mib_s:.0f}", move.vm, *(f"{seconds:.1f}" for seconds in times), f"{move.error:+.0%}"]
+            table.add_row(*cells, *(str(ms or "-") for ms in (move.planned_downtime_ms, move.downtime_ms)))
     return table
 
 

@@ -114,9 +114,7 @@ def bound_crowds(draw: st.DrawFn) -> FleetSnapshot:
     snapshot = draw(crowds())
     names, hosts = [vm.name for facts in snapshot.hosts for vm in facts.vms], list(snapshot.inventory.names())
     made = [_drawn(draw, f"c{n}", names, hosts) for n in range(draw(st.integers(1, 3)))] if names else []
-    return snapshot.model_copy(
-        update={"inventory": snapshot.inventory.model_copy(update={"constraints": tuple(made)})}
-    )
+    return snapshot.model_copy(update={"inventory": snapshot.inventory.model_copy(update={"constraints": tuple(made)})})
 
 
 def _drawn(draw: st.DrawFn, name: str, names: Sequence[str], hosts: Sequence[str]) -> Constraint:

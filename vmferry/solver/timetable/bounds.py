@@ -23,7 +23,7 @@ class Bound(NamedTuple):
 
 
 def lower_bound(p: Problem) -> Bound:
-    """Return the greatest of the bounds: work of a link, a slot, a site that is short of room, a job, the longest chain.
+    """Return the greatest bound: of a link's or slot's work, a site that is short of room, a job, the longest chain.
 
     Jobs for which there will never be room count nothing.
     """

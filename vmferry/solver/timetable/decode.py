@@ -110,8 +110,23 @@ def begin(p: Problem, pace: Ints) -> State:
     aside, ready, spare = np.empty(n, dtype=np.int64), np.empty(n + 1, dtype=np.int64), np.zeros(n + 1, dtype=np.int64)
     slots, room, sizes = p.slot_cap.copy(), p.free.copy(), np.zeros(3, dtype=np.int64)
     return State(
-        p.link_cap.copy(), slots, room, pending, root, left, right, via, by, freed, least, aside, when, what, ready,
-        spare, sizes
+        p.link_cap.copy(),
+        slots,
+        room,
+        pending,
+        root,
+        left,
+        right,
+        via,
+        by,
+        freed,
+        least,
+        aside,
+        when,
+        what,
+        ready,
+        spare,
+        sizes,
     )
 
 

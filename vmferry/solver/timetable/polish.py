@@ -34,7 +34,8 @@ def polish(p: Problem, solution: Solution) -> Solution:
     if makespan >= solution.makespan:
         return solution
     order = np.lexsort((np.arange(len(starts)), starts)).astype(np.int64)
-    return replace(solution, times=empty_times(len(starts))._replace(starts=starts, used=used), order=order, makespan=makespan)
+    times = empty_times(len(starts))._replace(starts=starts, used=used)
+    return replace(solution, times=times, order=order, makespan=makespan)
 
 
 class _Model:

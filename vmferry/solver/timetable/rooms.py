@@ -1,6 +1,6 @@
-"""What waiting for room adds to lower bounds: no job starts before enough others have left its site, whatever the order.
+"""What waiting for room adds to lower bounds: no job starts before enough others have left its site.
 
-All of it is relaxed: leaving takes at least the least work that frees enough, and that passes their common link at once.
+All of it is relaxed: leaving takes at least the least work that frees enough, and the common link carries that at once.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ def _least_work(work: Ints, gives: Ints, needed: int) -> int:
 
 
 def _fills(p: Problem, jobs: Ints, shortest: Ints) -> Iterator[Fill]:
-    """Yield the capacity of each link and slot that all the jobs use, with the work of each; running ones count none."""
+    """Yield the capacity of each link and slot that all the jobs use, with each one's work; running ones count none."""
     there = p.ticks[jobs] > 0
     least = np.where(there, p.ticks[jobs] * p.rate[jobs], NEVER).min(axis=1)
     waiting: NDArray[np.bool_] = p.pinned[jobs] == 0
@@ -134,8 +134,8 @@ def _fills(p: Problem, jobs: Ints, shortest: Ints) -> Iterator[Fill]:
 def pressure(p: Problem, ticks: Ints) -> Ints:
     """Return how much is still to be done after each job by those that wait for the room it leaves, as a guess.
 
-    All who arrive at a site that is short of room wait for each who leaves it: the longest of them, and what follows it,
-    or all of them one after the other.
+    All who arrive at a site that is short of room wait for each who leaves it: the longest of them, and what follows
+    it, or all of them one after the other.
     """
     found, sites = np.zeros(len(ticks), dtype=np.int64), list(_short_sites(p))
     for _ in range(_ROUNDS):

@@ -13,11 +13,10 @@ _MASK = 0x7FFFFFFFFFFFFFFF
 def improve(p: Problem, order: Ints, pace: Ints, bound: int, tries: int, seed: int) -> int:
     """Better `order` (jobs, first to last) and `pace` in place; return how many tries were used.
 
-    A try takes out one to four jobs, late ones and those they had to wait for more often, and puts each in elsewhere. It
-    is judged by how much all jobs together end after the bound: each late link counts, where the makespan shows only the
-    latest. It is kept
-    unless it is worse; one in eight of those that are worse by less than a threshold, a twentieth at first and nothing
-    at the end, is kept too. Ends at the bound, or after `tries`.
+    A try takes out one to four jobs, late ones and those that they waited for more often, and puts each in elsewhere.
+    It is judged by how much all jobs together end after the bound: each late link counts, where the makespan shows
+    only the latest. It is kept unless it is worse; one in eight of those that are worse by less than a threshold, a
+    twentieth at first and nothing at the end, is kept too. Ends at the bound, or after `tries`.
     """
     n, paces = len(order), p.ticks.shape[1]
     state = np.array([seed * 2654435761 + 88172645463325252], dtype=np.int64)

@@ -82,8 +82,9 @@ def _best_list(kernels: Any, p: Problem, bound: Bound) -> Solution:
 
 
 def _orders(p: Problem, pace: Ints) -> list[Ints]:
-    """Return lists: most loaded link or slot first, then longest; longest first (Graham 1969); and where sites are short
-    of room, those first for whom most waits.
+    """Return lists: most loaded link or slot first, then longest; and longest first (Graham 1969).
+
+    Where sites are short of room, also those first for whom most waits.
     """
     n = len(pace)
     ticks, rate = p.ticks[np.arange(n), pace], p.rate[np.arange(n), pace]
