@@ -100,11 +100,23 @@ def _place(
 
 
 def _solve(problem: FleetProblem) -> tuple[Board, tuple[int, ...]]:
+    """Return a placement and the items without a place.
+
+    One more host never leaves more behind: where the exact solver proves its answer there is no better one, and a host
+    more only adds answers. Where it does not, the placements that leave one host alone are looked at too.
+    """
     items = np.array(sorted(problem.leaving), np.int64)
     home_sites = {problem.fleet.side(problem.items[n].home).host.site for n in problem.leaving}
     rank = np.array([problem.fleet.side(h).host.site not in home_sites for h in problem.hosts], np.int64)
-    placed = place_items(problem.board, Placing(items, problem.is_open, rank, budget=_BUDGET))
-    return placed.board, placed.left
+    asked = Placing(items, problem.is_open, rank, budget=_BUDGET)
+    best, hosts = place_items(problem.board, asked), np.flatnonzero(problem.is_open)
+    for host in () if best.is_proved else hosts:
+        others = problem.is_open.copy()
+        others[host] = False
+        rest = replace(asked, is_open=others, budget=_BUDGET // len(hosts), is_exact=False)
+        found = place_items(problem.board, rest)
+        best = found if len(found.left) < len(best.left) else best
+    return best.board, best.left
 
 
 def core_problem(

@@ -167,7 +167,7 @@ def _frees(job: Job, move: TimedMove) -> dict[str, int]:
 
 def _instants(request: TimetableRequest, table: Timetable) -> Iterator[Mapping[str, tuple[str, ...]]]:
     """Yield where every VM takes room, at the beginning and after each change."""
-    places = {job.uuid: (job.source,) for job in request.jobs}
+    places: dict[str, tuple[str, ...]] = {job.uuid: (job.source,) for job in request.jobs}
     changes = [(round(m.ends_s, 3), 0, m) for m in table.moves] + [(round(m.starts_s, 3), 1, m) for m in table.moves]
     yield places
     for _, starts, move in sorted(changes, key=lambda change: change[:2]):

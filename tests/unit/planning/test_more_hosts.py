@@ -8,8 +8,10 @@ from hypothesis import strategies as st
 from tests.examples import examples
 from tests.unit.builders import GIB, GIB_KIB, IMAGES, LOCAL, build_facts, build_host, build_pair, build_snapshot
 from tests.unit.planning.fleets import SOURCE, fleets
+from tests.unit.planning.test_fleet_plan import fleet, with_constraints
 from tests.unit.planning.test_instants import bound_crowds
 from vmferry.errors import InvalidInput
+from vmferry.model.constraint import Constraint, ConstraintKind
 from vmferry.model.evacuation import EvacuationPlan, EvacuationRequest
 from vmferry.model.host import FleetSnapshot
 from vmferry.planning.placement import plan_evacuation
@@ -40,14 +42,14 @@ def evacuated(snapshot: FleetSnapshot, source: str) -> EvacuationPlan:
 
 
 @given(fleets(), st.integers(0, 24), st.integers(0, 5))
-@examples(150)
+@examples(60)
 def test_one_more_host_never_strands_more(snapshot: FleetSnapshot, room_gib: int, at: int) -> None:
     more = with_one_more(snapshot, SOURCE, room_gib, at)
     assert len(evacuated(more, SOURCE).stranded) <= len(evacuated(snapshot, SOURCE).stranded)
 
 
 @given(bound_crowds(), st.integers(0, 24), st.integers(0, 5))
-@examples(150)
+@examples(60)
 def test_one_more_host_never_strands_more_under_constraints(snapshot: FleetSnapshot, room_gib: int, at: int) -> None:
     more = with_one_more(snapshot, "kvm0", room_gib, at)
     try:
@@ -57,11 +59,10 @@ def test_one_more_host_never_strands_more_under_constraints(snapshot: FleetSnaps
     assert len(after.stranded) <= len(before.stranded)
 
 
-@given(bound_crowds())
-@examples(1)
-def test_a_hundred_plans_are_the_same_bytes(snapshot: FleetSnapshot) -> None:
-    try:
-        first = evacuated(snapshot, "kvm0").model_dump_json()
-    except InvalidInput:
-        return
+def test_a_hundred_plans_are_the_same_bytes() -> None:
+    apart = Constraint(kind=ConstraintKind.SPREAD, name="apart", vms=("a0", "a1", "b0"))
+    few = Constraint(kind=ConstraintKind.MAX_ONLINE, name="few", hosts=("kvm1", "kvm2", "kvm3"), limit=2)
+    snapshot = with_constraints(fleet((4, 6, 3), (2,), (8, 8), ()), apart, few)
+    first = evacuated(snapshot, "kvm0").model_dump_json()
+    assert len(evacuated(snapshot, "kvm0").moves) >= 2
     assert all(evacuated(snapshot, "kvm0").model_dump_json() == first for _ in range(100))

@@ -62,7 +62,7 @@ def test_compiled_and_interpreted_kernels_give_the_same_bytes() -> None:
         found = []
         for one in (interpreted(), kernels):
             order, pace, times = np.arange(25), np.zeros(25, dtype=np.int64), empty_times(25)
-            used = one.improve(p, order, pace, lower_bound(p).ticks, 40, seed)
+            used = one.improve(p, order, pace, lower_bound(p).ticks, 40, NEVER, seed)
             rank = np.empty(25, dtype=np.int64)
             rank[order] = np.arange(25)
             cost = one.decode(p, rank, pace, times)

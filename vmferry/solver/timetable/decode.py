@@ -25,6 +25,7 @@ class Times(NamedTuple):
     why: Ints  # RUNS, LATE, BEHIND, or the resource that it waits for at the end: link, links + slot, … + site
     via: Ints  # the resource that it waited for last before it started; -1: for none
     by: Ints  # the job that let it start then, by its end or its start; -1: none
+    looks: Ints  # [1] how often any job was looked at, in all decodings: what they cost
 
 
 class State(NamedTuple):
@@ -52,7 +53,7 @@ class State(NamedTuple):
 def empty_times(n: int) -> Times:
     """Return room for the times of `n` jobs."""
     one = np.full(n, -1, dtype=np.int64)
-    return Times(one, one.copy(), one.copy(), one.copy(), one.copy())
+    return Times(one, one.copy(), one.copy(), one.copy(), one.copy(), np.zeros(1, dtype=np.int64))
 
 
 def decode(p: Problem, rank: Ints, pace: Ints, out: Times) -> tuple[Number, Number, Number]:
@@ -162,6 +163,7 @@ def put_back(s: State, rank: Ints, out: Times) -> None:
 
 def attempt(p: Problem, j: Number, now: Number, s: State, rank: Ints, out: Times) -> None:
     """Start a job now, or let it wait for what keeps it from that."""
+    out.looks[0] += 1
     if now < p.opens[j]:
         s.sizes[0] = push(s.when, s.what, s.sizes[0], p.opens[j], len(rank) + j)
         return

@@ -10,13 +10,14 @@ from vmferry.solver.timetable.problem import Ints, Number, Problem
 _MASK = 0x7FFFFFFFFFFFFFFF
 
 
-def improve(p: Problem, order: Ints, pace: Ints, bound: int, tries: int, seed: int) -> int:
+def improve(p: Problem, order: Ints, pace: Ints, bound: int, tries: int, looks: int, seed: int) -> int:
     """Better `order` (jobs, first to last) and `pace` in place; return how many tries were used.
 
     A try takes out one to four jobs, late ones and those that they waited for more often, and puts each in elsewhere.
     It is judged by how much all jobs together end after the bound: each late link counts, where the makespan shows
     only the latest. It is kept unless it is worse; one in eight of those that are worse by less than a threshold, a
-    twentieth at first and nothing at the end, is kept too. Ends at the bound, or after `tries`.
+    twentieth at first and nothing at the end, is kept too. Ends at the bound, after `tries`, or when jobs were looked
+    at `looks` times: a decoding in which many wait for one another takes longer.
     """
     n, paces = len(order), p.ticks.shape[1]
     state = np.array([seed * 2654435761 + 88172645463325252], dtype=np.int64)
@@ -28,7 +29,7 @@ def improve(p: Problem, order: Ints, pace: Ints, bound: int, tries: int, seed: i
     seen.via[:], seen.by[:] = out.via, out.by
     cost = (best[0], tardiness(ends, bound), best[2])
     for number in range(tries):
-        if best[0] == 0 and best[1] <= bound:
+        if (best[0] == 0 and best[1] <= bound) or out.looks[0] >= looks:
             return number
         trial[:], theirs[:] = current, mine
         for _ in range(1 + draw(state) % 4):
@@ -105,7 +106,7 @@ def blame(p: Problem, order: Ints, at: Number, seen: Times, state: Ints) -> Numb
     """
     job, others = order[at], len(p.link_cap) + len(p.slot_cap)
     while draw(state) % 4 > 0:
-        cause = seen.by[job]
+        cause: Number = seen.by[job]
         if seen.via[job] >= others:
             count = np.int64(0)
             for j in range(len(order)):

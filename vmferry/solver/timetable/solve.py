@@ -17,6 +17,7 @@ from vmferry.solver.timetable.safe import safe_order, with_queues
 
 # Jobs decoded in one search unless the caller says else: a second or two of one core for a thousand jobs.
 EFFORT = 360_000
+_LOOKS = 4  # at each job per decoding; where many wait for one another there are more, and so fewer decodings
 _FEW = 64
 _WORTH = 0.001  # a gap below this is not worth a search
 
@@ -65,7 +66,8 @@ def solve(p: Problem, *, tries: int | None = None, seed: int = 1) -> Solution:
         return first
     kernels = kernels_for(n * most)
     order, pace = first.order.copy(), first.times.used.copy()
-    used = kernels.improve(p, order, pace, bound.ticks, most, seed)
+    looks = _LOOKS * EFFORT if tries is None else NEVER
+    used = kernels.improve(p, order, pace, bound.ticks, most, looks, seed)
     return _decoded(kernels, p, order, pace, used, bound)
 
 
