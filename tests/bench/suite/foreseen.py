@@ -100,12 +100,14 @@ def make_guests(count: int) -> list[GuestSpec]:
 
 
 def _evacuate(number: int, link_mib_s: float, options: Options, room: Path) -> Evacuation:
-    events = room / "events.jsonl"
+    mine = room / f"{link_mib_s:.0f}"  # what earlier moves teach of a link holds for that link
+    mine.mkdir(exist_ok=True)
+    events = mine / "events.jsonl"
     events.unlink(missing_ok=True)
     with fresh_lab(make_guests(options.vms), link_mib_s) as lab:
-        command = VMFERRY.command(lab, room, options.limit)
+        command = VMFERRY.command(lab, mine, options.limit)
         command = replace(command, env={**command.env, "VMFERRY_EVENTS_FILE": str(events)})
-        metered, stdout = run_metered(command.argv, env=command.env, room=room, timeout_s=_TIMEOUT_S)
+        metered, stdout = run_metered(command.argv, env=command.env, room=mine, timeout_s=_TIMEOUT_S)
     if metered.exit_code:
         raise ValueError(f"exit code {metered.exit_code}: {metered.output.strip()}")
     plan = _planned(events)
