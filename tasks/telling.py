@@ -180,10 +180,16 @@ def _evacuation(what: str, plan: EvacuationPlan) -> Told:
 
 
 def _timed(move: Move) -> dict[str, Any]:
-    """Return when a move is expected to start, from the start of the first one, and how long to take."""
-    downtime_ms = move.forecast.downtime_ms if move.forecast is not None else None
-    slot = {"starts_s": move.slot.starts_s, "seconds": move.slot.seconds} if move.slot is not None else {}
-    return {"vm": move.vm, "dest": move.dest, **slot, "downtime_ms": downtime_ms}
+    """Return when a move is expected to start, from the start of the first one, and how long to take, if foretold."""
+    forecast, slot = move.forecast, move.slot
+    is_known = forecast is not None and forecast.all_seconds is not None
+    return {
+        "vm": move.vm,
+        "dest": move.dest,
+        "starts_s": slot.starts_s if slot is not None else None,
+        "seconds": slot.seconds if slot is not None and is_known else None,
+        "downtime_ms": forecast.downtime_ms if forecast is not None else None,
+    }
 
 
 def _evacuation_ended(report: EvacuationReport) -> Told:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -33,16 +34,16 @@ class Moved:
 
     vm: str
     planned_start_s: float
-    planned_s: float
+    planned_s: float | None  # None: it was not foretold that the move ends
     start_s: float
     seconds: float
     planned_downtime_ms: int | None
     downtime_ms: int | None
 
     @property
-    def error(self) -> float:
+    def error(self) -> float | None:
         """Share of the duration by which the plan was off."""
-        return (self.planned_s - self.seconds) / self.seconds
+        return (self.planned_s - self.seconds) / self.seconds if self.planned_s is not None else None
 
 
 @dataclass(frozen=True)
@@ -51,15 +52,15 @@ class Evacuation:
 
     round: int
     link_mib_s: float
-    planned_s: float
+    planned_s: float | None  # None: one of the moves was not foretold to end
     seconds: float
     moves: tuple[Moved, ...]
     load: float
 
     @property
-    def error(self) -> float:
+    def error(self) -> float | None:
         """Share of the whole by which the plan was off."""
-        return (self.planned_s - self.seconds) / self.seconds
+        return (self.planned_s - self.seconds) / self.seconds if self.planned_s is not None else None
 
 
 @benchmark("foreseen", "evacuations in the lab: planned starts, durations and end beside the measured ones")
@@ -77,7 +78,7 @@ def run(options: Options, room: Path) -> Result:
                 continue
             options.say(_line(found[-1]))
     moves = [move for one in found for move in one.moves]
-    whole, each = [abs(one.error) for one in found], [abs(move.error) for move in moves]
+    whole, each = _errors(found), _errors(moves)
     return Result(
         tables=(_wholes(found), _table(found[-2:]), _summary(found)),
         notes=(
@@ -99,6 +100,11 @@ def make_guests(count: int) -> list[GuestSpec]:
     return [shared_guest(f"vm{n}", working_set_mib=mib, dirty_mib_s=rate) for n, (mib, rate) in enumerate(kinds)]
 
 
+def _errors(found: Iterable[Moved | Evacuation]) -> list[float]:
+    """Return by which share each was off, of those that were foretold."""
+    return [abs(one.error) for one in found if one.error is not None]
+
+
 def _evacuate(number: int, link_mib_s: float, options: Options, room: Path) -> Evacuation:
     mine = room / f"{link_mib_s:.0f}"  # what earlier moves teach of a link holds for that link
     mine.mkdir(exist_ok=True)
@@ -110,25 +116,26 @@ def _evacuate(number: int, link_mib_s: float, options: Options, room: Path) -> E
         metered, stdout = run_metered(command.argv, env=command.env, room=mine, timeout_s=_TIMEOUT_S)
     if metered.exit_code:
         raise ValueError(f"exit code {metered.exit_code}: {metered.output.strip()}")
-    plan = _planned(events)
+    told = _told(events)
+    plan = {one["vm"]: one for one in told["timetable"]}
     outcomes = json.loads(stdout)["report"]["outcomes"]
     first = min(_seconds(one["started_at"]) for one in outcomes)
     moves = tuple(_moved(one, plan[one["vm"]], first) for one in outcomes)
     return Evacuation(
         round=number,
         link_mib_s=link_mib_s,
-        planned_s=max(move.planned_start_s + move.planned_s for move in moves),
+        planned_s=told["seconds"],
         seconds=max(move.start_s + move.seconds for move in moves),
         moves=tuple(sorted(moves, key=lambda move: move.planned_start_s)),
         load=os.getloadavg()[0],
     )
 
 
-def _planned(events: Path) -> dict[str, dict[str, Any]]:
-    """Return what was planned for each VM."""
+def _told(events: Path) -> dict[str, Any]:
+    """Return what was told as the moves began."""
     lines = [json.loads(line) for line in events.read_text().splitlines()]
-    started = next(line for line in lines if line["event"].endswith("evacuation.started"))
-    return {one["vm"]: one for one in started["payload"]["timetable"]}
+    payload: dict[str, Any] = next(x["payload"] for x in lines if x["event"].endswith("evacuation.started"))
+    return payload
 
 
 def _moved(outcome: dict[str, Any], planned: dict[str, Any], first: float) -> Moved:
@@ -149,18 +156,27 @@ def _seconds(text: str) -> float:
 
 
 def _line(one: Evacuation) -> str:
-    each = mean(abs(move.error) for move in one.moves)
+    each, unknown = _errors(one.moves), sum(move.planned_s is None for move in one.moves)
+    off = f"{mean(each):.0%}" if each else "-"
     return (
-        f"round {one.round}, {one.link_mib_s:.0f} MiB/s: planned {one.planned_s:.1f} s, took {one.seconds:.1f} s "
-        f"({one.error:+.0%}); each move off by {each:.0%} in the mean; load {one.load:.1f}"
+        f"round {one.round}, {one.link_mib_s:.0f} MiB/s: planned {_s(one.planned_s)} s, took {one.seconds:.1f} s "
+        f"({_share(one.error)}); each move off by {off} in the mean, {unknown} not foretold; load {one.load:.1f}"
     )
+
+
+def _s(seconds: float | None) -> str:
+    return f"{seconds:.1f}" if seconds is not None else "-"
+
+
+def _share(error: float | None) -> str:
+    return f"{error:+.0%}" if error is not None else "-"
 
 
 def _wholes(found: list[Evacuation]) -> Table:
     table = Table("round", "link MiB/s", "planned s", "took s", "error", "starts off by s, mean", title="the whole")
     for one in found:
         late = mean(abs(move.planned_start_s - move.start_s) for move in one.moves)
-        cells = f"{one.planned_s:.1f}", f"{one.seconds:.1f}", f"{one.error:+.0%}", f"{late:.1f}"
+        cells = _s(one.planned_s), _s(one.seconds), _share(one.error), f"{late:.1f}"
         table.add_row(str(one.round), f"{one.link_mib_s:.0f}", *cells)
     return table
 
@@ -171,7 +187,7 @@ def _table(found: list[Evacuation]) -> Table:
     for one in found:
         for move in one.moves:
             times = (move.planned_start_s, move.start_s, move.planned_s, move.seconds)
-            cells = [f"{one.link_mib_s:.0f}", move.vm, *(f"{seconds:.1f}" for seconds in times), f"{move.error:+.0%}"]
+            cells = [f"{one.link_mib_s:.0f}", move.vm, *(_s(seconds) for seconds in times), _share(move.error)]
             table.add_row(*cells, *(str(ms or "-") for ms in (move.planned_downtime_ms, move.downtime_ms)))
     return table
 
@@ -180,8 +196,8 @@ def _summary(found: list[Evacuation]) -> Table:
     moves = [move for one in found for move in one.moves]
     table = Table("error of", "mean", "median (least–greatest)", title=f"{len(found)} evacuations, {len(moves)} moves")
     for name, errors in (
-        ("the end of them all", [abs(one.error) for one in found]),
-        ("the duration of one move", [abs(move.error) for move in moves]),
+        ("the end of them all", _errors(found)),
+        ("the duration of one move", _errors(moves)),
     ):
         table.add_row(name, f"{mean(errors):.0%}" if errors else "-", Spread.of(errors).show("%", 0, 100))
     return table
