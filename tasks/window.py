@@ -126,9 +126,7 @@ class _Run:
         self._window = window
         self._move = move
         self._bounds = bounds
-        self._gate = Gate(
-            bounds.limits, bounds.blackouts, objectives=bounds.objectives, on_the_way=bounds.on_the_way
-        )
+        self._gate = Gate(bounds.limits, bounds.blackouts, objectives=bounds.objectives, on_the_way=bounds.on_the_way)
         self._arrivals: queue.SimpleQueue[tuple[Move, Future[MigrationOutcome]] | None] = queue.SimpleQueue()
         self._outcomes: list[MigrationOutcome] = []
         self._tried: list[MigrationOutcome] = []
