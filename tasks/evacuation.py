@@ -25,6 +25,7 @@ from vmferry.model.migration import MigrationOutcome, MigrationPlan, MigrationRe
 from vmferry.model.operation import Incoming
 from vmferry.model.options import StopOptions
 from vmferry.planning.causes import Avoided
+from vmferry.planning.constraints.instants import OnTheWay
 from vmferry.planning.handling import blackouts_in, objectives_in, probes_in
 from vmferry.planning.single import plan_vm
 from vmferry.planning.steered import other_ways
@@ -81,17 +82,16 @@ def bounds_of(plan: EvacuationPlan, request: EvacuationRequest) -> Bounds:
         limits=request.limits,
         blackouts=blackouts_in(plan.snapshot, plan.moves),
         objectives=objectives_in(plan.snapshot, plan.moves),
-        reroute=partial(_reroute, request, plan.moves),
+        on_the_way=OnTheWay.of(plan.snapshot),
+        reroute=partial(_reroute, request),
     )
 
 
-def _reroute(request: EvacuationRequest, planned: Sequence[Move], moves: Sequence[Move], avoid: Avoided) -> Rerouted:
-    """Read the fleet again, and find other destinations; what waits elsewhere keeps its place."""
+def _reroute(request: EvacuationRequest, affected: Sequence[Move], waiting: Sequence[Move], avoid: Avoided) -> Rerouted:
+    """Read the fleet again, and find other destinations; what waits keeps its place as long as that strands nobody."""
     snapshot = with_ways(read_fleet(), request)
-    affected = {move.uuid for move in moves}
-    keep = [move for move in planned if move.uuid not in affected]
-    plan = plan_host(unsearched(snapshot), unsearched(request), unsearched(keep), unsearched(avoid))
-    return other_ways(plan, moves)
+    plan = plan_host(unsearched(snapshot), unsearched(request), unsearched(waiting), unsearched(avoid))
+    return other_ways(plan, affected, waiting)
 
 
 def move_by_plan(move: Move, plan: EvacuationPlan, request: EvacuationRequest) -> MigrationOutcome:

@@ -30,6 +30,7 @@ from vmferry.model.optimization import BalanceRequest, ConsolidationRequest, Dec
 from vmferry.model.plan import FleetPlan, PlanRequest
 from vmferry.model.usage import FleetUsage
 from vmferry.planning import optimize
+from vmferry.planning.constraints.instants import OnTheWay
 from vmferry.planning.fleet.plan import plan as plan_fleet
 from vmferry.planning.handling import blackouts_in, objectives_in
 from vmferry.planning.replay_fleet import replay_fleet
@@ -135,6 +136,7 @@ def run_decision(decision: Decision, max_parallel: int, limits: RunLimits) -> Wi
         limits=limits.model_copy(update={"retries": 0}),
         blackouts=blackouts_in(snapshot, moves),
         objectives=objectives_in(snapshot, moves),
+        on_the_way=OnTheWay.of(snapshot, decision.plan.request.constraints),
     )
     return run_window(moves, max_parallel, lambda move: move_in_fleet(move, decision.plan), bounds)
 

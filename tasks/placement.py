@@ -15,6 +15,7 @@ from vmferry.errors import PreflightBlocked
 from vmferry.model.evacuation import EvacuationPlan, EvacuationRequest, Move
 from vmferry.model.host import FleetSnapshot
 from vmferry.planning.causes import NOWHERE, Avoided
+from vmferry.planning.constraints.instants import OnTheWay
 from vmferry.planning.handling import with_priorities
 from vmferry.planning.placement import destinations
 from vmferry.planning.replay import replay
@@ -39,7 +40,8 @@ def plan_host(
             "this is a defect of vmferry: report it with the saved plan"
         )
     plan = with_priorities(plan, request.limits)
-    return with_forecasts(plan, request.max_parallel, move_timeout_s=settings().move_timeout_s)
+    keeps = OnTheWay.of(plan.snapshot)
+    return with_forecasts(plan, request.max_parallel, move_timeout_s=settings().move_timeout_s, on_the_way=keeps)
 
 
 def plan_on(snapshot: FleetSnapshot, request: EvacuationRequest, keep: Sequence[Move] = ()) -> EvacuationPlan:

@@ -13,7 +13,7 @@ from pydantic import Field
 
 from vmferry.model.base import Model
 from vmferry.model.convergence import LiftCap, Order, SetDowntime, Suspend, Throttled
-from vmferry.model.evacuation import EvacuationPlan, EvacuationReport
+from vmferry.model.evacuation import EvacuationPlan, EvacuationReport, Move
 from vmferry.model.migration import MigrationOutcome, MigrationPlan, OutcomeKind
 from vmferry.model.purge import Fate, PurgeReport
 from vmferry.progress import (
@@ -172,9 +172,24 @@ def _evacuation(what: str, plan: EvacuationPlan) -> Told:
         "dests": sorted({move.dest for move in plan.moves}),
         "stranded": [stranded.vm for stranded in plan.stranded],
         "lifted": list(plan.lifted),
+        "seconds": plan.seconds,
+        "timetable": [_timed(move) for move in plan.moves],
         "headline": _short(plan_headline(plan)),
     }
     return _of_host(f"evacuation.{what}", plan.host, payload)
+
+
+def _timed(move: Move) -> dict[str, Any]:
+    """Return when a move is expected to start, from the start of the first one, and how long to take, if foretold."""
+    forecast, slot = move.forecast, move.slot
+    is_known = forecast is not None and forecast.all_seconds is not None
+    return {
+        "vm": move.vm,
+        "dest": move.dest,
+        "starts_s": slot.starts_s if slot is not None else None,
+        "seconds": slot.seconds if slot is not None and is_known else None,
+        "downtime_ms": forecast.downtime_ms if forecast is not None else None,
+    }
 
 
 def _evacuation_ended(report: EvacuationReport) -> Told:

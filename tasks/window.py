@@ -21,6 +21,7 @@ from vmferry.model.evacuation import Move
 from vmferry.model.migration import MigrationOutcome, OutcomeKind
 from vmferry.model.operation import Blackout, RunLimits
 from vmferry.planning.causes import Avoided, avoided, ended_move, is_worth_another_try, with_objective
+from vmferry.planning.constraints.instants import OnTheWay
 from vmferry.planning.gate import Gate, Say, in_turn
 from vmferry.planning.window import Window, limits_of
 from vmferry.steps.freeze import why_frozen
@@ -33,14 +34,15 @@ R = TypeVar("R")
 _POLL_S = 0.5  # while moves run: how late the window's end, or the end of a blackout, is noticed
 _NAP_S = 2.0  # while none runs: how late a request to stop is heard
 
-Rerouted = Mapping[str, Move | str]  # VM's UUID → its other way, or why there is none
+Rerouted = Mapping[str, Move | str]  # VM's UUID → its other way, or why there is none; of others: what changes
 
 
 def _frozen_now(_move: Move) -> str:
     return why_frozen(world())
 
 
-def _no_other_way(moves: Sequence[Move], avoid: Avoided) -> Rerouted:
+def _no_other_way(moves: Sequence[Move], waiting: Sequence[Move], avoid: Avoided) -> Rerouted:
+    del waiting
     return {move.uuid: avoid.why_not(move.uuid, move.source, move.dest) for move in moves}
 
 
@@ -49,14 +51,16 @@ class Bounds:
     """What a run's moves are kept within; `objectives`: VM's UUID → for how many ms it may stand still.
 
     `frozen` tells, just before a start, why the fleet takes no moves; `reroute` finds other destinations for moves
-    whose own is avoided, all in one call, on the window's thread.
+    whose own is avoided, beside those that wait, all in one call, on the window's thread. `on_the_way` holds back a
+    start that would break a constraint while the VM is on both of its hosts.
     """
 
     limits: RunLimits = field(default_factory=RunLimits)
     blackouts: Mapping[str, Sequence[Blackout]] = field(default_factory=dict)  # by UUID
     objectives: Mapping[str, int] = field(default_factory=dict)
     frozen: Callable[[Move], str] = _frozen_now
-    reroute: Callable[[Sequence[Move], Avoided], Rerouted] = _no_other_way
+    on_the_way: OnTheWay | None = None
+    reroute: Callable[[Sequence[Move], Sequence[Move], Avoided], Rerouted] = _no_other_way
 
 
 class WindowResult(Model):
@@ -122,7 +126,7 @@ class _Run:
         self._window = window
         self._move = move
         self._bounds = bounds
-        self._gate = Gate(bounds.limits, bounds.blackouts, objectives=bounds.objectives)
+        self._gate = Gate(bounds.limits, bounds.blackouts, objectives=bounds.objectives, on_the_way=bounds.on_the_way)
         self._arrivals: queue.SimpleQueue[tuple[Move, Future[MigrationOutcome]] | None] = queue.SimpleQueue()
         self._outcomes: list[MigrationOutcome] = []
         self._tried: list[MigrationOutcome] = []
@@ -245,11 +249,11 @@ class _Run:
             affected.append(failed)
         if not affected:
             return
-        found = self._bounds.reroute(affected, avoid)
         others = [m for m in self._window.waiting if m not in affected]
-        ways = [way for move in affected if isinstance(way := found.get(move.uuid), Move)]
+        found = self._bounds.reroute(affected, others, avoid)
+        ways = [way for move in (*others, *affected) if isinstance(way := found.get(move.uuid, move), Move)]
         self._leave({m.uuid: str(found[m.uuid]) for m in affected if not isinstance(found.get(m.uuid), Move)})
-        self._window = self._window.exchange((*others, *ways))
+        self._window = self._window.exchange(in_turn(ways, self._bounds.limits))
         if any(way.uuid == failed.uuid for way in ways):
             self._try_again(failed, outcome)
 

@@ -111,6 +111,11 @@ class FleetState:
     is_end: bool = True
     at_start: FleetState | None = field(default=None, repr=False)
 
+    @property
+    def before(self) -> FleetState | None:
+        """The state that an instant on the way is compared with; None at an end, which stands for itself."""
+        return None if self.is_end else self.at_start
+
     def moved(self, places: Mapping[str, tuple[str, ...]], *, is_end: bool = True) -> FleetState:
         """Return the state with some VMs elsewhere, compared with this one."""
         return replace(self, where={**self.where, **places}, is_end=is_end, at_start=self.at_start or self)

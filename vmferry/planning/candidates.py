@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from vmferry.model.convergence import PolicyName
@@ -77,6 +77,11 @@ class Candidate:
         """Sort key, hardest first: fewest feasible hosts, then most memory, vCPUs and bytes; then by name."""
         most = max(self.demands.values(), key=lambda d: d.copy_bytes, default=Demand(0, 0, 0, ()))
         return (len(self.demands), -most.all_memory_kib, -most.vcpus, -most.copy_bytes, self.vm.name, self.key)
+
+
+def only_to(candidate: Candidate, dest: str) -> Candidate:
+    """Return the candidate with one destination, as if no other were feasible."""
+    return replace(candidate, demands={dest: candidate.demands[dest]})
 
 
 def judge(

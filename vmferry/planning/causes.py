@@ -82,6 +82,7 @@ def ended_move(move: Move, outcome: MigrationOutcome) -> Ended:
         started_at=outcome.started_at,
         ended_at=outcome.ended_at,
         downtime_ms=outcome.downtime_ms,
+        is_there=outcome.kind is OutcomeKind.MOVED,
         cause=None if is_good else cause_of(reason, move.vm, move.source, move.dest),
     )
 

@@ -16,7 +16,7 @@ from vmferry.model.evacuation import Stranded
 from vmferry.model.explanation import Explanation
 from vmferry.model.host import FleetSnapshot
 from vmferry.model.plan import Purpose
-from vmferry.planning.candidates import Candidate
+from vmferry.planning.candidates import Candidate, only_to
 from vmferry.planning.constraints.collect import collect_constraints
 from vmferry.planning.constraints.state import state_of
 from vmferry.planning.fleet.explain import explain
@@ -56,24 +56,22 @@ def place_by_core(
     candidates: Sequence[Candidate],
     tried: Sequence[str],
     keep: Mapping[str, tuple[str, str]] = MappingProxyType({}),
+    *,
+    is_kept_only: bool = False,
 ) -> CorePlan:
     """Place the candidates under all constraints; soft ones give way where somebody would be left behind.
 
     `keep` holds places of an earlier plan, VM's UUID → destination and why: they are kept as long as nobody is left
-    behind for them.
+    behind for them, or whoever is left behind where `is_kept_only` says so.
     """
     kept = {c.key for c in candidates if keep.get(c.key, ("", ""))[0] in c.demands}
-    found = _place(fleet, source, dests, [_only(c, keep) if c.key in kept else c for c in candidates], tried)
-    if found.stranded and kept:
+    bound = [only_to(c, keep[c.key][0]) if c.key in kept else c for c in candidates]
+    found = _place(fleet, source, dests, bound, tried)
+    if found.stranded and kept and not is_kept_only:
         free = _place(fleet, source, dests, candidates, tried)
         found = free if len(free.stranded) < len(found.stranded) else found
     same = {key: keep[key][1] for key in kept if found.dest_of.get(key) == keep[key][0]}
     return replace(found, reasons=found.reasons | same)
-
-
-def _only(candidate: Candidate, keep: Mapping[str, tuple[str, str]]) -> Candidate:
-    dest = keep[candidate.key][0]
-    return replace(candidate, demands={dest: candidate.demands[dest]})
 
 
 def _place(
@@ -102,11 +100,23 @@ def _place(
 
 
 def _solve(problem: FleetProblem) -> tuple[Board, tuple[int, ...]]:
+    """Return a placement and the items without a place.
+
+    One more host never leaves more behind: where the exact solver proves its answer there is no better one, and a host
+    more only adds answers. Where it does not, the placements that leave one host alone are looked at too.
+    """
     items = np.array(sorted(problem.leaving), np.int64)
     home_sites = {problem.fleet.side(problem.items[n].home).host.site for n in problem.leaving}
     rank = np.array([problem.fleet.side(h).host.site not in home_sites for h in problem.hosts], np.int64)
-    placed = place_items(problem.board, Placing(items, problem.is_open, rank, budget=_BUDGET))
-    return placed.board, placed.left
+    asked = Placing(items, problem.is_open, rank, budget=_BUDGET)
+    best, hosts = place_items(problem.board, asked), np.flatnonzero(problem.is_open)
+    for host in () if best.is_proved else hosts:
+        others = problem.is_open.copy()
+        others[host] = False
+        rest = replace(asked, is_open=others, budget=_BUDGET // len(hosts), is_exact=False)
+        found = place_items(problem.board, rest)
+        best = found if len(found.left) < len(best.left) else best
+    return best.board, best.left
 
 
 def core_problem(

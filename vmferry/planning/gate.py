@@ -17,6 +17,7 @@ from vmferry.model.deadline import default_deadline_s
 from vmferry.model.evacuation import Move
 from vmferry.model.operation import Blackout, Cause, Place, RunLimits
 from vmferry.planning.blackouts import free_from
+from vmferry.planning.constraints.instants import OnTheWay
 
 # The steps around a move, before its first byte and after its last one (planning.schedule counts the same).
 STEPS_S = 2.0
@@ -53,6 +54,7 @@ class Ended(Model):
     ended_at: datetime
     downtime_ms: int | None = None
     cause: Cause | None = None  # None: it moved
+    is_there: bool = False  # whether the VM is on its destination: a guest may have moved and not answer
 
     @property
     def is_failure(self) -> bool:
@@ -71,12 +73,13 @@ class Gate:
     objectives: Mapping[str, int] = field(default_factory=dict)  # by UUID: the VM's own downtime objective, ms
     not_before: Mapping[str, datetime] = field(default_factory=dict)  # by UUID: the back-off before another try
     frozen: str = ""
+    on_the_way: OnTheWay | None = None  # what holds while VMs are on both of their hosts; None: nothing is asked
 
     def permit(self, move: Move, now: datetime) -> Permit:
         """Return whether the move may start at `now`; the first reason that speaks against it decides."""
         if self.stopped:
             return Permit(say=Say.NEVER, reason=self.stopped, ends_run=True)
-        return self._in_time(move, now) or self._after_canaries(move) or START
+        return self._in_time(move, now) or self._after_canaries(move) or self._beside_others(move) or START
 
     @cached_property
     def stopped(self) -> str:
@@ -155,6 +158,14 @@ class Gate:
         if free > now:
             return Permit(say=Say.WAIT, reason=reason, until=free)
         return None
+
+    def _beside_others(self, move: Move) -> Permit | None:
+        """Hold back what would break a constraint while it is on both of its hosts; an end may change that."""
+        if self.on_the_way is None:
+            return None
+        moved = {ended.uuid: (ended.dest,) for ended in self.ended if ended.is_there}
+        why = self.on_the_way.why_not(move, moved, self.running)
+        return Permit(say=Say.WAIT, reason=f"while it moves this would not hold: {why}") if why else None
 
     # canaries
 

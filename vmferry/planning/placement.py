@@ -7,23 +7,20 @@ from types import MappingProxyType
 
 from vmferry.errors import InvalidInput
 from vmferry.model.convergence import PolicyName
-from vmferry.model.evacuation import EvacuationPlan, EvacuationRequest, Move, Stranded
-from vmferry.model.findings import Finding, Severity
+from vmferry.model.evacuation import EvacuationPlan, EvacuationRequest, Move
 from vmferry.model.host import FleetSnapshot
 from vmferry.model.vm import Vm
 from vmferry.planning.board import Board
-from vmferry.planning.candidates import Candidate
+from vmferry.planning.candidates import Candidate, only_to
 from vmferry.planning.evacuation_core import core_problem, explanations, fewer_left, has_constraints, place_by_core
 from vmferry.planning.fleet.problem import FleetProblem
 from vmferry.planning.order import order_moves
 from vmferry.planning.repair import BUDGET, Budget, make_room
+from vmferry.planning.stranding import why_stranded
 from vmferry.planning.ways_out import is_restart, judge_way
 from vmferry.rules.case import Fleet
 from vmferry.rules.judge import Judge
 from vmferry.rules.policy import check_lifted
-
-_PLANNER = "vmferry.planning.placement"
-_NAMES_SHOWN = 5
 
 
 def plan_evacuation(snapshot: FleetSnapshot, request: EvacuationRequest) -> EvacuationPlan:
@@ -42,18 +39,23 @@ def plan_judged(
     request: EvacuationRequest,
     candidates: Sequence[Candidate],
     keep: Mapping[str, tuple[str, str]] = MappingProxyType({}),
+    *,
+    is_kept_only: bool = False,
 ) -> EvacuationPlan:
     """Return the plan for candidates that are judged already: all domains of the host, each for all destinations.
 
     The request is one that `plan_evacuation` would accept. `keep` holds places of an earlier plan, VM's UUID →
-    destination and why: they are kept where they are still possible.
+    destination and why: they are kept where they are still possible, and left for no other VM's sake where
+    `is_kept_only` says so.
     """
     if has_constraints(fleet.snapshot):
-        return _constrained(fleet, request, candidates, keep)
+        return _constrained(fleet, request, candidates, keep, is_kept_only)
     board = Board(fleet, _dests(fleet, request))
-    reasons = _keep(board, candidates, keep)
+    reasons = _keep(board, candidates, keep, is_kept_only)
+    kept = frozenset(reasons) if is_kept_only else frozenset()
     reasons |= place_together(fleet, board, [c for c in candidates if c.key not in reasons], request.host)
-    core = _improve(fleet, request, board, candidates, reasons)
+    bound = [only_to(c, board.dest_of[c.key]) if c.key in kept else c for c in candidates]
+    core = _improve(fleet, request, board, bound, reasons, kept)
     moves = _moves(request, candidates, board.dest_of, reasons)
     stuck = sorted((c for c in candidates if c.key not in board.dest_of), key=lambda c: (c.vm.name, c.key))
     tried = _tried(fleet, request)
@@ -69,21 +71,31 @@ def plan_judged(
     )
 
 
-def _keep(board: Board, candidates: Sequence[Candidate], keep: Mapping[str, tuple[str, str]]) -> dict[str, str]:
-    """Put VMs where an earlier plan had them, in its order; return why they are there."""
+def _keep(
+    board: Board, candidates: Sequence[Candidate], keep: Mapping[str, tuple[str, str]], is_kept_only: bool
+) -> dict[str, str]:
+    """Put VMs where an earlier plan had them, in its order; return why they are there.
+
+    Those that are to stay there have no other place for the repairs that follow.
+    """
     by_key, reasons = {c.key: c for c in candidates}, dict[str, str]()
     for key, (dest, reason) in keep.items():
         if (candidate := by_key.get(key)) is not None and board.fits(candidate, dest):
-            board.place(candidate, dest)
+            board.place(only_to(candidate, dest) if is_kept_only else candidate, dest)
             reasons[key] = reason
     return reasons
 
 
 def _constrained(
-    fleet: Fleet, request: EvacuationRequest, candidates: Sequence[Candidate], keep: Mapping[str, tuple[str, str]]
+    fleet: Fleet,
+    request: EvacuationRequest,
+    candidates: Sequence[Candidate],
+    keep: Mapping[str, tuple[str, str]],
+    is_kept_only: bool,
 ) -> EvacuationPlan:
     """Where constraints bind, the solver places all VMs."""
-    found = place_by_core(fleet, request.host, _dests(fleet, request), candidates, _tried(fleet, request), keep)
+    dests, tried = _dests(fleet, request), _tried(fleet, request)
+    found = place_by_core(fleet, request.host, dests, candidates, tried, keep, is_kept_only=is_kept_only)
     return EvacuationPlan(
         host=request.host,
         moves=_moves(request, candidates, found.dest_of, found.reasons),
@@ -94,15 +106,23 @@ def _constrained(
 
 
 def _improve(
-    fleet: Fleet, request: EvacuationRequest, board: Board, candidates: Sequence[Candidate], reasons: dict[str, str]
+    fleet: Fleet,
+    request: EvacuationRequest,
+    board: Board,
+    candidates: Sequence[Candidate],
+    reasons: dict[str, str],
+    kept: frozenset[str],
 ) -> FleetProblem | None:
-    """Ask the solver where somebody is left who has a feasible host; return its problem, None where nobody is."""
+    """Ask the solver where somebody is left who has a feasible host; return its problem, None where nobody is.
+
+    None of `kept` is left behind for others.
+    """
     left = [c for c in candidates if c.key not in board.dest_of and c.demands]
     if not left:
         return None
     problem = core_problem(fleet, request.host, _dests(fleet, request), candidates)
     found = fewer_left(problem, len(candidates) - len(board.dest_of))
-    if found is not None:
+    if found is not None and kept <= found.keys():
         _replace(board, candidates, found, reasons)
     return problem
 
@@ -256,38 +276,3 @@ def _move(candidate: Candidate, request: EvacuationRequest, dest: str, reason: s
         restart=is_restart(candidate.vm),
         warnings=candidate.reports[dest].warnings,
     )
-
-
-def why_stranded(fleet: Fleet, board: Board, candidate: Candidate, source: str, tried: Sequence[str]) -> Stranded:
-    """Return the reason for every host tried; those without a blocker had no room left."""
-    reasons: dict[str, tuple[Finding, ...]] = {}
-    for name in tried:
-        if name not in fleet.sides:
-            reasons[name] = (_unread(fleet.snapshot, name),)
-        elif candidate.reports[name].blockers:
-            reasons[name] = candidate.reports[name].blockers
-        else:
-            reasons[name] = (_no_room(board, candidate, name),)
-    if not reasons:
-        message = f"vm {candidate.vm.name}: the inventory has no other host than {source}; add one"
-        reasons[source] = (_finding("no-destination", message),)
-    return Stranded(vm=candidate.vm.name, uuid=candidate.key, reasons=reasons)
-
-
-def _finding(rule: str, message: str) -> Finding:
-    return Finding(rule=rule, severity=Severity.BLOCK, message=message, source=_PLANNER)
-
-
-def _unread(snapshot: FleetSnapshot, name: str) -> Finding:
-    why = next((u.reason for u in snapshot.unreachable if u.host == name), "it was not read")
-    return _finding("host-unreachable", f"{name} cannot be used: {why}; see `vmferry hosts`")
-
-
-def _no_room(board: Board, candidate: Candidate, name: str) -> Finding:
-    room = board.rooms[name]
-    names = [c.vm.name for c in room.placed.values()]
-    more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
-    after = f"after placing {', '.join(names[:_NAMES_SHOWN])}{more}" if names else "beside what runs there"
-    shortage = room.shortage(candidate.demands[name])
-    message = f"vm {candidate.vm.name}: no room left on {name} {after}: {shortage}; free memory or add a host"
-    return _finding("no-room-left", message)

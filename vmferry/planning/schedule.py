@@ -12,6 +12,7 @@ from vmferry.model.evacuation import EvacuationPlan, Move
 from vmferry.model.forecast import Forecast
 from vmferry.model.host import Limits
 from vmferry.model.timetable import Job, Pace, Site, Slot, TimedMove, TimetableRequest
+from vmferry.planning.constraints.instants import OnTheWay
 from vmferry.planning.timetable import plan_timetable
 from vmferry.planning.timetable_check import check_timetable
 
@@ -72,15 +73,20 @@ def request_of(foreseen: Iterable[Foreseen], limits: Mapping[str, Limits], max_p
 
 
 def with_times(
-    plan: EvacuationPlan, foreseen: Sequence[Foreseen], limits: Mapping[str, Limits], max_parallel: int
+    plan: EvacuationPlan,
+    foreseen: Sequence[Foreseen],
+    limits: Mapping[str, Limits],
+    max_parallel: int,
+    on_the_way: OnTheWay | None = None,
 ) -> EvacuationPlan:
     """Return the plan with its moves in the order of their timetable, each with its slot, and the end of them all.
 
-    There are no seconds of the whole where a move's own time is not known.
+    There are no seconds of the whole where a move's own time is not known. Raises PreflightBlocked where the
+    timetable breaks a promise; `on_the_way` holds the constraints that it is to keep at every instant.
     """
     request = request_of(foreseen, limits, max_parallel)
     table, by_uuid = plan_timetable(request), {one.move.uuid: one for one in foreseen}
-    if problems := check_timetable(request, table):
+    if problems := check_timetable(request, table, on_the_way.broken if on_the_way is not None else None):
         raise PreflightBlocked(
             f"host {plan.host}: the timetable fails its check, nothing was touched: {'; '.join(problems)}; "
             "this is a defect of vmferry: report it with the saved plan"

@@ -11,8 +11,9 @@ from vmferry.model.migration import MigrationMode
 from vmferry.model.vm import Vm
 from vmferry.planning.board import Board
 from vmferry.planning.candidates import Candidate, Demand, demand_of
-from vmferry.planning.placement import place_together, why_stranded
+from vmferry.planning.placement import place_together
 from vmferry.planning.repair import BUDGET
+from vmferry.planning.stranding import why_stranded
 from vmferry.rules.judge import Judge
 
 # Of repairs, a tenth of an evacuation's: this answer is given for every host of a fleet at once.

@@ -32,19 +32,24 @@ def plan_timetable(request: TimetableRequest) -> Timetable:
 
 def _with_hops(request: TimetableRequest) -> tuple[Arrays, Solution]:
     """Return the solution with as many hops as are needed; without any where even they do not help."""
-    hops: dict[int, str] = {}
     arrays = arrays_of(request)
+    found = solve(arrays.problem, tries=request.tries, seed=request.seed)
+    if not found.missing:
+        return arrays, found
+    hops: dict[int, str] = {}
     quick = solve(arrays.problem, tries=0, seed=request.seed)
-    best = (quick, arrays)
-    while quick.missing and (hop := choose_hop(request, arrays, quick, hops)) is not None:
+    best, by_hops = (quick, arrays), arrays
+    while quick.missing and (hop := choose_hop(request, by_hops, quick, hops)) is not None:
         hops[hop[0]] = hop[1]
-        arrays = arrays_of(request, hops)
-        quick = solve(arrays.problem, tries=0, seed=request.seed)
-        if quick.missing < best[0].missing and _is_whole(arrays, quick):
-            best = (quick, arrays)
-    quick, arrays = best
-    searched = solve(arrays.problem, tries=request.tries, seed=request.seed)
-    return arrays, searched if _is_whole(arrays, searched) else quick
+        by_hops = arrays_of(request, hops)
+        quick = solve(by_hops.problem, tries=0, seed=request.seed)
+        if quick.missing < best[0].missing and _is_whole(by_hops, quick):
+            best = (quick, by_hops)
+    quick, by_hops = best
+    if quick.missing >= found.missing:
+        return arrays, found
+    searched = solve(by_hops.problem, tries=request.tries, seed=request.seed)
+    return by_hops, searched if _is_whole(by_hops, searched) else quick
 
 
 def _is_whole(arrays: Arrays, solution: Solution) -> bool:

@@ -52,6 +52,8 @@ class Arrays:
             return f"all that must pass {self.links[bound.number]}"
         if bound.kind == "slot":
             return f"all that must pass {self.slots[bound.number]}"
+        if bound.kind == "room":
+            return f"all that must come to {self.hosts[bound.number]} after others have left it"
         vm = jobs[self.legs[bound.number].job].vm
         return f"the move of {vm}" if bound.kind == "job" else f"the moves up to that of {vm}, each after the other"
 

@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterator, Mapping
 
 from vmferry.model.timetable import Job, TimedMove, Timetable, TimetableRequest
 
-# What may be wrong with where VMs are: vm uuid → hosts that it takes room of at one instant (two while it moves).
-ConstraintCheck = Callable[[Mapping[str, frozenset[str]]], Iterator[str]]
+# What may be wrong with where VMs are: vm uuid → hosts that it takes room of at one instant, two while it moves, the
+# one that it leaves first (vmferry.planning.constraints.instants).
+ConstraintCheck = Callable[[Mapping[str, tuple[str, ...]]], Iterator[str]]
 _SLACK_S = 0.0015  # times are told in milliseconds
 _SLACK_MIB_S = 0.01
 
@@ -164,12 +165,11 @@ def _frees(job: Job, move: TimedMove) -> dict[str, int]:
     return job.gives if move.source == job.source else job.takes
 
 
-def _instants(request: TimetableRequest, table: Timetable) -> Iterator[Mapping[str, frozenset[str]]]:
+def _instants(request: TimetableRequest, table: Timetable) -> Iterator[Mapping[str, tuple[str, ...]]]:
     """Yield where every VM takes room, at the beginning and after each change."""
-    places = {job.uuid: frozenset({job.source}) for job in request.jobs}
+    places: dict[str, tuple[str, ...]] = {job.uuid: (job.source,) for job in request.jobs}
     changes = [(round(m.ends_s, 3), 0, m) for m in table.moves] + [(round(m.starts_s, 3), 1, m) for m in table.moves]
     yield places
     for _, starts, move in sorted(changes, key=lambda change: change[:2]):
-        held = frozenset({move.source, move.dest}) if starts else frozenset({move.dest})
-        places = {**places, move.uuid: held}
+        places = {**places, move.uuid: (move.source, move.dest) if starts else (move.dest,)}
         yield places

@@ -10,6 +10,7 @@ from vmferry.model.findings import PreflightReport
 from vmferry.model.forecast import Forecast
 from vmferry.model.host import FleetSnapshot
 from vmferry.model.migration import MigrationMode, MigrationRequest
+from vmferry.planning.constraints.instants import OnTheWay
 from vmferry.planning.forecast import forecast_move, link_mib_s
 from vmferry.planning.schedule import Foreseen, sharing, sharings, with_times
 from vmferry.planning.single import VmDecision
@@ -18,15 +19,21 @@ from vmferry.rules.case import Fleet
 from vmferry.steps.prepare import make_plan
 
 
-def with_forecasts(plan: EvacuationPlan, max_parallel: int, *, move_timeout_s: float | None = None) -> EvacuationPlan:
+def with_forecasts(
+    plan: EvacuationPlan,
+    max_parallel: int,
+    *,
+    move_timeout_s: float | None = None,
+    on_the_way: OnTheWay | None = None,
+) -> EvacuationPlan:
     """Return the plan with a forecast per move, in the order of its timetable, and with the end of them all.
 
-    The moves were judged already; nothing is judged again.
+    The moves were judged already; nothing is judged again but that the timetable keeps the constraints `on_the_way`.
     """
     limits, fleet = limits_of(plan.snapshot.inventory), Fleet(plan.snapshot)
     at_once = sharing([move for move in plan.moves if move.memory_kib or move.copy_bytes], limits, max_parallel)
     foreseen = [_foreseen(move, fleet, plan.snapshot, at_once, move_timeout_s) for move in plan.moves]
-    return with_times(plan, foreseen, limits, max_parallel)
+    return with_times(plan, foreseen, limits, max_parallel, on_the_way)
 
 
 def _foreseen(

@@ -57,20 +57,24 @@ def simulate(one: Instance, way: str) -> float:
     sites = {site.host: site for site in request.sites}
     room = {site.host: dict(site.room) for site in request.sites}
     running: list[_Flow] = []
-    now = 0.0
+    now, rates, sending = 0.0, dict[str, float](), list[str]()
+    is_new = True  # something has ended: another move may start, and links are shared by fewer
     while (order or running) and now < _MOST_S:
-        for uuid in list(order):
+        for uuid in list(order) if is_new else ():
             job = jobs[uuid]
             if len(running) >= most or not _may(job, running, shares, sites, room):
                 continue
             order.remove(uuid)
             running.append(_Flow(job, one.guests[uuid], one.guests[uuid].memory_mb))
             _change(room[job.dest], job.takes, -1)
-        rates = _rates(running, sites)
+        before, sending = sending, [flow.job.uuid for flow in running if flow.set_up_s <= 0]
+        if is_new or sending != before:
+            rates = _rates(running, sites)
         for flow in running:
             flow.go(rates[flow.job.uuid])
             if flow.is_over:
                 _change(room[flow.job.source], flow.job.gives, 1)
+        is_new = any(flow.is_over for flow in running)
         running = [flow for flow in running if not flow.is_over]
         now += _STEP_S
     return now

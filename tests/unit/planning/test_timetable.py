@@ -170,7 +170,7 @@ def test_the_checker_sees_what_is_wrong() -> None:
 
 
 def test_constraints_are_asked_at_every_instant() -> None:
-    def never_both_on_b(places: Mapping[str, frozenset[str]]) -> Iterator[str]:
+    def never_both_on_b(places: Mapping[str, tuple[str, ...]]) -> Iterator[str]:
         if "b" in places["u-x"] and "b" in places["u-y"]:
             yield "x and y are both on b"
 

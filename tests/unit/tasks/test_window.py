@@ -16,10 +16,13 @@ from tests.unit.builders import NOW
 from vmferry.adapters.journal import SqlJournal
 from vmferry.adapters.simulated import SimulatedFleet
 from vmferry.errors import Frozen, PermanentError
+from vmferry.model.constraint import Constraint, ConstraintKind, FleetState, HostTraits, VmTraits
 from vmferry.model.evacuation import Move
 from vmferry.model.host import Inventory, Limits
 from vmferry.model.migration import MigrationMode, MigrationOutcome, OutcomeKind
+from vmferry.model.operation import RunLimits
 from vmferry.planning.causes import Avoided
+from vmferry.planning.constraints.instants import OnTheWay
 from vmferry.stopping import Stop, stoppable
 
 WAIT_S = 20
@@ -271,7 +274,8 @@ def test_a_freeze_that_only_a_host_tells_ends_the_run_too() -> None:
 def test_moves_to_where_one_failed_go_another_way_or_are_left_with_the_reason() -> None:
     """b does not answer: of the two that wait for it one goes to c, for the other there is no way."""
 
-    def reroute(moves: Sequence[Move], avoid: Avoided) -> Rerouted:
+    def reroute(moves: Sequence[Move], waiting: Sequence[Move], avoid: Avoided) -> Rerouted:
+        assert not {m.uuid for m in moves} & {m.uuid for m in waiting}
         assert all(avoid.why_not(move.uuid, "a", "b") for move in moves)
         return {m.uuid: m.model_copy(update={"dest": "c"}) if m.vm == "vm-3" else "no room" for m in moves}
 
@@ -286,3 +290,55 @@ def test_moves_to_where_one_failed_go_another_way_or_are_left_with_the_reason() 
     result = run_window(build_moves(6)[1:], 1, move, Bounds(reroute=reroute))
     assert seen == [("vm-1", "b"), ("vm-2", "c"), ("vm-3", "c"), ("vm-4", "c")]
     assert result.reasons == {"vm-5": "no room"}
+
+
+def test_a_waiting_move_that_must_make_room_for_another_goes_elsewhere_too() -> None:
+    """vm-1 cannot be on b and takes the room on c that vm-2 was to have; vm-3 waits for b, vm-4 for c, as before."""
+
+    def reroute(moves: Sequence[Move], waiting: Sequence[Move], avoid: Avoided) -> Rerouted:
+        (failed,) = moves
+        assert avoid.why_not(failed.uuid, "a", "b") and [m.vm for m in waiting] == ["vm-2", "vm-3", "vm-4"]
+        return {failed.uuid: failed.model_copy(update={"dest": "c"}),
+                waiting[0].uuid: waiting[0].model_copy(update={"dest": "b"})}  # fmt: skip
+
+    seen: list[tuple[str, str]] = []
+
+    def move(item: Move) -> MigrationOutcome:
+        seen.append((item.vm, item.dest))
+        failed = seen[-1] == ("vm-1", "b")
+        reason = "something odd" if failed else ""
+        return outcome_of(item, Kind.ROLLED_BACK if failed else Kind.MOVED).model_copy(update={"reason": reason})
+
+    limits = RunLimits(retries=1, backoff_s=0)
+    result = run_window(build_moves(5)[1:], 1, move, Bounds(limits=limits, reroute=reroute))
+    assert seen[0] == ("vm-1", "b")
+    assert sorted(seen[1:]) == [("vm-1", "c"), ("vm-2", "b"), ("vm-3", "b"), ("vm-4", "c")]
+    assert {outcome.kind for outcome in result.outcomes} == {Kind.MOVED}
+
+
+def test_vms_that_must_not_meet_never_run_beside_each_other_on_the_way() -> None:
+    """vm-0 goes to b, from where vm-1 goes to c: they start one after the other, though there are slots for both."""
+    moves = build_moves(2)
+    moves = (
+        moves[0].model_copy(update={"dest": "b"}),
+        moves[1].model_copy(update={"source": "b", "dest": "c"}),
+    )
+    vms = {move.uuid: VmTraits(name=move.vm, home=move.source) for move in moves}
+    start = FleetState({move.uuid: (move.source,) for move in moves}, {h: HostTraits() for h in "abc"}, vms)
+    apart = Constraint(kind=ConstraintKind.SPREAD, name="apart", vms=("vm-*",))
+    lock, running, met = threading.Lock(), set[str](), list[set[str]]()
+
+    def move(item: Move) -> MigrationOutcome:
+        with lock:
+            running.add(item.vm)
+            met.append(set(running))
+        time.sleep(0.05)
+        with lock:
+            running.remove(item.vm)
+        return outcome_of(item)
+
+    result = run_window(moves, 2, move, Bounds(on_the_way=OnTheWay((apart,), start)))
+    assert len(result.outcomes) == 2
+    assert met == [{"vm-1"}, {"vm-0"}]
+    stays = run_window(moves[:1], 2, move, Bounds(on_the_way=OnTheWay((apart,), start)))
+    assert stays.not_started == ("vm-0",) and "vm-0, vm-1 share host b" in stays.reasons["vm-0"]

@@ -141,12 +141,17 @@ def _gather(c: Constraint, a: Arrays) -> None:
 
 
 def _among(c: Constraint, a: Arrays) -> None:
-    """Keep the group where most of it is; if all of it leaves, the group of hosts with most free memory."""
+    """Keep the group where most of it is; if all of it leaves, the group of hosts with most free memory.
+
+    A continuous one holds on the way too, where a VM is on both of its hosts: the group of hosts does not change.
+    """
     items = a.members(c.vms)
     if not items:
         return
     staying = [i for i in items if i not in a.leaving]
-    parts = [a.mask(group) for group in c.groups]
+    now = {host for uuid in members_of(c.vms, a.state) for host in a.state.where[uuid]}
+    around = [group for group in c.groups if now <= set(group)] if c.is_continuous else []
+    parts = [a.mask(group) for group in around or c.groups]
     if staying:
         best = max(parts, key=lambda part: int(part[a.home[staying]].sum()))
     else:

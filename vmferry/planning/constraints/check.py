@@ -62,40 +62,67 @@ def _places(state: FleetState, uuid: str) -> tuple[str, ...]:
 
 
 def _spread(c: Constraint, state: FleetState) -> Iterator[str]:
+    before = _sharing(c, state.before) if state.before is not None else {}
+    for domain, names in _sharing(c, state).items():
+        if len(names) > 1 and not set(names) <= set(before.get(domain, ())):
+            yield f"{', '.join(names)} share {c.level} {domain}"
+
+
+def _sharing(c: Constraint, state: FleetState) -> dict[str, list[str]]:
+    """Return which of the VMs are in each domain."""
     there: dict[str, list[str]] = {}
     for uuid in members_of(c.vms, state):
         domains = {domain_of(h, state.hosts[h], c.level) for h in _places(state, uuid) if h in state.hosts}
         for domain in sorted(d for d in domains if d is not None):
             there.setdefault(domain, []).append(_name(state, uuid))
-    for domain, names in there.items():
-        if len(names) > 1:
-            yield f"{', '.join(names)} share {c.level} {domain}"
+    return there
 
 
 def _gather(c: Constraint, state: FleetState) -> Iterator[str]:
-    """All on one host; while the group moves each member may be on the old or the new one."""
+    """All on one host; on the way each may be on the old or on the new one, and nobody is on a third."""
     members = [uuid for uuid in members_of(c.vms, state) if _places(state, uuid)]
-    hosts = {host for uuid in members for host in _places(state, uuid)[-1:]}
+    hosts = _hosts_of(members, state)
+    if state.before is not None:
+        old = _hosts_of(members, state.before)
+        hosts = hosts - old if len(old) == 1 else set()
     if len(hosts) > 1:
         yield f"{', '.join(_name(state, u) for u in members)} are on {', '.join(sorted(hosts))}"
 
 
 def _among(c: Constraint, state: FleetState) -> Iterator[str]:
     members = [uuid for uuid in members_of(c.vms, state) if _places(state, uuid)]
-    hosts = {host for uuid in members for host in _places(state, uuid)}
-    if not any(hosts <= set(group) for group in c.groups):
+    hosts = _hosts_of(members, state)
+    if state.before is not None and not _in_one_group(c, _hosts_of(members, state.before)):
+        return
+    if not _in_one_group(c, hosts):
         yield f"{', '.join(_name(state, u) for u in members)} on {', '.join(sorted(hosts))} are in no one group"
 
 
+def _hosts_of(members: Iterable[str], state: FleetState) -> set[str]:
+    return {host for uuid in members for host in _places(state, uuid)}
+
+
+def _in_one_group(c: Constraint, hosts: set[str]) -> bool:
+    return any(hosts <= set(group) for group in c.groups)
+
+
 def _split(c: Constraint, state: FleetState) -> Iterator[str]:
-    owners: dict[str, dict[int, list[str]]] = {}
+    before = _owners(c, state.before) if state.before is not None else {}
+    for host, there in _owners(c, state).items():
+        first = {number: name for number, name in reversed(there)}
+        if len(first) > 1 and not set(there) <= set(before.get(host, ())):
+            names = (first[number] for number in sorted(first))
+            yield f"{', '.join(names)} of different groups share {host}"
+
+
+def _owners(c: Constraint, state: FleetState) -> dict[str, list[tuple[int, str]]]:
+    """Return host → (number of a group, one of its VMs there)."""
+    owners: dict[str, list[tuple[int, str]]] = {}
     for number, group in enumerate(c.groups):
         for uuid in members_of(group, state):
             for host in _places(state, uuid):
-                owners.setdefault(host, {}).setdefault(number, []).append(_name(state, uuid))
-    for host, groups in owners.items():
-        if len(groups) > 1:
-            yield f"{', '.join(names[0] for names in groups.values())} of different groups share {host}"
+                owners.setdefault(host, []).append((number, _name(state, uuid)))
+    return owners
 
 
 def _fence(c: Constraint, state: FleetState) -> Iterator[str]:
@@ -153,9 +180,14 @@ def _online(c: Constraint, state: FleetState) -> Iterator[str]:
 
 
 def _max_online(c: Constraint, state: FleetState) -> Iterator[str]:
-    used = sorted({host for places in state.where.values() for host in places if host in c.hosts})
-    if c.limit is not None and len(used) > c.limit:
+    used = sorted(_in_use(c, state))
+    most = max(c.limit, len(_in_use(c, state.before))) if c.limit is not None and state.before is not None else c.limit
+    if most is not None and len(used) > most:
         yield f"{len(used)} of these hosts have VMs ({', '.join(used)}), at most {c.limit} may"
+
+
+def _in_use(c: Constraint, state: FleetState) -> set[str]:
+    return {host for places in state.where.values() for host in places if host in c.hosts}
 
 
 def _load(state: FleetState, host: str) -> tuple[int, int]:

@@ -39,7 +39,7 @@ def compiled() -> Any:
         from numba.extending import register_jitable
     except ImportError:
         return None
-    for function in (*decode.INNER, decode.decode, *search.INNER):
+    for function in (*decode.INNER, decode.decode, decode.empty_times, *search.INNER):
         register_jitable(function)
     config: Any = numba.config
     before = config.CACHE_DIR

@@ -23,6 +23,9 @@ class Times(NamedTuple):
     starts: Ints  # -1: it has no time
     used: Ints  # its pace
     why: Ints  # RUNS, LATE, BEHIND, or the resource that it waits for at the end: link, links + slot, … + site
+    via: Ints  # the resource that it waited for last before it started; -1: for none
+    by: Ints  # the job that let it start then, by its end or its start; -1: none
+    looks: Ints  # [1] how often any job was looked at, in all decodings: what they cost
 
 
 class State(NamedTuple):
@@ -36,6 +39,8 @@ class State(NamedTuple):
     left: Ints
     right: Ints
     via: Ints  # resource through which a job became ready; -1: none
+    by: Ints  # job through which it did; -1: none
+    freed: Ints  # of each resource: the last job that has freed some of it
     least: Ints  # of each link: the smallest rate that anything asks of it
     aside: Ints  # refused in this instant
     when: Ints
@@ -47,7 +52,8 @@ class State(NamedTuple):
 
 def empty_times(n: int) -> Times:
     """Return room for the times of `n` jobs."""
-    return Times(np.empty(n, dtype=np.int64), np.empty(n, dtype=np.int64), np.empty(n, dtype=np.int64))
+    one = np.full(n, -1, dtype=np.int64)
+    return Times(one, one.copy(), one.copy(), one.copy(), one.copy(), np.zeros(1, dtype=np.int64))
 
 
 def decode(p: Problem, rank: Ints, pace: Ints, out: Times) -> tuple[Number, Number, Number]:
@@ -56,7 +62,7 @@ def decode(p: Problem, rank: Ints, pace: Ints, out: Times) -> tuple[Number, Numb
     number = np.empty(n, dtype=np.int64)  # job of a rank
     for j in range(n):
         number[rank[j]] = j
-        out.starts[j], out.used[j], out.why[j] = -1, pace[j], BEHIND
+        out.starts[j], out.used[j], out.why[j], out.via[j], out.by[j] = -1, pace[j], BEHIND, -1, -1
     s = begin(p, pace)
     now, last, scheduled, total = np.int64(0), np.int64(0), np.int64(0), np.int64(0)
     for j in range(n):
@@ -64,7 +70,7 @@ def decode(p: Problem, rank: Ints, pace: Ints, out: Times) -> tuple[Number, Numb
             start(p, j, now, s, rank, out)
     for j in range(n):
         if p.pinned[j] == 0 and s.pending[j] == 0:
-            enter(j, s, rank, np.int64(-1))
+            enter(j, s, rank, np.int64(-1), np.int64(-1))
     while True:
         while s.sizes[1] > 0:
             j = number[s.ready[0]]
@@ -79,7 +85,7 @@ def decode(p: Problem, rank: Ints, pace: Ints, out: Times) -> tuple[Number, Numb
             j = s.what[0]
             s.sizes[0] = pop(s.when, s.what, s.sizes[0])
             if j >= n:
-                enter(j - n, s, rank, np.int64(-1))
+                enter(j - n, s, rank, np.int64(-1), np.int64(-1))
                 continue
             scheduled, last, total = scheduled + 1, now, total + now
             end(p, j, s, rank, out)
@@ -100,17 +106,34 @@ def begin(p: Problem, pace: Ints) -> State:
                     least[p.link[i]] = min(least[p.link[i]], p.rate[j, k])
     root = np.full(links + len(p.slot_cap) + len(p.free), -1, dtype=np.int64)
     left, right, via = np.full(n, -1, dtype=np.int64), np.full(n, -1, dtype=np.int64), np.full(n, -1, dtype=np.int64)
+    by, freed = np.full(n, -1, dtype=np.int64), np.full(len(root), -1, dtype=np.int64)
     when, what = np.empty(2 * n + 1, dtype=np.int64), np.empty(2 * n + 1, dtype=np.int64)
     aside, ready, spare = np.empty(n, dtype=np.int64), np.empty(n + 1, dtype=np.int64), np.zeros(n + 1, dtype=np.int64)
     slots, room, sizes = p.slot_cap.copy(), p.free.copy(), np.zeros(3, dtype=np.int64)
     return State(
-        p.link_cap.copy(), slots, room, pending, root, left, right, via, least, aside, when, what, ready, spare, sizes
+        p.link_cap.copy(),
+        slots,
+        room,
+        pending,
+        root,
+        left,
+        right,
+        via,
+        by,
+        freed,
+        least,
+        aside,
+        when,
+        what,
+        ready,
+        spare,
+        sizes,
     )
 
 
-def enter(j: Number, s: State, rank: Ints, via: Number) -> None:
+def enter(j: Number, s: State, rank: Ints, via: Number, by: Number) -> None:
     """Let a job be looked at."""
-    s.via[j] = via
+    s.via[j], s.by[j] = via, by
     s.sizes[1] = push(s.spare, s.ready, s.sizes[1], np.int64(0), rank[j])
 
 
@@ -126,7 +149,7 @@ def wake(p: Problem, resource: Number, s: State, rank: Ints) -> None:
         return
     j = s.root[resource]
     s.root[resource] = meld(s.left[j], s.right[j], s.left, s.right, rank)
-    enter(j, s, rank, resource)
+    enter(j, s, rank, resource, s.freed[resource])
 
 
 def put_back(s: State, rank: Ints, out: Times) -> None:
@@ -140,6 +163,7 @@ def put_back(s: State, rank: Ints, out: Times) -> None:
 
 def attempt(p: Problem, j: Number, now: Number, s: State, rank: Ints, out: Times) -> None:
     """Start a job now, or let it wait for what keeps it from that."""
+    out.looks[0] += 1
     if now < p.opens[j]:
         s.sizes[0] = push(s.when, s.what, s.sizes[0], p.opens[j], len(rank) + j)
         return
@@ -176,7 +200,7 @@ def refused(p: Problem, j: Number, now: Number, s: State, out: Times) -> Number:
 
 def start(p: Problem, j: Number, now: Number, s: State, rank: Ints, out: Times) -> None:
     """Start a job: it takes what it uses, and the one behind it may be looked at."""
-    out.starts[j], out.why[j] = now, RUNS
+    out.starts[j], out.why[j], out.via[j], out.by[j] = now, RUNS, s.via[j], s.by[j]
     for i in range(p.link_at[j], p.link_at[j + 1]):
         s.link_left[p.link[i]] -= p.rate[j, out.used[j]]
     for i in range(p.slot_at[j], p.slot_at[j + 1]):
@@ -185,14 +209,14 @@ def start(p: Problem, j: Number, now: Number, s: State, rank: Ints, out: Times) 
         s.room[p.dest[j], r] -= p.take[j, r]
     s.sizes[0] = push(s.when, s.what, s.sizes[0], now + p.ticks[j, out.used[j]], j)
     if p.behind[j] >= 0:
-        release(p, p.behind[j], s, rank)
+        release(p, p.behind[j], j, s, rank)
 
 
-def release(p: Problem, j: Number, s: State, rank: Ints) -> None:
-    """One that a job waited for has come to pass."""
+def release(p: Problem, j: Number, by: Number, s: State, rank: Ints) -> None:
+    """One that a job waited for has come to pass, by another job."""
     s.pending[j] -= 1
     if s.pending[j] == 0 and p.pinned[j] == 0:
-        enter(j, s, rank, np.int64(-1))
+        enter(j, s, rank, np.int64(-1), by)
 
 
 def end(p: Problem, j: Number, s: State, rank: Ints, out: Times) -> None:
@@ -200,15 +224,18 @@ def end(p: Problem, j: Number, s: State, rank: Ints, out: Times) -> None:
     links, slots = len(p.link_cap), len(p.slot_cap)
     for i in range(p.link_at[j], p.link_at[j + 1]):
         s.link_left[p.link[i]] += p.rate[j, out.used[j]]
+        s.freed[p.link[i]] = j
         wake(p, p.link[i], s, rank)
     for i in range(p.slot_at[j], p.slot_at[j + 1]):
         s.slot_left[p.slot[i]] += 1
+        s.freed[links + p.slot[i]] = j
         wake(p, links + p.slot[i], s, rank)
     for r in range(s.room.shape[1]):
         s.room[p.source[j], r] += p.give[j, r]
+    s.freed[links + slots + p.source[j]] = j
     wake(p, links + slots + p.source[j], s, rank)
     for i in range(p.after_at[j], p.after_at[j + 1]):
-        release(p, p.after[i], s, rank)
+        release(p, p.after[i], j, s, rank)
 
 
 INNER = (push, pop, meld, begin, enter, wake, put_back, attempt, refused, start, release, end)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from vmferry.solver.timetable.decode import Times
+from vmferry.solver.timetable.decode import empty_times
 from vmferry.solver.timetable.problem import NEVER, Ints, Problem
 from vmferry.solver.timetable.solve import Solution
 
@@ -34,7 +34,8 @@ def polish(p: Problem, solution: Solution) -> Solution:
     if makespan >= solution.makespan:
         return solution
     order = np.lexsort((np.arange(len(starts)), starts)).astype(np.int64)
-    return replace(solution, times=Times(starts, used, np.full_like(starts, -1)), order=order, makespan=makespan)
+    times = empty_times(len(starts))._replace(starts=starts, used=used)
+    return replace(solution, times=times, order=order, makespan=makespan)
 
 
 class _Model:

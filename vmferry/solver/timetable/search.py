@@ -4,34 +4,38 @@ from __future__ import annotations
 
 import numpy as np
 
-from vmferry.solver.timetable.decode import Times, decode
+from vmferry.solver.timetable.decode import Times, decode, empty_times
 from vmferry.solver.timetable.problem import Ints, Number, Problem
 
 _MASK = 0x7FFFFFFFFFFFFFFF
 
 
-def improve(p: Problem, order: Ints, pace: Ints, bound: int, tries: int, seed: int) -> int:
+def improve(p: Problem, order: Ints, pace: Ints, bound: int, tries: int, looks: int, seed: int) -> int:
     """Better `order` (jobs, first to last) and `pace` in place; return how many tries were used.
 
-    A try takes out one to four jobs, late ones more often, and puts each in elsewhere. It is judged by how much all
-    jobs together end after the bound: each late link counts, where the makespan shows only the latest. It is kept
-    unless it is worse; one in eight of those that are worse by less than a threshold, a twentieth at first and nothing
-    at the end, is kept too. Ends at the bound, or after `tries`.
+    A try takes out one to four jobs, late ones and those that they waited for more often, and puts each in elsewhere.
+    It is judged by how much all jobs together end after the bound: each late link counts, where the makespan shows
+    only the latest. It is kept unless it is worse; one in eight of those that are worse by less than a threshold, a
+    twentieth at first and nothing at the end, is kept too. Ends at the bound, after `tries`, or when jobs were looked
+    at `looks` times: a decoding in which many wait for one another takes longer.
     """
     n, paces = len(order), p.ticks.shape[1]
     state = np.array([seed * 2654435761 + 88172645463325252], dtype=np.int64)
-    out = Times(np.empty(n, dtype=np.int64), np.empty(n, dtype=np.int64), np.empty(n, dtype=np.int64))
+    out, seen = empty_times(n), empty_times(n)
     rank, ends, other = np.empty(n, dtype=np.int64), np.empty(n, dtype=np.int64), np.empty(n, dtype=np.int64)
     current, mine, trial, theirs = order.copy(), pace.copy(), order.copy(), pace.copy()
     best = weigh(p, current, mine, rank, out)
     late(p, out, ends)
+    seen.via[:], seen.by[:] = out.via, out.by
     cost = (best[0], tardiness(ends, bound), best[2])
     for number in range(tries):
-        if best[0] == 0 and best[1] <= bound:
+        if (best[0] == 0 and best[1] <= bound) or out.looks[0] >= looks:
             return number
         trial[:], theirs[:] = current, mine
         for _ in range(1 + draw(state) % 4):
             at = pick(trial, ends, state)
+            if draw(state) % 2 == 0:
+                at = blame(p, trial, at, seen, state)
             shift(trial, at, draw(state) % n if draw(state) % 3 == 0 else draw(state) % (at + 1))
         if paces > 1 and draw(state) % 3 == 0:
             j, k = draw(state) % n, draw(state) % paces
@@ -43,6 +47,7 @@ def improve(p: Problem, order: Ints, pace: Ints, bound: int, tries: int, seed: i
         allowed = cost[1] + cost[1] * (tries - number) // (20 * tries)
         if price <= cost or (price[0] == cost[0] and price[1] <= allowed and draw(state) % 8 == 0):
             current[:], mine[:], ends[:] = trial, theirs, other
+            seen.via[:], seen.by[:] = out.via, out.by
             cost = price
         if found < best:
             best = found
@@ -94,6 +99,30 @@ def pick(order: Ints, ends: Ints, state: Ints) -> Number:
     return at
 
 
+def blame(p: Problem, order: Ints, at: Number, seen: Times, state: Ints) -> Number:
+    """Return the position of a job that the one at a position had to wait for, by some steps of waiting.
+
+    Whoever waited for room may have got it sooner from any of those who leave the site.
+    """
+    job, others = order[at], len(p.link_cap) + len(p.slot_cap)
+    while draw(state) % 4 > 0:
+        cause: Number = seen.by[job]
+        if seen.via[job] >= others:
+            count = np.int64(0)
+            for j in range(len(order)):
+                if p.source[j] == seen.via[job] - others:
+                    count += 1
+                    if draw(state) % count == 0:
+                        cause = j
+        if cause < 0:
+            break
+        job = cause
+    for i in range(len(order)):
+        if order[i] == job:
+            return i
+    return at
+
+
 def shift(order: Ints, at: Number, to: Number) -> None:
     """Move the job at one position to another one."""
     j = order[at]
@@ -104,4 +133,4 @@ def shift(order: Ints, at: Number, to: Number) -> None:
     order[at] = j
 
 
-INNER = (weigh, draw, late, tardiness, pick, shift)
+INNER = (weigh, draw, late, tardiness, pick, blame, shift)
