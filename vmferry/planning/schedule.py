@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 
 from vmferry.errors import PreflightBlocked
 from vmferry.model.deadline import default_deadline_s
@@ -116,15 +117,22 @@ def _capacities(ends: Iterable[tuple[str, Foreseen]]) -> dict[str, float]:
 def _paces(one: Foreseen) -> tuple[Pace, ...]:
     """Return the move's paces, the fastest first; without a forecast, its bytes over the speed of the link.
 
-    None shares the link with more moves of its kind than fill it: more would only take longer, each of them.
+    None shares the link with more moves of its kind than fill it: more would only take longer, each of them. One that
+    would not end beside so many keeps the part of the link that it needs to itself.
     """
-    paces = {count: _pace(forecast) for count, forecast in one.forecasts.items()}
-    alone = paces.get(1)
-    if not paces or None in paces.values():
+    counts = sorted(one.forecasts)
+    ending = tuple(takewhile(lambda count: one.forecasts[count].all_seconds is not None, counts))
+    paces = {count: pace for count in ending if (pace := _pace(one.forecasts[count])) is not None}
+    if not paces:
         return (_guess(one),)
-    used = alone.mib_s / one.link_mib_s if alone is not None and one.link_mib_s else 0.0
+    used = paces[1].mib_s / one.link_mib_s if 1 in paces and one.link_mib_s else 0.0
     most = max(1, math.ceil(_FILLED / used)) if used > 0 else max(paces)
-    kept = [pace for count, pace in paces.items() if pace is not None and count <= most]
+    least_mib_s = (one.link_mib_s or 0.0) / max(ending) if len(ending) < len(counts) else 0.0
+    kept = [
+        pace.model_copy(update={"mib_s": max(pace.mib_s, least_mib_s)})
+        for count, pace in paces.items()
+        if count <= most
+    ]
     return tuple(sorted(dict.fromkeys(kept), key=lambda pace: pace.seconds))
 
 

@@ -99,6 +99,20 @@ def test_moves_that_are_mostly_handshakes_run_beside_one_another() -> None:
     assert [move.slot.starts_s for move in plan.moves if move.slot is not None] == [0, 0, 0, 0]
 
 
+def test_a_vm_that_would_not_end_beside_others_has_the_link_to_itself() -> None:
+    """It writes too much for half of the link: its end is known all the same, and nothing is planned beside it."""
+    alone = Forecast(ending=Ending.CONVERGES, seconds=14, sent_bytes=150 * MIB, rate_mib_s=16)
+    never = Forecast(ending=Ending.NEVER, rate_mib_s=8)
+    busy = Foreseen(build_move(9), {1: alone, 2: never, 4: never}, 16)
+    plan = build_plan([busy, *(share(n, mib=20, link=16) for n in range(3))], FOUR)
+    slots = {move.vm: move.slot for move in plan.moves if move.slot is not None}
+    assert plan.seconds is not None and plan.seconds < 60
+    mine = slots["vm-9"]
+    assert mine.out_share == pytest.approx(1) and mine.seconds == pytest.approx(14 + STEPS_S)
+    others = [slot for vm, slot in slots.items() if vm != "vm-9"]
+    assert all(s.starts_s >= mine.starts_s + mine.seconds or s.starts_s + s.seconds <= mine.starts_s for s in others)
+
+
 def test_a_bound_is_told_and_never_above_the_whole() -> None:
     plan = build_plan([share(n, mib=500 * (n + 1), link=100) for n in range(5)], FOUR)
     assert plan.seconds is not None
