@@ -92,7 +92,7 @@ def consolidate_fleet(
         if dry_run or not decision.plan.moves:
             return make_optimization_report(decision, started_at, None, is_dry_run=dry_run)
         with closed_for_arrivals(decision.emptied, reason), progress_artifacts("consolidate fleet"):
-            result = run_decision(decision, max_parallel, limits)
+            result = run_decision(decision, max_parallel, limits, reason)
         report = make_optimization_report(decision, started_at, result)
         report = settle_emptied(report, keep_closed=keep_closed, power=night_switch())
         publish_optimization(unsearched(report))

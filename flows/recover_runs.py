@@ -1,4 +1,4 @@
-"""Settle every run that is open or held; safe at any time, any number of times."""
+"""Settle every run and every share that is open or held; safe at any time, any number of times."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from tasks import _wiring
 from tasks.cancelling import cancellable
 from tasks.events import telling
 from tasks.live import progress_artifacts
+from tasks.nfs import must_be_settled, settle_shares, unsettled_shares
 from tasks.report import publish_outcome
 from tasks.rollback import settle_run
 from tasks.window import in_thread
@@ -24,14 +25,18 @@ from vmferry.stopping import current_stop
 def recover_runs(inventory: str | None = None) -> list[MigrationOutcome]:
     """Bring every unsettled run to its end: moved, rolled back, or held with the commands for a human.
 
+    So is a share of storage that was cut off: shared, undone, or held.
+
     Args:
         inventory: Path of the inventory file; VMFERRY_INVENTORY when empty.
     """
     with _wiring.wired(inventory) as world, telling(), cancellable(None, inventory), progress_artifacts("recover"):
         outcomes = in_thread(_settle_all, world.journal.unsettled())
+        shares = in_thread(settle_shares, unsettled_shares())
     held = [outcome for outcome in outcomes if outcome.kind is OutcomeKind.HELD]
     if held:
         raise Held("; ".join(f"vm {o.vm}: {o.reason}; next: {'; '.join(o.next_commands)}" for o in held))
+    must_be_settled(shares)
     return outcomes
 
 

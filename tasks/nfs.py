@@ -19,8 +19,10 @@ from vmferry.errors import AlreadyMoving, Held, LeftBehind, NotFound, PermanentE
 from vmferry.model.migration import MigrationMode, MigrationRequest, OutcomeKind
 from vmferry.model.sharing import Bring, ShareOutcome, SharePlan, ShareRecord, ShareRequest, ShareState
 from vmferry.planning.sharing.phases import phases
+from vmferry.progress import RunLeftAlone, ShareSettled, publish
 from vmferry.reporting.share_words import markdown_share, share_headline
-from vmferry.steps import share_use, sharing, unsharing
+from vmferry.steps import share_settle, share_use, sharing, unsharing
+from vmferry.stopping import current_stop
 
 
 @task(**READ, task_run_name="plan: {request.server} shares {request.directory}")
@@ -78,18 +80,46 @@ def claim_share(plan: SharePlan) -> tuple[SharePlan, int]:
 
 
 def settle_dead(request: ShareRequest) -> None:
-    """Take back what a share of this directory has left whose process died, or which was held; one at work is kept."""
+    """Settle a share of this directory whose process died, or which was held; one at work is kept."""
     world = share_world()
     record = sharing.find_share(f"{request.server}:{request.directory}", world)
     if record is None or record.state is ShareState.SHARED or not world.shares.take_over(record.plan.share):
         return
-    if share_use.was_used(record.plan.share, world):
-        raise Held(
-            f"{record.plan.key}: taking it back was not finished, and images are there that VMs have used; finish it "
-            f"first: `vmferry unshare {record.plan.key}`"
-        )
-    if problems := undo_share(record.plan.share):
-        raise _held(record.plan.share, problems)
+    must_be_settled((settle_share(record.plan.share, record.plan.key),))
+
+
+@task(**ONCE, task_run_name="settle share of {place}")
+def settle_share(share: str, place: str) -> ShareOutcome:
+    """Look at the hosts and bring a share that was cut off to its end."""
+    return share_settle.settle_share(share, share_world())
+
+
+def unsettled_shares() -> tuple[ShareRecord, ...]:
+    """Return the shares that are being made or taken back, or were cut off, or are held; oldest first."""
+    return tuple(record for record in share_world().shares.shares() if record.state is not ShareState.SHARED)
+
+
+def settle_shares(records: Sequence[ShareRecord]) -> tuple[ShareOutcome, ...]:
+    """Settle one after the other; shares of living processes are left alone, and told."""
+    outcomes: list[ShareOutcome] = []
+    for record in records:
+        share, key = record.plan.share, record.plan.key
+        if current_stop().why:
+            break
+        if not share_world().shares.take_over(share):
+            publish(RunLeftAlone(run=share, vm=f"share {key}", owner=record.owner))
+            continue
+        outcomes.append(settle_share(share, key))
+        publish(ShareSettled(outcome=outcomes[-1]))
+        publish_share(outcomes[-1])
+    return tuple(outcomes)
+
+
+def must_be_settled(outcomes: Sequence[ShareOutcome]) -> None:
+    """Raise Held with the commands for what could not be settled."""
+    held = [_held(outcome.plan.share, outcome.problems) for outcome in outcomes if outcome.problems]
+    if held:
+        raise Held("; ".join(map(str, held)))
 
 
 def give_up(plan: SharePlan, first: int, error: Exception) -> NoReturn:
@@ -125,7 +155,8 @@ def mark_shared(share: str) -> None:
 
 def is_used(record: ShareRecord) -> bool:
     """Whether VMs may have written to the images on the server: then they have to come home."""
-    return share_use.was_used(record.plan.share, share_world())
+    world = share_world()
+    return share_use.keep_what_runs(record, world) or share_use.was_used(record.plan.share, world)
 
 
 def find_share(place: str) -> ShareRecord:

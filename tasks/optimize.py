@@ -27,7 +27,7 @@ from vmferry.model.host import FleetSnapshot
 from vmferry.model.migration import MigrationOutcome, MigrationRequest, OutcomeKind
 from vmferry.model.operation import RunLimits
 from vmferry.model.optimization import BalanceRequest, ConsolidationRequest, Decision, OptimizationReport
-from vmferry.model.plan import FleetPlan, PlanRequest
+from vmferry.model.plan import FleetPlan, PlanRequest, Purpose
 from vmferry.model.usage import FleetUsage
 from vmferry.planning import optimize
 from vmferry.planning.constraints.instants import OnTheWay
@@ -45,6 +45,7 @@ from vmferry.reporting.optimization import (
     write_optimization,
 )
 from vmferry.steps.foresee_fleet import foresee_fleet, read_ways_of
+from vmferry.steps.homes import leaving_home, settle_home
 from vmferry.steps.host_marks import host_in_work, open_host
 from vmferry.steps.prepare import make_plan
 from vmferry.stopping import current_stop
@@ -116,17 +117,26 @@ def closed_for_arrivals(hosts: Sequence[str], reason: str) -> Iterator[None]:
         raise
 
 
-def move_in_fleet(move: Move, plan: FleetPlan) -> MigrationOutcome:
-    """Run one planned move; the destination was judged on the plan's snapshot and is looked at again at the start."""
+def move_in_fleet(move: Move, plan: FleetPlan, reason: str) -> MigrationOutcome:
+    """Run one planned move; the destination was judged on the plan's snapshot and is looked at again at the start.
+
+    A consolidation is for the night: where the VM belongs is written down first, so that return-vms brings it back.
+    """
     request = MigrationRequest(
         vm=move.uuid, source=move.source, dest=move.dest, mode=move.mode, policy=move.policy, lift=plan.request.lift
     )
     made = make_plan(plan_vm(plan.snapshot, request), request, plan.snapshot, move_timeout_s=settings().move_timeout_s)
     told = {"mode_reason": move.mode_reason, "forecast": move.forecast or made.forecast}
-    return move_one_vm(made.model_copy(update=told))
+    made = made.model_copy(update=told)
+    if plan.request.purpose is not Purpose.CONSOLIDATE:
+        return move_one_vm(made)
+    with leaving_home(made, str(made.state_before), reason, world()):
+        outcome = move_one_vm(made)
+    settle_home(outcome, move.uuid, world())
+    return outcome
 
 
-def run_decision(decision: Decision, max_parallel: int, limits: RunLimits) -> WindowResult:
+def run_decision(decision: Decision, max_parallel: int, limits: RunLimits, reason: str = "") -> WindowResult:
     """Make the moves of a decision, within the run's bounds and what their VMs wish, while the fleet is not frozen.
 
     A VM whose move fails is tried nowhere else: another place may not be worth it.
@@ -138,7 +148,7 @@ def run_decision(decision: Decision, max_parallel: int, limits: RunLimits) -> Wi
         objectives=objectives_in(snapshot, moves),
         on_the_way=OnTheWay.of(snapshot, decision.plan.request.constraints),
     )
-    return run_window(moves, max_parallel, lambda move: move_in_fleet(move, decision.plan), bounds)
+    return run_window(moves, max_parallel, lambda move: move_in_fleet(move, decision.plan, reason), bounds)
 
 
 @task(**READ, task_run_name="re-read emptied hosts")

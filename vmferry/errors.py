@@ -54,6 +54,10 @@ class NotFound(PermanentError):
     """A VM, host, file or run does not exist."""
 
 
+class ProgramMissing(PermanentError):
+    """A host does not have a program; nothing was done."""
+
+
 class PreflightBlocked(InvalidInput):
     """Preflight found blockers; nothing was touched."""
 

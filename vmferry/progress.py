@@ -17,6 +17,7 @@ from vmferry.model.migration import JobStats, MigrationOutcome, MigrationPlan
 from vmferry.model.purge import PurgeReport
 from vmferry.model.returning import ReturnReport
 from vmferry.model.roll import HostRoll, RollReport
+from vmferry.model.sharing import ShareOutcome
 
 logger = logging.getLogger("vmferry.progress")
 
@@ -111,6 +112,12 @@ class RunLeftAlone(Model):
     owner: str
 
 
+class ShareSettled(Model):
+    """Recovery brought a share of storage that was cut off, or held, to its end."""
+
+    outcome: ShareOutcome
+
+
 class EvacuationStarted(Model):
     """The moves of a plan begin; the host is cordoned."""
 
@@ -160,6 +167,7 @@ Event = (
     | CopyProgress
     | MoveEnded
     | RunLeftAlone
+    | ShareSettled
     | EvacuationStarted
     | EvacuationEnded
     | ReturnEnded

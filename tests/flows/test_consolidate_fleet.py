@@ -8,6 +8,7 @@ import pytest
 from prefect.client.schemas.objects import State
 
 from flows.consolidate_fleet import consolidate_fleet
+from flows.return_vms import return_vms
 from flows.sample_usage import sample_usage
 from tasks.optimize import closed_for_arrivals
 from tests.flows.yard import Yard
@@ -18,6 +19,7 @@ from vmferry.model.host import Energy, Optimization, TakesPart
 from vmferry.model.journal import RunState
 from vmferry.model.optimization import OptimizationReport
 from vmferry.model.options import CautionOptions, WindowOptions
+from vmferry.model.returning import Returning
 from vmferry.model.vm import DomainState
 from vmferry.steps.host_marks import host_in_work
 
@@ -85,6 +87,21 @@ def test_it_keeps_within_the_bounds_of_a_run(yard: Yard, bounds: dict[str, Any],
     state = consolidate(yard, max_parallel=1, **bounds)
     assert state.is_failed() and why in str(state.message), state.message
     assert len(yard.runs()) == moved and yard.is_sound()
+
+
+def test_vms_that_left_for_the_night_return_in_the_morning(yard: Yard) -> None:
+    fill(yard)
+    set_inventory(yard)
+    observe(yard)
+    before = {host: yard.names_on(host) for host in ("kvm1", "kvm2", "kvm3")}
+    report = report_of(consolidate(yard, reason="night"))
+    assert {home.home for home in yard.journal.homes()} == set(report.emptied)
+    with yard.process():
+        states = [return_vms(host, returning=Returning.AUTO, return_state=True) for host in report.emptied]
+    assert [state.is_completed() for state in states] == [True, True], [state.message for state in states]
+    assert {host: yard.names_on(host) for host in before} == before
+    assert yard.journal.cordons() == () and yard.journal.homes() == ()
+    assert yard.is_sound()
 
 
 def test_the_dearest_host_is_emptied_first(yard: Yard) -> None:

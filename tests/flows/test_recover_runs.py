@@ -9,11 +9,13 @@ from prefect.client.schemas.objects import State
 
 from flows.migrate_vm import migrate_vm
 from flows.recover_runs import recover_runs
+from tasks._wiring import share_world
 from tests.flows.yard import Yard
 from tests.prefect_side import PrefectServer, run_id
 from vmferry.adapters.simulated import LOCAL, Blow, SimulatedCrash
 from vmferry.model.journal import RunState
 from vmferry.model.migration import MigrationMode, OutcomeKind
+from vmferry.model.sharing import SharePlan, ShareRequest
 from vmferry.model.vm import DomainState
 
 pytestmark = [pytest.mark.prefect, pytest.mark.usefixtures("prefect")]
@@ -113,6 +115,21 @@ def test_a_second_move_of_a_vm_with_an_open_run_names_the_run_and_touches_nothin
     assert yard.run_of("wanderer1").run in str(state.message)
     assert yard.writes() == before
     assert yard.state_on("kvm1", uuid) is DomainState.RUNNING
+
+
+def test_a_share_of_storage_that_was_cut_off_is_settled_too(yard: Yard, prefect: PrefectServer) -> None:
+    request = ShareRequest(server="kvm3", source="kvm1", dest="kvm2")
+    with yard.process("vmferry-2") as world:
+        shares = share_world().shares
+        shares.open_share(SharePlan(share="s1", request=request, addresses={}, server_address="kvm3"))
+        state = recover_runs(return_state=True)
+        assert world.inventory.names() == ("kvm1", "kvm2", "kvm3") and shares.shares() == ()
+    assert state.is_completed(), state.message
+    (artifact,) = [a for a in prefect.artifacts(run_id(state)) if a.key == "share-kvm3"]
+    assert (
+        artifact.description
+        == f"no longer shared: {request.server}:{request.directory} at {request.mount_at} of kvm1 and kvm2"
+    )
 
 
 def test_a_recovery_has_a_name_and_shows_each_outcome(yard: Yard, prefect: PrefectServer) -> None:

@@ -149,3 +149,41 @@ def test_a_machine_that_dies_in_the_middle_of_a_move_is_settled_when_it_is_back(
     assert world.journal.unsettled() == ()
     assert machines.where("whole1") == {"kvm2": "running"}
     assert machines.beats("whole1", "kvm2")[1] == 0
+
+
+def test_after_a_reboot_of_each_host_exports_and_mounts_are_back(machines: MachineLab, world: RealWorld) -> None:
+    machines.hosts["kvm2"].virsh("destroy", "whole1")
+    machines.hosts["kvm3"].reboot()
+    assert SHARED in machines.hosts["kvm3"].sh("exportfs -s")
+    for host in ("kvm1", "kvm2"):
+        machines.hosts[host].reboot()
+        wait = f"for try in $(seq 60); do findmnt -no SOURCE {IMAGES} && break; sleep 1; done"
+        assert machines.hosts[host].sh(wait) == f"{machines.hosts['kvm3'].address}:{SHARED}"
+    assert share_storage(**HOSTS, vms=["whole1"]).changed is False
+
+
+def test_a_mount_that_is_busy_leaves_it_shared_on_both_hosts(machines: MachineLab, world: RealWorld) -> None:
+    before = files(machines)
+    busy = machines.hosts["kvm1"].sh(f"cd {IMAGES}; sleep 3600 >/dev/null 2>&1 & echo $!")
+    with pytest.raises(PermanentError, match=r"host kvm1: .*umount.*busy"):
+        unshare_storage(f"kvm3:{SHARED}")
+    machines.hosts["kvm1"].sh(f"kill {busy}")
+    assert files(machines) == before
+    for host in ("kvm1", "kvm2"):
+        assert machines.hosts[host].sh(f"findmnt -no SOURCE {IMAGES}").endswith(f":{SHARED}")
+    assert [record.state for record in world.shares.shares()] == [ShareState.SHARED]
+
+
+def test_unshare_restores_the_files_exactly_and_brings_the_image_to_its_vm(
+    machines: MachineLab, world: RealWorld, before: dict[tuple[str, str], str | None]
+) -> None:
+    image = machines.hosts["kvm3"].sh(f"sha256sum <{SHARED}/whole1.raw")
+    outcome = unshare_storage(f"kvm3:{SHARED}")
+    assert outcome.state is ShareState.UNDONE
+    assert files(machines) == before
+    assert "nfs" not in firewall(machines)
+    assert [packages(machines, host) for host in machines.hosts] == ["", "", ""]
+    assert machines.hosts["kvm2"].sh(f"findmnt -n {IMAGES} || sha256sum <{IMAGE}") == image
+    machines.hosts["kvm2"].virsh("start", "whole1")
+    assert machines.where("whole1") == {"kvm2": "running"}
+    machines.hosts["kvm2"].virsh("destroy", "whole1")

@@ -110,9 +110,10 @@ class SqlShareJournal:
         self._update(share, state=state, reason=reason)
 
     def take_over(self, share: str) -> bool:
-        """Become the owner; of two takers one wins."""
+        """Become the owner; of two takers one wins. Nobody is at work on a share that stands or is held."""
         record = self.find(share)
-        if record.owner != self._owner and record.state is ShareState.OPEN and self._is_alive(record.owner):
+        is_at_work = record.state in (ShareState.OPEN, ShareState.UNDOING) and self._is_alive(record.owner)
+        if record.owner != self._owner and is_at_work:
             return False
         claim = update(_shares).where(_shares.c.share == share, _shares.c.owner == record.owner)
         return self._change(claim.values(owner=self._owner)) == 1

@@ -42,7 +42,7 @@ fi
 { read -r firewalld; read -r serving; } < <(systemctl is-active firewalld.service nfs-server.service 2>/dev/null)
 say active "$serving"
 say enabled "$(systemctl is-enabled nfs-server.service 2>/dev/null)"
-if command -v firewall-cmd >/dev/null; then say firewalld "$firewalld"; fi
+if [ "$firewalld" = active ] || command -v firewall-cmd >/dev/null; then say firewalld "$firewalld"; fi
 if [ "$firewalld" = active ]; then
   say zone "$(try firewall-cmd --permanent --list-all)"
 else

@@ -256,6 +256,15 @@ class ShareRecord(Model):
     undone: tuple[int, ...] = ()
 
 
+class ShareUse(Model):
+    """What became of the use of a share: read from its notes, oldest first."""
+
+    is_used: bool = False  # VMs may have written to the images on the server
+    is_going_back: bool = False  # somebody began to take the used share back
+    first: int | None = None  # first step of the attempt that is not over; None: there is none
+    started: tuple[str, ...] = ()  # UUIDs of VMs that this attempt has started from the share
+
+
 class ShareOutcome(Model):
     """How a share ended."""
 

@@ -14,6 +14,7 @@ NEXT: dict[type[VmferryError], str] = {
     errors.InvalidInput: "correct every line that was told; nothing was touched",
     errors.InventoryError: "`vmferry inventory check`",
     errors.NotFound: "`vmferry vms`, `vmferry hosts`, `vmferry runs` show what there is",
+    errors.ProgramMissing: "install the program that is named on the host; then the same command again",
     errors.PreflightBlocked: "`vmferry check VM`; [rules](rules.md) has the remedies; `--lift RULE` where it may be",
     errors.Frozen: "`vmferry unfreeze`, when the reason that is shown is over",
     errors.NotAgreed: "start the run again when somebody is there; `approval: {minutes: …}` waits longer",

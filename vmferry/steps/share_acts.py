@@ -6,7 +6,7 @@ import posixpath
 import shlex
 from typing import assert_never
 
-from vmferry.errors import CopyFailed, PermanentError, TransientError, UnsafeError
+from vmferry.errors import CopyFailed, PermanentError, ProgramMissing, TransientError, UnsafeError
 from vmferry.model.disks import CopyOptions
 from vmferry.model.sharing import Act, Bring, Discard, Edit, Run, SetAside, SharePlan, ShareStep
 from vmferry.planning.sharing.edits import edited
@@ -64,7 +64,7 @@ def _run(act: Run, host: str, world: ShareWorld) -> None:
 def _failed(act: Run, host: str, ran: Ran) -> PermanentError | TransientError:
     words = shlex.join(act.argv)
     if ran.exit_code in (126, 127):
-        return PermanentError(f"host {host}: `{words}`: a program is missing: {ran.complaint}", host=host)
+        return ProgramMissing(f"host {host}: `{words}`: a program is missing: {ran.complaint}", host=host)
     if any(text in ran.complaint for text in _BUSY):
         return TransientError(f"host {host}: `{words}`: {ran.complaint}", host=host)
     if ran.exit_code == 124 and act.argv[0] == "timeout":

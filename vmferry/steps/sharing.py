@@ -11,17 +11,18 @@ import posixpath
 import uuid
 from collections.abc import Iterator
 
-from vmferry.errors import AlreadyMoving, InvalidInput, PermanentError
+from vmferry.errors import AlreadyMoving, InvalidInput, PermanentError, ProgramMissing
 from vmferry.model.facts import ImageFile
 from vmferry.model.host import Host, HostFacts
 from vmferry.model.sharing import SharedImage, ShareFacts, SharePlan, ShareRecord, ShareRequest, ShareState
 from vmferry.model.vm import DomainState, Vm
 from vmferry.planning.places import named_paths
-from vmferry.planning.sharing.lines import mount_source
+from vmferry.planning.sharing.lines import is_exported, mount_source
 from vmferry.planning.sharing.problems import has_wanted_locks, request_problems, share_problems
-from vmferry.planning.sharing.steps import is_exported, plan_share
+from vmferry.planning.sharing.steps import plan_share
 from vmferry.ports.sharing import ShareWorld
 from vmferry.steps.share_acts import perform
+from vmferry.steps.share_use import begin_more
 
 logger = logging.getLogger("vmferry.steps")
 
@@ -191,19 +192,28 @@ def claim_share(plan: SharePlan, world: ShareWorld) -> tuple[SharePlan, int]:
     more = {"steps": (*record.plan.steps, *plan.steps), "images": (*record.plan.images, *plan.images)}
     merged = record.plan.model_copy(update={**more, "notes": plan.notes})
     if plan.steps:
+        begin_more(merged.share, first, world)
         world.shares.extend(merged.share, merged)
         world.shares.turn(merged.share, ShareState.OPEN)
     return merged, first
 
 
 def do_step(share: str, index: int, world: ShareWorld) -> None:
-    """Do one step; may be repeated. The journal knows of it before the world is touched."""
-    plan = world.shares.find(share).plan
-    step = plan.steps[index]
+    """Do one step; may be repeated. The journal knows of it before the world is touched.
+
+    A step whose first program is not on the host has touched nothing, and its undo would want the same program.
+    """
+    record = world.shares.find(share)
+    plan, step = record.plan, record.plan.steps[index]
     logger.info("share %s: %s on %s: %s", share, step.kind, step.host, step.why)
     world.shares.begin(share, index)
-    for act in step.do:
-        perform(act, step, plan, index, world)
+    for number, act in enumerate(step.do):
+        try:
+            perform(act, step, plan, index, world)
+        except ProgramMissing:
+            if number == 0 and index not in record.begun:
+                world.shares.undone(share, index)
+            raise
 
 
 def prove_shared(share: str, world: ShareWorld) -> None:

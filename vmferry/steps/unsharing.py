@@ -13,6 +13,7 @@ from vmferry.planning.places import named_paths
 from vmferry.ports.sharing import ShareWorld
 from vmferry.reporting.share_plan import act_words
 from vmferry.steps.share_acts import bring, perform
+from vmferry.steps.share_use import begin_back, end_back
 
 logger = logging.getLogger("vmferry.steps")
 
@@ -116,6 +117,7 @@ def _running(record: ShareRecord, guests: dict[str, HostFacts]) -> Iterator[str]
 def unmount(record: ShareRecord, world: ShareWorld) -> None:
     """Take the mounts and pools of both hosts back; when one stays, what was taken back is mounted again."""
     share = record.plan.share
+    begin_back(share, world)
     world.shares.turn(share, ShareState.UNDOING)
     taken: list[int] = []
     try:
@@ -135,7 +137,7 @@ def remount(record: ShareRecord, taken: list[int], world: ShareWorld) -> None:
         world.shares.begin(record.plan.share, index)
         for act in step.do:
             perform(act, step, record.plan, index, world)
-    world.shares.turn(record.plan.share, ShareState.SHARED)
+    end_back(record.plan.share, world)
 
 
 def bring_home(record: ShareRecord, images: tuple[Bring, ...], world: ShareWorld) -> tuple[str, ...]:

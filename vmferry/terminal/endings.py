@@ -10,6 +10,7 @@ from vmferry.model.evacuation import EvacuationPlan, EvacuationReport, Stranded
 from vmferry.model.findings import PreflightReport
 from vmferry.model.migration import MigrationOutcome
 from vmferry.reporting import outcome_line, report_headline, report_path, write_report
+from vmferry.reporting.share_words import share_headline
 from vmferry.reporting.words import next_commands
 from vmferry.terminal import show
 from vmferry.terminal.exit_codes import (
@@ -102,16 +103,21 @@ def _say_outcomes(current: Session, ended: Ended, outcomes: Sequence[MigrationOu
 
 
 def end_recovery(current: Session, ended: Ended) -> NoReturn:
-    """Show how each open run was settled."""
-    error = ended.error
+    """Show how each open run was settled, and each share of storage."""
+    error, shares = ended.error, ended.seen.shares
     outcomes: Sequence[MigrationOutcome] = ended.seen.outcomes if ended.result is None else ended.result
     _say_outcomes(current, ended, outcomes)
     for alone in ended.seen.left_alone:
         current.screen.say(
             f"{alone.vm}: run {alone.run} is left alone: {alone.owner} works on it (user@host:pid:start)"
         )
-    if not outcomes and not ended.seen.left_alone:
+    for share in shares:
+        current.screen.say(share_headline(share), style="bold")
+        for note in share.notes:
+            current.screen.say(note)
+    if not outcomes and not shares and not ended.seen.left_alone:
         current.screen.say("no open runs: nothing to settle")
     code = _worst(code_of_outcomes(outcomes, is_recovery=True), error)
     problems = problems_of(error) if error is not None else []
-    current.end(code, {"outcomes": [outcome.model_dump(mode="json") for outcome in outcomes]}, problems)
+    content = {"outcomes": outcomes, "shares": shares}
+    current.end(code, {name: [one.model_dump(mode="json") for one in ends] for name, ends in content.items()}, problems)

@@ -24,6 +24,7 @@ from vmferry.model.migration import MigrationOutcome, MigrationPlan, OutcomeKind
 from vmferry.model.purge import PurgeReport
 from vmferry.model.returning import ReturnReport
 from vmferry.model.roll import HostRoll, RollReport
+from vmferry.model.sharing import ShareOutcome
 from vmferry.progress import (
     ApprovalAsked,
     ApprovalEnded,
@@ -42,6 +43,7 @@ from vmferry.progress import (
     RollEnded,
     RunLeftAlone,
     RunTakenOver,
+    ShareSettled,
     StepEnded,
     StepStarted,
     listening,
@@ -63,6 +65,7 @@ class Seen:
         self.outcomes: list[MigrationOutcome] = []
         self.report: EvacuationReport | None = None
         self.left_alone: list[RunLeftAlone] = []
+        self.shares: list[ShareOutcome] = []
         self.purged: PurgeReport | None = None
         self.returned: ReturnReport | None = None
         self.rolled: RollReport | None = None
@@ -70,7 +73,7 @@ class Seen:
     @property
     def has_result(self) -> bool:
         """Whether anything was told that a command can show although its flow raised."""
-        return any((self.report, self.purged, self.returned, self.rolled, self.outcomes))
+        return any((self.report, self.purged, self.returned, self.rolled, self.outcomes, self.shares))
 
     def __call__(self, event: Event) -> None:
         """Remember plan, outcomes and report."""
@@ -83,6 +86,8 @@ class Seen:
                 self.report = event.report
             case RunLeftAlone():
                 self.left_alone.append(event)
+            case ShareSettled():
+                self.shares.append(event.outcome)
             case FilesPurged():
                 self.purged = event.report
             case ReturnEnded():
@@ -160,7 +165,7 @@ class PlainView:
                 return outcome_line(event.outcome)
             case StepEnded() | EvacuationStarted() | EvacuationEnded() | RunLeftAlone() | FilesPurged():
                 return ""
-            case ReturnEnded() | RollEnded():
+            case ReturnEnded() | RollEnded() | ShareSettled():
                 return ""  # the next step's line says it, or the command at its end
         assert_never(event)
 
@@ -211,7 +216,7 @@ class BarView:
                 self._end(event.outcome)
             case StepEnded() | EvacuationStarted() | EvacuationEnded() | RunLeftAlone() | FilesPurged():
                 pass
-            case ReturnEnded() | RollEnded():
+            case ReturnEnded() | RollEnded() | ShareSettled():
                 pass  # the command says it when the bars are gone
             case _:
                 assert_never(event)

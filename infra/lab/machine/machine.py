@@ -18,11 +18,19 @@ from infra.lab.state import LabDir, LabState
 BOOT_S = 240  # two busy cores; an idle pair needs some 15 s
 
 # The kernel is pid 1 of a PID namespace: when it is killed, everything that runs in the machine ends with it.
+# To reboot it executes its argv[0] anew, with all that it had open (Linux 6.1, arch/um/os-Linux/main.c): its tap device
+# would be busy with itself, and the machine come up without a network. So that name is this script's, which closes all.
 _START = """\
+#!/bin/bash
+for fd in /proc/self/fd/*; do
+  fd=${{fd##*/}}
+  if [ "$fd" -gt 2 ] && [ "$fd" != 255 ]; then eval "exec $fd>&-"; fi
+done
 read -r line </proc/self/stat
 echo "$line" >{files}/pid1.new
 mv {files}/pid1.new {files}/pid1
-exec {kernel} {arguments}
+rm -rf {uml}
+exec -a "$0" {kernel} {arguments}
 """
 
 
@@ -76,8 +84,11 @@ class Machine:
         net.make_tap(self._state.index, self.number, self._state.token)
         (self.files / "pid1").unlink(missing_ok=True)
         script = self.files / "start.sh"
-        script.write_text(_START.format(files=self.files, kernel=KERNEL, arguments=" ".join(self._arguments())))
-        start(["unshare", "--pid", "--fork", "--kill-child", "sh", script], log=self.console, env=self._env)
+        uml = self._directory.path / "uml" / self.name
+        words = " ".join(self._arguments())
+        script.write_text(_START.format(files=self.files, uml=uml, kernel=KERNEL, arguments=words))
+        script.chmod(0o755)
+        start(["unshare", "--pid", "--fork", "--kill-child", script], log=self.console, env=self._env)
         self._wait(lambda: self.is_up, 20, "its kernel did not start")
 
     def _arguments(self) -> list[str]:

@@ -56,15 +56,21 @@ class Yard:
         self.files: dict[tuple[str, str], tuple[int, str]] = {(SOURCE, IMAGE): (1, "first")}
         self.machines[SOURCE].vms[VM] = DomainState.SHUTOFF
         self.inventory = inventory()
-        self.shares = SqlShareJournal("sqlite://")
+        self.shares = SqlShareJournal("sqlite://", owner="first")
+        self.left: list[str] = []  # what a killed process has left running; each look finds one fewer
         self.clock = SimpleNamespace(now=lambda: datetime.now(UTC), sleep=lambda _seconds: None)
         self.acts: list[tuple[str, str]] = []
         self.fail: Callable[[int, str, str], VmferryError | None] = lambda _number, _host, _act: None
         self.boots = True
+        self.missing = ""  # a program that no host has
         self._inodes = 10
 
     def __getattr__(self, name: str) -> Any:
         raise AttributeError(name)
+
+    def be(self, owner: str, alive: tuple[str, ...]) -> None:
+        """Be another process from now on, with the same journal; those in `alive` live too."""
+        self.shares._owner, self.shares._is_alive = owner, alive.__contains__
 
     # the world
 
@@ -131,6 +137,7 @@ class Yard:
         record = sharing.find_share(f"{SERVER}:{REQUEST.directory}", self)  # type: ignore[arg-type]
         assert record is not None
         share = record.plan.share
+        share_use.keep_what_runs(record, self)  # type: ignore[arg-type]
         if share_use.was_used(share, self):  # type: ignore[arg-type]
             images = unsharing.homes(record, self)  # type: ignore[arg-type]
             unsharing.unmount(record, self)  # type: ignore[arg-type]
@@ -184,8 +191,12 @@ class Setup:
 
     def run(self, argv: Sequence[str], timeout_s: float) -> Ran:
         words = [word for word in argv if word not in ("--", "-q", "-y", "env", "DEBIAN_FRONTEND=noninteractive")]
-        if words[0] not in ("findmnt", "test", "dpkg-query"):
+        if words[0] == "pgrep":
+            return Ran(exit_code=0 if self._yard.left and self._yard.left.pop() else 1)
+        if words[0] not in ("findmnt", "test", "dpkg-query", "grep"):
             self._yard.act(self.host, " ".join(words))
+        if words[0] == self._yard.missing:
+            return Ran(exit_code=127, complaint=f"env: {words[0]}: No such file or directory")
         if words[0] == "timeout":
             words = words[2:]
         return Ran(exit_code=0 if self._run(words) else 1, complaint="it failed")
@@ -223,6 +234,11 @@ class Setup:
             case ["rmdir", *_, path]:
                 if not any(h == one.name and p.startswith(f"{path}/") for h, p in self._yard.files):
                     one.directories.discard(path)
+            case ["grep", _, text, _]:
+                return any(line.startswith(text) for line in one.exported)
+            case ["exportfs", "-u", client]:
+                address, _, path = client.partition(":")
+                one.exported = tuple(e for e in one.exported if not e.startswith(f"{path}\t{address}("))
             case ["exportfs", *_]:
                 one.exported = self._exported()
             case ["mount", *_, source, _]:

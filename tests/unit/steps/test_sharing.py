@@ -164,3 +164,14 @@ def test_a_running_vm_and_images_of_others_are_told_at_once_and_nothing_is_touch
     assert "other.qcow2" in text
     assert yard.snapshot() == before
     assert yard.acts == []
+
+
+def test_a_program_that_is_missing_at_its_step_leaves_nothing_and_holds_nothing() -> None:
+    """Its undo would want the same program: a step whose first program is not there has touched nothing."""
+    yard = Yard()
+    before = yard.snapshot()
+    yard.missing = "firewall-cmd"
+    with pytest.raises(PermanentError, match=r"firewall-cmd.*a program is missing"):
+        yard.share()
+    assert yard.problems == ()
+    assert yard.snapshot() == before

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from functools import cached_property
 from uuid import UUID
 
+from vmferry.adapters.share_journal import SqlShareJournal
 from vmferry.adapters.simulated.building import LOCAL, SHARED, Building
 from vmferry.adapters.simulated.faults import Fault, Operation, faults_at
 from vmferry.adapters.simulated.ground import Ground
@@ -53,12 +55,19 @@ class SimulatedWorld:
         """Return the host's ssh tools."""
         return self._fleet.tools(host)
 
+    @cached_property
+    def shares(self) -> SqlShareJournal:
+        """An empty journal: simulated hosts share no storage by vmferry."""
+        return SqlShareJournal("sqlite://")
+
     def ask_guest(self, probe: Probe) -> str:
         """Say what the test says that guests do."""
         return self._fleet.guests(probe)
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Nothing is open, unless shares were asked for."""
+        if "shares" in self.__dict__:
+            self.shares.close()
 
 
 class SimulatedFleet(Building):

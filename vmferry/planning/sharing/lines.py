@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
-from vmferry.model.sharing import NfsVersion, ShareRequest
+from vmferry.model.sharing import NfsVersion, ShareFacts, ShareRequest
 
 EXPORTS = "/etc/exports"
 EXPORTS_D = "/etc/exports.d"
+ETAB = "/var/lib/nfs/etab"  # what is exported now, line by line: directory, tab, client(options)
 FSTAB = "/etc/fstab"
 NFS_CONF_D = "/etc/nfs.conf.d"
 # firewalld's service `mountd` opens this one. On the RHEL family mountd takes it by itself, elsewhere any port.
@@ -55,4 +57,18 @@ def mount_argv(request: ShareRequest, server_address: str) -> tuple[str, ...]:
     return (
         *("timeout", "60", "mount", "-t", "nfs", "-o", options),
         *(mount_source(request, server_address), request.mount_at),
+    )
+
+
+def is_exported(request: ShareRequest, addresses: Mapping[str, str], facts: ShareFacts) -> bool:
+    """Whether the server says that it shares the directory with both hosts, as it should."""
+    return all(
+        any(
+            words[0] == request.directory
+            and words[1].startswith(f"{addresses[host]}(")
+            and {"rw", "no_root_squash"} <= set(words[1].partition("(")[2].rstrip(")").split(","))
+            for words in (line.split() for line in facts.exported)
+            if len(words) == 2
+        )
+        for host in request.clients
     )

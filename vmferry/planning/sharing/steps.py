@@ -24,9 +24,11 @@ from vmferry.model.sharing import (
     TextFile,
 )
 from vmferry.planning.sharing.lines import (
+    ETAB,
     MOUNTD_PORT,
     export_line,
     fstab_line,
+    is_exported,
     mount_argv,
     mount_source,
 )
@@ -212,12 +214,18 @@ class _Maker:
         line = export_line(self._request, self.addresses)
         place = facts.own_exports if facts.has_exports_d else facts.exports
         is_written = line in (facts.own_exports.text or "").split("\n") + (facts.exports.text or "").split("\n")
-        again = Run(argv=("exportfs", "-ra"))
-        do: list[Act] = [] if is_written else [*_edits(place, line), again]
-        undo: list[Act] = [] if is_written else [*_edits(place, line, is_there=False), again]
-        if is_written and not is_exported(self._request, self.addresses, facts):
-            do = [again]
+        is_done = is_written and is_exported(self._request, self.addresses, facts)
+        do: list[Act] = [] if is_done else [Run(argv=("exportfs", "-ra"))]
+        undo: list[Act] = []
+        if not is_written:
+            do, undo = [*_edits(place, line), *do], [*_edits(place, line, is_there=False), *self._unexports()]
         return self._step(host, StepKind.EXPORT, f"share it with {' and '.join(self._request.clients)}", do, undo)
+
+    def _unexports(self) -> Iterator[Run]:
+        """Take the export back for each host alone: `exportfs -ra` fails on any line of anybody in the files."""
+        for address in dict.fromkeys(self.addresses.values()):
+            is_there = ("grep", "-qF", "--", f"{self._request.directory}\t{address}(", ETAB)
+            yield Run(argv=("exportfs", "-u", mount_source(self._request, address)), only_if=is_there)
 
     def _aside(self, image: SharedImage) -> ShareStep:
         do, undo = SetAside(path=image.path, aside=image.aside), SetAside(path=image.aside, aside=image.path)
@@ -279,17 +287,3 @@ def _gone(argv: tuple[str, ...], is_there: tuple[str, ...]) -> Run:
 
 def _edits(file: TextFile, line: str, *, is_there: bool = True) -> list[Act]:
     return [Edit(path=file.path, line=line, is_there=is_there, before=file.text)]
-
-
-def is_exported(request: ShareRequest, addresses: Mapping[str, str], facts: ShareFacts) -> bool:
-    """Whether the server says that it shares the directory with both hosts, as it should."""
-    return all(
-        any(
-            words[0] == request.directory
-            and words[1].startswith(f"{addresses[host]}(")
-            and {"rw", "no_root_squash"} <= set(words[1].partition("(")[2].rstrip(")").split(","))
-            for words in (line.split() for line in facts.exported)
-            if len(words) == 2
-        )
-        for host in request.clients
-    )
