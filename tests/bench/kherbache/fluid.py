@@ -33,7 +33,8 @@ class _Flow:
         if self.set_up_s > 0:
             self.set_up_s -= _STEP_S
             return
-        self.round_s += _STEP_S
+        # A round that ends within the step is as short as it is: rounded up, one that shrinks slowly never would.
+        self.round_s += min(_STEP_S, self.left_mb / mb_s)
         self.left_mb -= mb_s * _STEP_S
         if self.left_mb > 0:
             return
