@@ -24,6 +24,7 @@ from vmferry.solver.reassignment.tables import (
     COST,
     LONELY,
     NARROW,
+    OF_AWAY,
     OF_LONELY,
     OF_NARROW,
     OF_OVER,
@@ -36,30 +37,34 @@ from vmferry.solver.reassignment.tables import (
     Tables,
 )
 
+NEAR = 32  # this part of the active processes, on each side, is about as dear
 PATIENCE = 60  # tries of a push without a move
 
 
 @kernel
-def anneal(t: Tables, s: State, steps: int, temperature: float, mix: Floats) -> int:
+def anneal(t: Tables, s: State, steps: int, temperature: float, active: int, mix: Floats) -> int:
     """Spend so many tries of a move; return how many were accepted.
 
-    `mix`: shares of swaps and of pushes among the moves; the rest are shifts.
+    `active`: only so many of the dearest processes are chosen; pushes may move others too. `mix`: shares of swaps
+    and of pushes among the moves, of near ones among the swaps, and of the way home among the shifts, the rest.
     """
     accepted, spent = 0, 0
-    processes, machines = s.where.size, s.load.shape[0]
+    machines = s.load.shape[0]
     while machines > 1 and spent < steps:
         spent += 1
-        p = below(s, processes)
+        p = t.order[below(s, active)]
         most = -temperature * math.log(share(s))
         kind = share(s)
         if kind <= mix[0]:
-            q = below(s, processes)
+            q = partner(t, s, p, active, mix[2])
             accepted += s.where[p] != s.where[q] and swap(t, s, p, q, most)
             continue
         dest = below(s, machines)
         is_push = kind <= mix[0] + mix[1]
         if is_push:
             p = burden(t, s, p)
+        elif share(s) <= mix[3]:
+            dest = t.home[p]
         if s.on_machine[t.service[p], dest] > 0:
             continue
         if is_push:
@@ -71,6 +76,15 @@ def anneal(t: Tables, s: State, steps: int, temperature: float, mix: Floats) -> 
     if s.tally[PENDING] > 0:
         keep_best(s)
     return accepted
+
+
+@inlined
+def partner(t: Tables, s: State, p: int, active: int, near: float) -> int:
+    """Draw a process to change places with: any, or one that is about as dear, which is likelier to fit."""
+    if share(s) > near:
+        return int(t.order[below(s, active)])
+    reach = max(2, active // NEAR)
+    return int(t.order[min(max(t.rank[p] - reach + below(s, 2 * reach + 1), 0), active - 1)])
 
 
 @inlined
@@ -158,7 +172,8 @@ def shift(t: Tables, s: State, p: int, dest: int, most: float) -> bool:
     gain, under = exchange(t, s, source, p, leaves, nobody, 0)
     cost += gain + t.travel[home, dest] - t.travel[home, source] + (leaves - arrives) * t.move[p]
     over += under
-    worse = cost + s.price[OF_OVER] * over + s.price[OF_TRANSIENT] * (leaves - arrives) * t.transient[p]
+    away = s.price[OF_TRANSIENT] * t.transient[p] + s.price[OF_AWAY]
+    worse = cost + s.price[OF_OVER] * over + away * (leaves - arrives)
     if worse > most + violation_price(s) + t.service_weight[0]:
         return False
     lonely, narrow = 0, 0
@@ -183,8 +198,8 @@ def swap(t: Tables, s: State, p: int, q: int, most: float) -> bool:
     a, b, one, two = s.where[p], s.where[q], t.service[p], t.service[q]
     if one != two and (s.on_machine[one, b] > 0 or s.on_machine[two, a] > 0):
         return False
-    cost, over, transient = swap_cost(t, s, p, q)
-    worse = cost + s.price[OF_OVER] * over + s.price[OF_TRANSIENT] * transient
+    cost, over, away = swap_cost(t, s, p, q)
+    worse = cost + s.price[OF_OVER] * over + away
     if worse > most + violation_price(s) + 2 * t.service_weight[0]:
         return False
     lonely, narrow = 0, 0
@@ -217,7 +232,8 @@ def swap(t: Tables, s: State, p: int, q: int, most: float) -> bool:
 
 @inlined
 def swap_cost(t: Tables, s: State, p: int, q: int) -> tuple[float, float, float]:
-    """Return what a swap changes: cost without the service move, use above capacity, transient shares."""
+    """Return what a swap changes: cost without the service move, use above capacity, the
+    prices of being away."""
     a, b = s.where[p], s.where[q]
     p_leaves, p_arrives = int(a == t.home[p]), int(b == t.home[p])
     q_leaves, q_arrives = int(b == t.home[q]), int(a == t.home[q])
@@ -225,8 +241,9 @@ def swap_cost(t: Tables, s: State, p: int, q: int) -> tuple[float, float, float]
     other, more = exchange(t, s, b, q, q_leaves, p, p_arrives)
     cost += other + t.travel[t.home[p], b] - t.travel[t.home[p], a] + t.travel[t.home[q], a] - t.travel[t.home[q], b]
     cost += (p_leaves - p_arrives) * t.move[p] + (q_leaves - q_arrives) * t.move[q]
-    transient = (p_leaves - p_arrives) * t.transient[p] + (q_leaves - q_arrives) * t.transient[q]
-    return cost, over + more, transient
+    away = (p_leaves - p_arrives) * (s.price[OF_TRANSIENT] * t.transient[p] + s.price[OF_AWAY])
+    away += (q_leaves - q_arrives) * (s.price[OF_TRANSIENT] * t.transient[q] + s.price[OF_AWAY])
+    return cost, over + more, away
 
 
 @inlined

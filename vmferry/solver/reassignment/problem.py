@@ -77,6 +77,14 @@ class Problem:
         return int(self.spread_min.shape[0])
 
 
+def own_costs(problem: Problem) -> npt.NDArray[np.float64]:
+    """Return what each process (P,) would cost where there is no room left."""
+    cost = (problem.usage @ problem.load_weight).astype(np.float64)
+    for first, second, target, weight in problem.balances:
+        cost = np.maximum(cost, weight * np.maximum(target * problem.usage[:, first], problem.usage[:, second]))
+    return cost
+
+
 def _wrong_shapes(p: Problem) -> Iterator[str]:
     if p.usage.ndim != 2 or p.capacity.ndim != 2 or p.spread_min.ndim != 1:
         yield "usage and capacity need two dimensions, spread_min one"

@@ -94,8 +94,8 @@ def _by_time(problem: Problem, start: Ints, begun: float, budget: Budget, seed: 
 
     def work(number: int) -> None:
         try:
-            worker = Worker(board, start, seed + 7919 * number, number)
-            worker.until(begun, end, lambda: over.is_set() or stop.is_set())
+            worker = Worker(board, start, seed + 7919 * number, number, budget.workers)
+            worker.until(end, lambda: over.is_set() or stop.is_set())
         except BaseException as error:  # told to the caller below
             failed.append(error)
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from vmferry.solver.reassignment.problem import Ints, Problem
+from vmferry.solver.reassignment.problem import Ints, Problem, own_costs
 
 Floats = npt.NDArray[np.float64]
 
@@ -19,7 +19,7 @@ Floats = npt.NDArray[np.float64]
 COST, TOP, OVER, LONELY, NARROW, BEST, DIRTY, PENDING = range(8)
 MOST_MOVES = 200  # of one push
 # Places in `State.price`.
-OF_OVER, OF_LONELY, OF_NARROW, OF_TRANSIENT = range(4)
+OF_OVER, OF_LONELY, OF_NARROW, OF_TRANSIENT, OF_AWAY = range(5)
 
 
 class Tables(NamedTuple):
@@ -28,6 +28,8 @@ class Tables(NamedTuple):
     demand: Floats  # (P + 1, 2, R): full; what changes on its own home when it leaves or returns (nothing transient)
     transient: Floats  # (P,) its transient use as a share of the mean process's
     size: Floats  # (P,) the largest share of a mean machine that it takes
+    order: Ints  # (P,) processes by `problem.own_costs`, the dearest first
+    rank: Ints  # (P,) where each stands in it
     move: Floats  # (P,) weighted process move cost
     home: Ints  # (P,)
     service: Ints  # (P,)
@@ -77,12 +79,15 @@ def tables_of(problem: Problem) -> Tables:
     needs = np.unique(problem.dependencies, axis=0) if problem.dependencies.size else problem.dependencies
     needs = needs[needs[:, 0] != needs[:, 1]]
     serves = needs[np.lexsort((needs[:, 0], needs[:, 1]))][:, ::-1]
+    order = np.argsort(-own_costs(problem), kind="stable")
     bound = problem.spread_min > 1
     bound[needs.reshape(-1)] = True
     return Tables(
         demand=np.concatenate([np.stack([problem.usage, stays], axis=1), nobody]).astype(np.float64),
         transient=transient / (transient.mean() or 1.0),
         size=(problem.usage / np.maximum(problem.capacity.mean(axis=0), 1.0)).max(axis=1),
+        order=order,
+        rank=np.argsort(order, kind="stable"),
         move=(problem.weights[0] * problem.process_move_cost).astype(np.float64),
         home=problem.initial.copy(),
         service=problem.service.copy(),
@@ -125,7 +130,7 @@ def state_of(problem: Problem, machine_of: Ints, seed: int) -> State:
         moved=np.zeros(services, dtype=np.int64),
         moved_count=np.zeros(int(np.bincount(problem.service).max()) + 1, dtype=np.int64),
         tally=np.zeros(8),
-        price=np.zeros(4),
+        price=np.zeros(5),
         random=start,
         trail=np.zeros((MOST_MOVES + 2, 2), dtype=np.int64),
         best=machine_of.copy(),
