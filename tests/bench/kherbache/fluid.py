@@ -14,7 +14,7 @@ _STEP_S = 0.1
 _PAUSE_S = 0.3  # QEMU's downtime limit
 _SETUP_S = 1.0  # handshakes, nothing is sent
 _MB = 1e6 / 8  # of a Mb/s, in bytes
-_MOST_S = 20_000.0
+MOST_S = 20_000.0  # by then nothing ends any more: every round is as long as the one before
 
 
 @dataclass
@@ -46,7 +46,7 @@ class _Flow:
 
 
 def simulate(one: Instance, way: str) -> float:
-    """Return the seconds until the last move has ended."""
+    """Return the seconds until the last move has ended; MOST_S or a little more where some do not."""
     request = one.request
     jobs = {job.uuid: job for job in request.jobs}
     order, shares = [job.uuid for job in request.jobs], dict[str, float]()
@@ -60,7 +60,7 @@ def simulate(one: Instance, way: str) -> float:
     running: list[_Flow] = []
     now, rates, sending = 0.0, dict[str, float](), list[str]()
     is_new = True  # something has ended: another move may start, and links are shared by fewer
-    while (order or running) and now < _MOST_S:
+    while (order or running) and now < MOST_S:
         for uuid in list(order) if is_new else ():
             job = jobs[uuid]
             if len(running) >= most or not _may(job, running, shares, sites, room):
