@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.table import Table
 
-from tests.bench.kherbache.fluid import MOST_S, WAYS, simulate, synthetic
+from tests.bench.kherbache.fluid import WAYS, simulate, synthetic
 from tests.bench.kherbache.instances import Instance, plans, scale
 from tests.bench.registry import Options, Result, benchmark
 from vmferry.planning.timetable import plan_timetable
@@ -113,14 +113,7 @@ def _ways(options: Options) -> tuple[Table, dict[str, Any]]:
     shown = Table("mean makespan, s", *WAYS, title="the same moves, played: pre-copy over shared links")
     data: dict[str, Any] = {}
     for name, instances in cases.items():
-        data[name] = {way: [simulate(one, way) for one in instances] for way in WAYS}
-        shown.add_row(name, *(_makespan(data[name][way]) for way in WAYS))
-        options.say(f"{name}: " + ", ".join(f"{way} {_makespan(seconds)}" for way, seconds in data[name].items()))
+        data[name] = {way: mean(simulate(one, way) for one in instances) for way in WAYS}
+        shown.add_row(name, *(f"{data[name][way]:.0f}" for way in WAYS))
+        options.say(f"{name}: " + ", ".join(f"{way} {seconds:.0f} s" for way, seconds in data[name].items()))
     return shown, data
-
-
-def _makespan(seconds: list[float]) -> str:
-    """Return the mean of those that end, and how many do not."""
-    ended = [one for one in seconds if one < MOST_S]
-    endless = f"{len(seconds) - len(ended)} of {len(seconds)} without end" * (len(ended) < len(seconds))
-    return "; ".join(text for text in (f"{mean(ended):.0f}" if ended else "", endless) if text)
