@@ -22,7 +22,8 @@ _REPAIR_TRIES = 20_000  # for each item without a place; some 50 ns each
 _REPAIRED = 40  # items whose repair one round pays for
 _HOPELESS = 0.003  # of the items: if more find no place, no repair is tried
 _PASSES = 20  # how often all items are looked at, for the choice of kernels
-_ROUNDS = 12  # sets of hosts that are tried as a whole, at most
+_CLOSE = 4  # sets of hosts that are tried as a whole, each with one host more that stays
+_ROUNDS = 12  # more of them, in growing steps
 
 
 @dataclass(frozen=True)
@@ -155,16 +156,28 @@ def by_size(board: Board, items: Ints) -> Ints:
 
 
 def _joint(board: Board, asked: Emptying, bound: int) -> list[tuple[Board, list[int]]]:
-    """Keep as few hosts as the bound allows, pack the rest onto them at once; one more host until that works."""
+    """Keep as few hosts as the bound allows, pack the rest onto them at once; more hosts until that works.
+
+    One host more at first, then in growing steps; between the last that failed and the first that worked by halves.
+    """
     order = emptying_order(board, asked)
     kernels = kernels_for(board.size * _PASSES)
-    most = min(len(order), int(np.count_nonzero(board.held > 0)) - bound)
-    for count in range(most, max(0, most - _ROUNDS), -1):
+    count = min(len(order), int(np.count_nonzero(board.held > 0)) - bound)
+    fails, found = count + 1, list[tuple[Board, list[int]]]()
+    for step in (*(1,) * _CLOSE, *(2**n for n in range(1, _ROUNDS))):
+        if count < 1 or count >= fails:
+            break
         state, is_open = board.copy(), board.held > 0
         is_open[order[:count]] = False
-        if not _clear(state, kernels, order[:count], is_open):
-            return [(state, order[:count])]
-    return []
+        if _clear(state, kernels, order[:count], is_open):
+            fails = count
+        else:
+            found = [(state, order[:count])]
+        works = len(found[0][1]) if found else 0
+        count = (works + fails) // 2 if found else fails - step
+        if count == works:
+            break
+    return found
 
 
 def _go_home(state: Board) -> None:
