@@ -23,7 +23,13 @@ pytestmark = pytest.mark.prefect
 
 @pytest.fixture(scope="module")
 def deployed(prefect_server: PrefectServer, tmp_path_factory: pytest.TempPathFactory) -> PrefectServer:
-    """Return the server after `vmferry deploy`, with runs of this checkout as it is."""
+    """Return the server after `vmferry deploy`, with runs of this checkout as it is.
+
+    The server is that of all files of this worker: what others have deployed, paused and run there goes first.
+    """
+    with prefect_server.client() as client:
+        for deployment in client.read_deployments():
+            client.delete_deployment(deployment.id)
     inventory = tmp_path_factory.mktemp("deployed") / "inventory.yaml"
     inventory.write_text("hosts: {kvm1: , kvm2: }\n")
     prefect_server.vmferry("deploy", "--yes", "--live", "--prune", "--inventory", str(inventory))

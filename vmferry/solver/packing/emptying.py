@@ -123,8 +123,8 @@ def _moves(state: Board) -> int:
 def _clear(state: Board, kernels: Any, hosts: list[int], is_open: Bools) -> int:
     """Take all items off the hosts and place them on open ones, hardest first; return how many found no place.
 
-    Of two rules the one that leaves fewer: as tightly as possible, which keeps room in one piece for what comes later;
-    else evenly, which uses up all resources alike. The largest go first.
+    Of two rules the one that leaves fewer: evenly, which uses up several resources alike; where there is one only, as
+    tightly as possible, which keeps its room in one piece for what comes later. Then the other. The largest go first.
     """
     flags = np.zeros(state.capacity.shape[0], np.bool_)
     flags[hosts] = True
@@ -134,7 +134,7 @@ def _clear(state: Board, kernels: Any, hosts: list[int], is_open: Bools) -> int:
     order = by_size(state, items)
     rank = np.zeros(state.capacity.shape[0], np.int64)
     tried: list[tuple[int, Board]] = []
-    for rule in (TIGHTEST, EMPTIEST):
+    for rule in (TIGHTEST, EMPTIEST) if state.capacity.shape[1] == 1 else (EMPTIEST, TIGHTEST):
         made = state.copy()
         tried.append((int(kernels.place_all(made, order, is_open, rank, rule)), made))
         if not tried[-1][0]:
