@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
@@ -27,6 +28,7 @@ def run_plan(current: Session, request: PlanRequest, texts: Sequence[str], out: 
     constraints = parse_constraints(texts)
     with current.world() as world:
         snapshot = read_all_pairs(world, look_again(world, read_fleet(world)))
+    gc.freeze()  # what was read lives as long as the command: collections while it plans need not go through it
     made = plan(snapshot, request.model_copy(update={"constraints": constraints}))
     if problems := replay_fleet(made):
         raise AssertionError(f"the plan fails its own check: {'; '.join(problems)}")
