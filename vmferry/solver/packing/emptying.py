@@ -24,6 +24,7 @@ _HOPELESS = 0.003  # of the items: if more find no place, no repair is tried
 _PASSES = 20  # how often all items are looked at, for the choice of kernels
 _CLOSE = 4  # sets of hosts that are tried as a whole, each with one host more that stays
 _ROUNDS = 12  # more of them, in growing steps
+_GOOD = 0.01  # above the bound: if more hosts stay, emptying host by host is tried too
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ def empty_hosts(board: Board, asked: Emptying) -> Emptied:
     tried: list[tuple[Board, list[int]]] = []
     if asked.is_joint and asked.most_moves is None:
         tried = _joint(board, asked, bound)
-    if not tried:
+    if not tried or len(used) - len(tried[0][1]) > bound * (1 + _GOOD):
         tried.append(_one_by_one(board, asked, bound))
     made = [_result(board, state, emptied, bound) for state, emptied in tried]
     cost = np.asarray(asked.cost, np.float64)
