@@ -34,7 +34,7 @@ test: setup  ## Run all tests: real libvirt in the lab, the simulated fleet, Pre
 	  --max-worker-restart=2 --ignore=tests/whole $(PYTEST_ARGS)
 
 # A boot takes 20 s and more, installing packages a minute: not beside other tests. Each file has machines of its own.
-whole-test: setup  ## Share storage and switch off whole machines: Debian with kernels of their own (30 min)
+whole-test: setup  ## Share storage and switch off whole machines: Debian with kernels of their own (40 min)
 	@for file in tests/whole/test_*.py; do $(AS_ROOT) $(QUIET) $(PYTHON) -m pytest -p no:cacheprovider -q "$$file"; done
 
 fault-matrix: setup  ## Break real moves in every phase in every way, print what happened, write docs/fault-matrix.md (25 min)
