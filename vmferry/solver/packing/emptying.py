@@ -166,7 +166,7 @@ def _joint(board: Board, asked: Emptying, bound: int) -> list[tuple[Board, list[
     count = min(len(order), int(np.count_nonzero(board.held > 0)) - bound)
     fails, found = count + 1, list[tuple[Board, list[int]]]()
     for step in (*(1,) * _CLOSE, *(2**n for n in range(1, _ROUNDS))):
-        if count < 1 or count >= fails:
+        if count < 1:
             break
         state, is_open = board.copy(), board.held > 0
         is_open[order[:count]] = False
