@@ -28,7 +28,9 @@ def main() -> int:
     rounds: list[Round] = []
     with tempfile.TemporaryDirectory(prefix="vmferry-cancel-", dir="/var/tmp") as room, ExitStack() as stack:
         server = stack.enter_context(PrefectServer.running(Path(room)))
-        yard = stack.enter_context(Yard.built(f"cancel-{os.getpid()}", server, Path(room) / "state"))
+        state_dir = Path(room) / "state"
+        os.environ["VMFERRY_STATE_DIR"] = str(state_dir)  # of the evacuations that this process makes itself
+        yard = stack.enter_context(Yard.built(f"cancel-{os.getpid()}", server, state_dir))
         if Way.API in ways:
             stack.enter_context(yard.worker())
         wanted = {PREFECT_API_URL: server.api_url, PREFECT_HOME: room, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}
