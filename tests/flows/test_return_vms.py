@@ -133,7 +133,7 @@ def test_never_only_tells_and_asking_without_an_answer_moves_nothing(yard: Yard)
     away = yard.where(vm)
     assert bring_home(yard, returning=Returning.NEVER).is_completed()
     state = bring_home(yard, returning=Returning.ASK, ask_minutes=0.01)
-    assert state.is_failed() and "never resumed" in str(state.message)
+    assert state.is_failed() and "nobody has said" in str(state.message)
     assert yard.where(vm) == away
 
 
