@@ -29,7 +29,10 @@ class DomainState(StrEnum):
     @property
     def is_active(self) -> bool:
         """Whether a QEMU process exists in this state."""
-        return self not in (DomainState.SHUTOFF, DomainState.CRASHED, DomainState.ABSENT)
+        return self not in _WITHOUT_PROCESS
+
+
+_WITHOUT_PROCESS = (DomainState.SHUTOFF, DomainState.CRASHED, DomainState.ABSENT)
 
 
 class DiskKind(StrEnum):

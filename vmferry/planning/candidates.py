@@ -45,6 +45,8 @@ class Demand:
 def demand_of(case: Case) -> Demand:
     """Return what the VM takes: offline its files alone, else memory, vCPUs and the disks that are mirrored."""
     arrivals = copied_arrivals(case) if case.is_offline else mirrored_arrivals(case)
+    if not arrivals and not case.is_offline and not case.vm.hugepages:
+        return Demand(memory_needed_kib(case.vm), case.vm.vcpus, 0, ())  # of most moves: their disks are shared
     pool = hugepage_pool(case.dest.facts, case.vm) if case.vm.hugepages and not case.is_offline else None
     return Demand(
         memory_kib=0 if case.is_offline else memory_needed_kib(case.vm),

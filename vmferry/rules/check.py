@@ -87,8 +87,11 @@ def _asked_with(case: Case, policy: Policy, memo: Memo) -> Questions:
 def is_barred(case: Case, policy: Policy, memo: Memo) -> bool:
     """Whether the VM alone, or the two hosts alone, forbid the move; what else does, only `check_move` tells."""
     asked = _asked_with(case, policy, memo)
-    found = (*_of_vm(case, asked, memo)[0], *_of_hosts(case, asked, memo))
-    return any(finding.severity is Severity.BLOCK for _, finding in found)
+    return _blocks(_of_hosts(case, asked, memo)) or _blocks(_of_vm(case, asked, memo)[0])
+
+
+def _blocks(found: Found) -> bool:
+    return any(finding.severity is Severity.BLOCK for _, finding in found) if found else False
 
 
 @cache

@@ -69,7 +69,6 @@ def _wrong_kind(disk: Disk) -> str:
     return ""
 
 
-@once_per_case
 def why_not_mirrored(case: Case, place: Place) -> str:
     """Say why a running VM's disk that is not shared cannot be mirrored; empty where it can."""
     if case.profile is Profile.RHEL8:
@@ -132,12 +131,12 @@ def mirrored(case: Case) -> tuple[Mirror, ...]:
     )
 
 
-@once_per_case
 def is_mirrored(case: Case, place: Place) -> bool:
     """Whether QEMU is to mirror the disk: it is not shared, and nothing speaks against it."""
     if case.is_offline or place.is_read_only or place.disk.kind is not DiskKind.FILE:
         return False
-    return bool(why_not_shared(case, place.path, place.dest_path)) and not why_not_mirrored(case, place)
+    # What speaks against it first: it looks at one host, the proof of sharing at two.
+    return not why_not_mirrored(case, place) and bool(why_not_shared(case, place.path, place.dest_path))
 
 
 def _own_layers(case: Case, place: Place) -> Iterator[str]:

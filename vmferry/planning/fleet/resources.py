@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -52,19 +51,14 @@ def read_resources(fleet: Fleet, hosts: Sequence[str], items: Sequence[Item]) ->
     names = ("memory", "vCPUs", *(f"{size} KiB pages" for size in pages))
     names += tuple(f"disk {n}" for n in range(max((len(s) for s in stores), default=0)))
     shape = Shape(pages, stores, len(names))
-    demand = np.zeros((len(items), len(hosts), len(names)), np.int64)
-    at_home = np.zeros((len(items), len(names)), np.int64)
     freed = {host: home_memory(fleet, host) for host in hosts}
+    leave = [_at_home(fleet, item, shape, freed[item.home]) for item in items]
+    at_home = np.array(leave, np.int64).reshape(-1, len(names))
+    demand = np.repeat(at_home[:, None, :], len(hosts), axis=1)  # where it may not go: bounds take the least of all
     place = {host: number for number, host in enumerate(hosts)}
     for number, item in enumerate(items):
-        at_home[number] = _at_home(fleet, item, shape, freed[item.home])
-        demand[number] = at_home[number]  # where it may not go: bounds take the least of all hosts
-        for dest in {d for c in item.candidates for d in c.demands if d in place}:
-            demand[number, place[dest]] = 0
-        for candidate in item.candidates:
-            for dest, wanted in candidate.demands.items():
-                if dest in place:
-                    demand[number, place[dest]] += _column(wanted, place[dest], shape)
+        if columns := _wanted(item, place, shape):
+            demand[number, list(columns)] = list(columns.values())
     capacity = np.array([_free(room, n, shape) for n, room in enumerate(rooms)], np.int64).reshape(-1, len(names))
     for number, item in enumerate(items):
         capacity[place[item.home]] += at_home[number]
@@ -85,9 +79,21 @@ class Shape:
         return 2 + len(self.pages) + self.stores[host].index(name) if name in self.stores[host] else None
 
 
-def _column(wanted: Demand, host: int, shape: Shape) -> Any:
+def _wanted(item: Item, place: Mapping[str, int], shape: Shape) -> dict[int, list[int]]:
+    """Return host → what the item's VMs take there together, of the hosts that they may go to."""
+    columns: dict[int, list[int]] = {}
+    for candidate in item.candidates:
+        for dest, wanted in candidate.demands.items():
+            host = place.get(dest)
+            if host is not None:
+                column, others = _column(wanted, host, shape), columns.get(host)
+                columns[host] = column if others is None else [a + b for a, b in zip(column, others, strict=True)]
+    return columns
+
+
+def _column(wanted: Demand, host: int, shape: Shape) -> list[int]:
     """Return what a demand takes; each VM with all layers that it brings: that refuses, it never over-commits."""
-    column = np.zeros(shape.width, np.int64)
+    column = [0] * shape.width
     column[MEMORY], column[VCPUS] = wanted.memory_kib, wanted.vcpus * MILLI
     if wanted.page_kib is not None:
         column[2 + shape.pages.index(wanted.page_kib)] = wanted.hugepages_kib
@@ -105,11 +111,11 @@ def _free(room: Room, host: int, shape: Shape) -> list[int]:
     return free + [0] * (shape.width - len(free))
 
 
-def _at_home(fleet: Fleet, item: Item, shape: Shape, freed: dict[str, int]) -> Any:
+def _at_home(fleet: Fleet, item: Item, shape: Shape, freed: dict[str, int]) -> list[int]:
     """Return what leaving frees; images stay where they are until they are purged."""
-    column = np.zeros(shape.width, np.int64)
-    for vm in item.vms:
-        column[MEMORY] += freed.get(str(vm.uuid), 0)
+    column = [0] * shape.width
+    for key, vm in zip(item.keys, item.vms, strict=True):
+        column[MEMORY] += freed.get(key, 0)
         column[VCPUS] += vm.vcpus * MILLI if vm.is_active else 0
         for size, kib in home_pages(fleet, item.home, vm).items():
             if size in shape.pages:
