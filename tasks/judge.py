@@ -13,7 +13,7 @@ from vmferry.model.findings import PreflightReport
 from vmferry.model.host import FleetSnapshot
 from vmferry.model.migration import MigrationPlan, MigrationRequest
 from vmferry.model.vm import Vm
-from vmferry.planning.single import VmDecision, plan_vm
+from vmferry.planning.single import VmDecision, plan_vm, warned_of_constraints
 from vmferry.steps.prepare import arriving_of, make_plan
 
 
@@ -57,7 +57,7 @@ def judge_move(request: MigrationRequest) -> Judged:
     found = request.model_copy(update={"source": first.case.source.name})
     here = first.case.source.name
     snapshot = read_ways(unsearched(snapshot), here, [request.dest], [first.vm], first.case.arriving)
-    return Judged(found, plan_vm(snapshot, found, arriving), snapshot)
+    return Judged(found, warned_of_constraints(plan_vm(snapshot, found, arriving), snapshot), snapshot)
 
 
 def _check_persistent_xml(request: MigrationRequest, vm: Vm) -> None:

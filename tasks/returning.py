@@ -20,6 +20,7 @@ from vmferry.model.evacuation import Move
 from vmferry.model.host import FleetSnapshot
 from vmferry.model.migration import MigrationOutcome, OutcomeKind
 from vmferry.model.returning import Refused, ReturnReport, ReturnRequest, ReturnStage
+from vmferry.planning.constraints.instants import OnTheWay
 from vmferry.planning.handling import blackouts_in, objectives_in
 from vmferry.planning.returning import Belongs, next_stage, open_home, paused_since, prove
 from vmferry.progress import ReturnEnded, publish
@@ -127,8 +128,8 @@ def _run(
     stage: ReturnStage, snapshot: FleetSnapshot, request: ReturnRequest
 ) -> tuple[tuple[MigrationOutcome, ...], tuple[Refused, ...]]:
     blackouts, objectives = blackouts_in(snapshot, stage.moves), objectives_in(snapshot, stage.moves)
-    bounds = Bounds(limits=request.limits, blackouts=blackouts, objectives=objectives)
     opened = open_home(snapshot, request.host)
+    bounds = Bounds(request.limits, blackouts, objectives, on_the_way=OnTheWay.of(opened))
     with progress_artifacts(f"return to {request.host}"):
         result = run_window(stage.moves, request.max_parallel, lambda m: _bring(m, opened, request), bounds)
     reasons = {**{vm: result.reasons.get(vm, "not started") for vm in result.not_started}, **result.failures}

@@ -66,12 +66,6 @@ class Settings(BaseSettings):
         given = {key: value for key, value in values.items() if value not in (None, "")}
         return filled | given | {"state_dir": state_dir}
 
-    @property
-    def journal_place(self) -> str:
-        """The journal's URL without user, password and query: safe to print."""
-        scheme, _, rest = self.journal_url.get_secret_value().partition("://")
-        return f"{scheme}://{rest.partition('?')[0].rpartition('@')[2]}"
-
 
 def read_settings(**given: Any) -> Settings:
     """Read the environment; keyword arguments go before it. Reads only.

@@ -62,33 +62,38 @@ def wait_for(kind: StepKind, world: RealWorld, is_over: Callable[[], bool]) -> N
         time.sleep(0.05)
 
 
-def test_a_firewall_command_that_is_missing(machines: MachineLab, world: RealWorld, before: Picture) -> None:
-    server = machines.hosts["kvm3"]
-    server.sh("mv /usr/bin/firewall-cmd /root")
-    with pytest.raises(PermanentError, match=r"kvm3: `firewall-cmd .* a program is missing: .* taken back"):
+# Host, what breaks it, what mends it, what is told. Somebody else's export is wrong, and stands there before and after.
+THEIRS = "/etc/exports.d/theirs.exports"
+BREAKS = {
+    "a firewall command that is missing": (
+        "kvm3",
+        "mv /usr/bin/firewall-cmd /root",
+        "mv /root/firewall-cmd /usr/bin",
+        r"kvm3: `firewall-cmd .* a program is missing: .* taken back",
+    ),
+    "an export that is refused": (
+        "kvm3",
+        f"mkdir -p /etc/exports.d; echo '/srv/packages kvm1(no_such_option)' >{THEIRS}",
+        f"rm {THEIRS}; rmdir /etc/exports.d",
+        r"kvm3: `exportfs -ra`: .*no_such_option.* taken back",
+    ),
+    "a mount that fails on one host": (
+        "kvm2",
+        "mv /sbin/mount.nfs /root",
+        "mv /root/mount.nfs /sbin",
+        r"kvm2: `timeout 60 mount .* taken back",
+    ),
+}
+
+
+@pytest.mark.parametrize(("host", "breaks", "mends", "told"), BREAKS.values(), ids=BREAKS)
+def test_a_step_that_fails_takes_the_earlier_ones_back(
+    machines: MachineLab, world: RealWorld, before: Picture, host: str, breaks: str, mends: str, told: str
+) -> None:
+    machines.hosts[host].sh(breaks)
+    with pytest.raises(PermanentError, match=told):
         share_storage(**HOSTS, vms=["whole1"])
-    server.sh("mv /root/firewall-cmd /usr/bin")
-    assert picture(machines) == before
-    assert world.shares.shares() == ()
-
-
-def test_an_export_that_is_refused(machines: MachineLab, world: RealWorld, before: Picture) -> None:
-    """Somebody else's line is wrong, and stands there before and after it."""
-    server = machines.hosts["kvm3"]
-    server.sh("mkdir -p /etc/exports.d; echo '/srv/packages kvm1(no_such_option)' >/etc/exports.d/theirs.exports")
-    with pytest.raises(PermanentError, match=r"kvm3: `exportfs -ra`: .*no_such_option.* taken back"):
-        share_storage(**HOSTS, vms=["whole1"])
-    server.sh("rm /etc/exports.d/theirs.exports; rmdir /etc/exports.d")
-    assert picture(machines) == before
-    assert world.shares.shares() == ()
-
-
-def test_a_mount_that_fails_on_one_host(machines: MachineLab, world: RealWorld, before: Picture) -> None:
-    dest = machines.hosts["kvm2"]
-    dest.sh("mv /sbin/mount.nfs /root")
-    with pytest.raises(PermanentError, match=r"kvm2: `timeout 60 mount .* taken back"):
-        share_storage(**HOSTS, vms=["whole1"])
-    dest.sh("mv /root/mount.nfs /sbin")
+    machines.hosts[host].sh(mends)
     assert picture(machines) == before
     assert world.shares.shares() == ()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import posixpath
 from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Literal
@@ -275,8 +274,3 @@ class ShareOutcome(Model):
     moved: str = ""  # the VM that was moved live as the proof
     notes: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
-
-
-def inner_path(path: str, mount_at: str) -> str:
-    """Return a path below the mount point, as seen from it."""
-    return posixpath.relpath(path, mount_at)

@@ -17,6 +17,7 @@ from vmferry.model.returning import Refused, ReturnRequest, ReturnStage
 from vmferry.model.vm import DomainState, Vm
 from vmferry.planning.board import Board
 from vmferry.planning.candidates import Candidate, Demand, demand_of, judge
+from vmferry.planning.constraints.hold import HardConstraints, words_of
 from vmferry.planning.handling import handling_of
 from vmferry.rules.case import Fleet
 from vmferry.rules.judge import Judge
@@ -114,26 +115,117 @@ def next_stage(
     already, `hopped` those that have made room: each does so once, and then goes on to its own home.
     """
     fleet = Fleet(open_home(snapshot, request.host))
-    rules = Judge(fleet, request.lift)
     turn = [b for b in _in_turn(belongs, snapshot) if b.uuid not in done]
     goers = [b for b in turn if b.home.home == request.host or b.uuid in hopped]
-    board, moves = Board(fleet, tuple(n for n in fleet.sides if any(b.home.home == n for b in goers))), list[Move]()
-    stuck: list[tuple[Belongs, Candidate]] = []
-    for one in goers:
-        home = one.home.home
-        candidate = judge(rules, one.vm, one.home.away, (home,), None, request.policy)
-        if board.fits(candidate, home):
-            board.place(candidate, home)
-            moves.append(_move(one, candidate, home, "its home", request))
-        else:
-            stuck.append((one, candidate))
-    if moves:
-        return ReturnStage(moves=_numbered(moves))
-    helped = [pair for pair in stuck if pair[0].home.home == request.host and _lacks_only_room(*pair)]
     guests = [b for b in turn if b.home.away == request.host and b not in goers]
-    hops = _hops(rules, board, request, helped, guests)
-    refused = () if hops else tuple(_refuse(rules, board, one, candidate) for one, candidate in stuck)
-    return ReturnStage(moves=_numbered(hops), is_hop=bool(hops), refused=refused)
+    board = Board(fleet, tuple(n for n in fleet.sides if any(b.home.home == n for b in goers)))
+    return _Stage(Judge(fleet, request.lift), board, HardConstraints.of(snapshot), request).next(goers, guests)
+
+
+@dataclass(frozen=True)
+class _Stuck:
+    """A VM that cannot go home now; `breaks` is the hard constraint that forbids it, empty for other reasons."""
+
+    one: Belongs
+    candidate: Candidate
+    breaks: str = ""
+
+    @property
+    def may_be_helped(self) -> bool:
+        """Whether it might go home once others have left."""
+        findings = self.candidate.reports[self.one.home.home].blockers
+        return bool(self.breaks) or all(finding.rule in ROOM_RULES for finding in findings)
+
+
+@dataclass(frozen=True)
+class _Stage:
+    """What one stage is planned with."""
+
+    rules: Judge
+    board: Board  # of the homes
+    hard: HardConstraints
+    request: ReturnRequest
+
+    def next(self, goers: Sequence[Belongs], guests: Sequence[Belongs]) -> ReturnStage:
+        """Return the moves home of all that have room, else hops of guests, else why nobody can."""
+        moves, stuck = self._home(goers)
+        if moves:
+            return ReturnStage(moves=_numbered(moves))
+        hops = self._hops([s for s in stuck if s.one.home.home == self.request.host and s.may_be_helped], guests)
+        refused = () if hops else tuple(_refuse(self.rules, self.board, s) for s in stuck)
+        return ReturnStage(moves=_numbered(hops), is_hop=bool(hops), refused=refused)
+
+    def _home(self, goers: Sequence[Belongs]) -> tuple[tuple[Move, ...], list[_Stuck]]:
+        moves, stuck, going = list[Move](), list[_Stuck](), dict[str, _Stuck]()
+        for one in goers:
+            home = one.home.home
+            candidate = judge(self.rules, one.vm, one.home.away, (home,), None, self.request.policy)
+            if self.board.fits(candidate, home):
+                self.board.place(candidate, home)
+                moves.append(self._move(one, candidate, candidate.demands[home], home, "its home"))
+                going[one.uuid] = _Stuck(one, candidate)
+            else:
+                stuck.append(_Stuck(one, candidate))
+        kept, broken = self.hard.keep(moves)
+        for uuid, why in broken.items():
+            self.board.lift(going[uuid].candidate)
+            stuck.append(replace(going[uuid], breaks=why))
+        return kept, stuck
+
+    def _hops(self, stuck: Sequence[_Stuck], guests: Sequence[Belongs]) -> list[Move]:
+        """Return moves of VMs that belong elsewhere to third hosts, so that the first VM that this helps may come."""
+        thirds = tuple(name for name in self.rules.fleet.sides if name != self.request.host)
+        for waits in stuck:
+            host, needed = self.request.host, _demand(self.rules, waits.one)
+            comes = self._move(waits.one, waits.candidate, needed, host, "its home")
+            room = self.board.rooms[host]
+            free = replace(room, disk=dict(room.disk), hugepages=dict(room.hugepages))
+            there, moves = Board(self.rules.fleet, thirds), list[Move]()
+            for guest in sorted(guests, key=lambda guest: _helps(guest, waits)):
+                hop = self._hop(guest, waits.one, there, moves)
+                if hop is None:
+                    continue
+                moves.append(hop)
+                free.add(there.rooms[hop.dest].placed[guest.uuid].demands[hop.dest], -1)
+                if free.fits(needed) and not self.hard.broken([*moves, comes]):
+                    return moves
+        return []
+
+    def _hop(self, guest: Belongs, comer: Belongs, there: Board, moves: Sequence[Move]) -> Move | None:
+        """Put the guest on the first third host that may have it; None when none may."""
+        host, thirds = self.request.host, tuple(there.rooms)
+        candidate = judge(self.rules, guest.vm, host, thirds, None, self.request.policy)
+        reason = f"makes room on {host} for {comer.vm.name}, and goes on to its own home {guest.home.home}"
+        for dest in candidate.demands:
+            if there.fits(candidate, dest):
+                hop = self._move(guest, candidate, candidate.demands[dest], dest, reason)
+                if not self.hard.broken([*moves, hop]):
+                    there.place(candidate, dest)
+                    return hop
+        return None
+
+    def _move(self, one: Belongs, candidate: Candidate, demand: Demand, dest: str, reason: str) -> Move:
+        return Move(
+            vm=one.vm.name,
+            uuid=one.uuid,
+            source=one.home.away,
+            dest=dest,
+            mode=candidate.mode,
+            mode_reason=candidate.mode_reason,
+            policy=self.request.policy,
+            dest_reason=reason,
+            order=0,
+            memory_kib=demand.all_memory_kib,
+            hugepages_kib=demand.hugepages_kib,
+            vcpus=demand.vcpus,
+            copy_bytes=demand.copy_bytes,
+            warnings=candidate.reports[dest].warnings,
+        )
+
+
+def _helps(guest: Belongs, waits: _Stuck) -> tuple[bool, int, str]:
+    """Sort key: first those that a broken constraint names, then the largest."""
+    return (guest.vm.name not in words_of(waits.breaks), -guest.vm.memory_kib, guest.vm.name)
 
 
 def _in_turn(belongs: Iterable[Belongs], snapshot: FleetSnapshot) -> list[Belongs]:
@@ -145,51 +237,19 @@ def _in_turn(belongs: Iterable[Belongs], snapshot: FleetSnapshot) -> list[Belong
     return sorted(belongs, key=rank)
 
 
-def _lacks_only_room(one: Belongs, candidate: Candidate) -> bool:
-    return all(finding.rule in ROOM_RULES for finding in candidate.reports[one.home.home].blockers)
-
-
-def _hops(
-    rules: Judge,
-    board: Board,
-    request: ReturnRequest,
-    stuck: Sequence[tuple[Belongs, Candidate]],
-    guests: Sequence[Belongs],
-) -> list[Move]:
-    """Return moves of VMs that belong elsewhere to third hosts, so that the first VM that this helps has room."""
-    thirds = tuple(name for name in rules.fleet.sides if name != request.host)
-    for one, _ in stuck:
-        needed, room = _demand(rules, one), board.rooms[request.host]
-        free, there, moves = (
-            replace(room, disk=dict(room.disk), hugepages=dict(room.hugepages)),
-            Board(rules.fleet, thirds),
-            [],
-        )
-        for guest in sorted(guests, key=lambda guest: (-guest.vm.memory_kib, guest.vm.name)):
-            candidate = judge(rules, guest.vm, request.host, thirds, None, request.policy)
-            dest = next((d for d in candidate.demands if there.fits(candidate, d)), None)
-            if dest is None:
-                continue
-            there.place(candidate, dest)
-            free.add(candidate.demands[dest], -1)
-            reason = f"makes room on {request.host} for {one.vm.name}, and goes on to its own home {guest.home.home}"
-            moves.append(_move(guest, candidate, dest, reason, request))
-            if free.fits(needed):
-                return moves
-    return []
-
-
 def _demand(rules: Judge, one: Belongs) -> Demand:
     candidate = judge(rules, one.vm, one.home.away, (), None)
     return demand_of(rules.case(one.vm, one.home.away, one.home.home, candidate.mode))
 
 
-def _refuse(rules: Judge, board: Board, one: Belongs, candidate: Candidate) -> Refused:
-    home = one.home.home
-    report: PreflightReport = candidate.reports[home]
+def _refuse(rules: Judge, board: Board, stuck: _Stuck) -> Refused:
+    one, home = stuck.one, stuck.one.home.home
+    report: PreflightReport = stuck.candidate.reports[home]
     others = [f for f in report.blockers if f.rule not in ROOM_RULES]
     if others:
         why = "; ".join(f"{finding.rule}: {finding.message}" for finding in others)
+    elif stuck.breaks:
+        why = f"on {home} it would break what must hold: {stuck.breaks}; change that, or move who is in its way"
     else:
         vms = [vm for vm in rules.fleet.side(home).facts.vms if vm.is_active]
         names = ", ".join(f"{vm.name} ({vm.memory_kib // 1024} MiB)" for vm in vms[:_NAMES_SHOWN])
@@ -198,26 +258,6 @@ def _refuse(rules: Judge, board: Board, one: Belongs, candidate: Candidate) -> R
         there = f"there are now {names or 'no VMs'}{more}, and none of them can make room"
         why = f"{home} {short}; {there}; free room on it"
     return Refused(vm=one.home.vm, uuid=one.uuid, home=home, why=why)
-
-
-def _move(one: Belongs, candidate: Candidate, dest: str, reason: str, request: ReturnRequest) -> Move:
-    demand = candidate.demands[dest]
-    return Move(
-        vm=one.vm.name,
-        uuid=one.uuid,
-        source=one.home.away,
-        dest=dest,
-        mode=candidate.mode,
-        mode_reason=candidate.mode_reason,
-        policy=request.policy,
-        dest_reason=reason,
-        order=0,
-        memory_kib=demand.all_memory_kib,
-        hugepages_kib=demand.hugepages_kib,
-        vcpus=demand.vcpus,
-        copy_bytes=demand.copy_bytes,
-        warnings=candidate.reports[dest].warnings,
-    )
 
 
 def _numbered(moves: Sequence[Move]) -> tuple[Move, ...]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from vmferry.errors import InvalidInput
-from vmferry.model.findings import PreflightReport
+from vmferry.model.findings import Finding, PreflightReport, Severity
 from vmferry.model.host import FleetSnapshot
 from vmferry.model.migration import DomainChanges, MigrationMode, MigrationRequest
 from vmferry.model.vm import DomainState, Vm
+from vmferry.planning.constraints.hold import HardConstraints
 from vmferry.planning.mode import choose_mode
 from vmferry.rules.case import Case, Fleet, apply_changes
 from vmferry.rules.judge import Judge
@@ -57,6 +58,30 @@ def plan_vm(snapshot: FleetSnapshot, request: MigrationRequest, arriving: Vm | N
     arriving = arriving or apply_changes(vm, request.changes)
     case = fleet.case(vm, source, request.dest, mode, arriving, request.policy)
     return VmDecision(case, mode, reason, Judge(fleet, request.lift).check(case))
+
+
+@dataclass(frozen=True)
+class _Going:
+    vm: str
+    uuid: str
+    dest: str
+
+
+def warned_of_constraints(decision: VmDecision, snapshot: FleetSnapshot) -> VmDecision:
+    """Return the decision with a warning of the hard constraints that the move would break.
+
+    It is no block: a person has asked for this VM and this host.
+    """
+    vm, report = decision.vm, decision.report
+    try:
+        broken = HardConstraints.of(snapshot).broken([_Going(vm.name, str(vm.uuid), report.dest)])
+    except InvalidInput as error:
+        broken = str(error)
+    if not broken:
+        return decision
+    message = f"vm {vm.name}: on {report.dest} it breaks what is to hold: {broken}; see `constraints` in the inventory"
+    finding = Finding(rule="constraints", severity=Severity.WARN, message=message, source="inventory, domain metadata")
+    return replace(decision, report=report.model_copy(update={"findings": (*report.findings, finding)}))
 
 
 def _unknown_changes(vm: Vm, changes: DomainChanges) -> list[str]:

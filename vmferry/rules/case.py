@@ -262,10 +262,6 @@ class Fleet:
             for vm in side.facts.vms:
                 (self._active_on if vm.is_active else self._shut_off_on).setdefault(vm.uuid, []).append(name)
 
-    def active_on(self, uuid: UUID) -> tuple[str, ...]:
-        """Return the hosts where a domain with this UUID is active, in the inventory's order."""
-        return tuple(self._active_on.get(uuid, ()))
-
     def side(self, name: str) -> Side:
         """Return a host that was read; raises NotFound."""
         if name not in self.sides:

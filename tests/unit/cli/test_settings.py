@@ -29,9 +29,7 @@ def test_a_home_of_ones_own_without_root(monkeypatch: pytest.MonkeyPatch, tmp_pa
 def test_a_password_is_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VMFERRY_JOURNAL_URL", "postgresql+psycopg://ops:s3cret@db/vmferry?password=s3cret")
     settings = read_settings()
-    shown = f"{settings!r} {settings} {settings.model_dump_json()} {settings.journal_place}"
-    assert "s3cret" not in shown
-    assert settings.journal_place == "postgresql+psycopg://db/vmferry"
+    assert "s3cret" not in f"{settings!r} {settings} {settings.model_dump_json()}"
 
 
 def test_an_empty_variable_is_an_unset_one(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,10 +18,11 @@ from tests.unit.builders import (
 )
 from tests.unit.planning.fleets import SOURCE
 from vmferry.errors import InvalidInput
+from vmferry.model.constraint import Constraint, ConstraintKind
 from vmferry.model.host import FleetSnapshot, Unreachable
 from vmferry.model.migration import DomainChanges, MigrationMode, MigrationRequest
 from vmferry.model.vm import DomainState, Vm
-from vmferry.planning.single import plan_vm
+from vmferry.planning.single import plan_vm, warned_of_constraints
 
 OFF: dict[str, Any] = {"state": DomainState.SHUTOFF}
 
@@ -54,6 +55,27 @@ def test_a_vm_is_found_by_name_or_uuid_wherever_it_is(name: str) -> None:
 def test_blockers_are_returned_not_raised() -> None:
     decision = plan_vm(build_fleet([build_vm("a", snapshots=1)]), ask())
     assert [f.rule for f in decision.report.blockers] == ["snapshots"]
+
+
+@pytest.mark.parametrize(
+    ("constraints", "told"),
+    [
+        ([{"kind": ConstraintKind.SPREAD, "name": "apart", "vms": ("a", "b")}], "spread apart: a, b share host h1"),
+        ([{"kind": ConstraintKind.SPREAD, "name": "apart", "vms": ("a", "b"), "is_hard": False}], ""),
+        ([{"kind": ConstraintKind.FENCE, "name": "here", "vms": ("a",), "hosts": ("h0", "h1")}], ""),
+        ([{"kind": ConstraintKind.FENCE, "name": "no", "vms": ("a",), "hosts": ("h9",)}], "h9"),
+    ],
+)
+def test_a_move_that_was_asked_for_by_name_warns_of_constraints_and_is_not_refused(
+    constraints: list[dict[str, Any]], told: str
+) -> None:
+    snapshot = fleet((build_vm("a"),), (build_vm("b"),))
+    wanted = snapshot.inventory.model_copy(update={"constraints": tuple(Constraint(**c) for c in constraints)})
+    snapshot = snapshot.model_copy(update={"inventory": wanted})
+    report = warned_of_constraints(plan_vm(snapshot, ask(dest="h1")), snapshot).report
+    assert not report.blockers
+    assert [f.rule for f in report.warnings] == (["constraints"] if told else [])
+    assert all(told in finding.message for finding in report.warnings)
 
 
 def test_the_active_copy_is_the_source_when_others_are_stale() -> None:

@@ -3,7 +3,6 @@
 import fcntl
 import json
 import os
-import select
 import subprocess
 import threading
 from collections.abc import Callable
@@ -193,10 +192,3 @@ def through_ssh(board: Board, argv: "list[str]") -> Link:
     process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0)
     assert process.stdin is not None and process.stdout is not None
     return Link(board, process.stdin.fileno(), process.stdout.fileno(), process)
-
-
-def stands_open(fd: int) -> bool:
-    """Whether nothing was said and nobody hung up on `fd`."""
-    waiter = select.poll()
-    waiter.register(fd, select.POLLIN | select.POLLHUP)
-    return not waiter.poll(0)

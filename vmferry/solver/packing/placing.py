@@ -138,11 +138,6 @@ def extra_moves(state: Board, items: Ints) -> int:
     return int(np.count_nonzero(away))
 
 
-def overloaded(board: Board) -> Ints:
-    """Return the hosts that hold more than they can."""
-    return np.flatnonzero((board.load > board.capacity).any(axis=1))
-
-
 def relieve(board: Board) -> tuple[Board, Ints]:
     """Return a copy of the board without the items that must leave, and those items; see `shed`."""
     state = board.copy()

@@ -54,6 +54,7 @@ class Board:
 
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
+        self.tables: Tables = tables_of(problem)  # of all workers: the kernels only read them
         self.machine_of: Ints = problem.initial.copy()
         self.is_feasible = not violations(problem, problem.initial)
         self.cost = float(cost_of(problem, problem.initial).total) if self.is_feasible else np.inf
@@ -103,7 +104,6 @@ class Worker:
         self.board = board
         self.start, self.number, self.workers = start, number, workers
         self.trial: int | None = None  # the way that is being tried
-        self.tables: Tables = tables_of(board.problem)
         self.state: State = state_of(board.problem, start, seed)
         self.own = own_costs(board.problem)
         self.load_weight = mean_load_weight(board.problem)
@@ -163,7 +163,7 @@ class Worker:
         self.state.where[:] = machine_of
         self.state.best[:] = machine_of
         self.state.is_dirty[:] = 0
-        recount(self.tables, self.state)
+        recount(self.board.tables, self.state)
         self.state.tally[[DIRTY, PENDING]] = 0
         self.state.tally[BEST] = cost
 
@@ -178,7 +178,7 @@ class Worker:
         price[OF_OVER], price[OF_TRANSIENT] = now.over, now.transient
         price[OF_AWAY] = now.away * math.log(self.board.problem.machines)
         price[OF_LONELY] = price[OF_NARROW] = now.bound
-        anneal(self.tables, self.state, steps, now.temperature, now.active, _HOMING_MIX if now.away > 0 else _MIX)
+        anneal(self.board.tables, self.state, steps, now.temperature, now.active, _HOMING_MIX if now.away > 0 else _MIX)
         self.board.count(steps)
 
     def _offer(self) -> None:
