@@ -20,6 +20,7 @@ from vmferry.model.evacuation import Move
 from vmferry.model.host import FleetSnapshot
 from vmferry.model.migration import MigrationOutcome, OutcomeKind
 from vmferry.model.returning import Refused, ReturnReport, ReturnRequest, ReturnStage
+from vmferry.planning.constraints.hold import HardConstraints
 from vmferry.planning.constraints.instants import OnTheWay
 from vmferry.planning.handling import blackouts_in, objectives_in
 from vmferry.planning.returning import Belongs, next_stage, open_home, paused_since, prove
@@ -157,7 +158,7 @@ def _named(request: ReturnRequest, away: Sequence[Belongs]) -> tuple[Belongs, ..
 def _check(
     request: ReturnRequest, snapshot: FleetSnapshot, away: Sequence[Belongs], refused: Sequence[Refused]
 ) -> None:
-    """Refuse unknown names, all at once, before anything is touched."""
+    """Refuse unknown names and constraints that contradict each other, all at once, before anything is touched."""
     known = {name for one in away if one.home.home == request.host for name in (one.home.vm, one.uuid)}
     known |= {name for one in refused for name in (one.vm, one.uuid)}
     problems = [f"vms: {vm} does not belong on {request.host}: see `vmferry return {request.host} --dry-run`"
@@ -168,6 +169,10 @@ def _check(
     elif snapshot.facts(request.host) is None:
         why = next((gone.reason for gone in snapshot.unreachable if gone.host == request.host), "it was not read")
         problems.append(f"host: {request.host} cannot take VMs: {why}")
+    try:
+        HardConstraints.of(snapshot)
+    except InvalidInput as error:
+        problems += error.problems
     if problems:
         raise InvalidInput(f"return to {request.host}: {'; '.join(problems)}", problems=tuple(problems))
 
