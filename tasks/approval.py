@@ -16,7 +16,7 @@ from contextvars import copy_context
 from typing import Any, Literal
 
 import httpx
-from prefect import get_client, pause_flow_run, runtime
+from prefect import get_client, runtime
 from prefect.exceptions import FlowPauseTimeout, PrefectException
 from prefect.input import RunInput
 from pydantic import Field, ValidationError, create_model
@@ -24,6 +24,7 @@ from pydantic import Field, ValidationError, create_model
 from tasks._wiring import world
 from tasks.asking import ask_line, is_at_terminal
 from tasks.evacuation import cordoned
+from tasks.pausing import pause
 from tasks.placement import plan_on, with_ways
 from tasks.preflight import read_fleet
 from tasks.report import publish_plan
@@ -42,7 +43,6 @@ logger = logging.getLogger("vmferry.approval")
 
 _ROUNDS = 3  # a fleet that changes under every approval is not one to move VMs in
 _RISKS_SHOWN = 12
-_POLL_S = 2
 _LATE_S = 120  # Prefect's own end of waiting, after ours
 _NOBODY = "nobody (time is over)"
 
@@ -60,8 +60,8 @@ def permitted(
             yield plan_on(read_fleet() if has_more else snapshot, request, keep)
         return
     changed: tuple[str, ...] = ()
-    for number in range(_ROUNDS):
-        agreed = _agreed(plan_on(snapshot, request, keep), approval, f"{number}", changed)
+    for _ in range(_ROUNDS):
+        agreed = _agreed(plan_on(snapshot, request, keep), approval, changed)
         with _closed(request):
             snapshot = read_fleet()
             plan, changed = renew(agreed, with_stops(with_ways(snapshot, request), request))
@@ -81,14 +81,14 @@ def _closed(request: EvacuationRequest) -> AbstractContextManager[bool]:
     return cordoned(request.host, request.reason, request.ticket, request.incoming)
 
 
-def _agreed(plan: EvacuationPlan, approval: ApprovalOptions, number: str, changed: tuple[str, ...]) -> EvacuationPlan:
+def _agreed(plan: EvacuationPlan, approval: ApprovalOptions, changed: tuple[str, ...]) -> EvacuationPlan:
     """Ask as many people as the rule wants; return the plan with what they skipped left out."""
     people, minutes = people_needed(plan, approval.who), approval.minutes
     if people:
         publish(ApprovalAsked(plan=plan, minutes=minutes, people=people))
     until_s = time.monotonic() + 60 * minutes
-    for person in range(people):
-        answer = _ask(plan, f"{number}-{person}", until_s, minutes, changed)
+    for _ in range(people):
+        answer = _ask(plan, until_s, minutes, changed)
         by, comment = str(answer.approved_by).strip(), str(answer.comment).strip()
         if by.casefold() in (approval.by.casefold() for approval in plan.approvals):
             publish(ApprovalEnded(plan=plan, decision="refused", by=by, comment=comment))
@@ -108,13 +108,13 @@ def _agreed(plan: EvacuationPlan, approval: ApprovalOptions, number: str, change
     return plan
 
 
-def _ask(plan: EvacuationPlan, key: str, until_s: float, minutes: float, changed: tuple[str, ...]) -> Any:
+def _ask(plan: EvacuationPlan, until_s: float, minutes: float, changed: tuple[str, ...]) -> Any:
     """Pause the flow run until somebody fills in the form; the process stays, so that nothing is forgotten.
 
     A person who has typed the command is asked there.
     """
     question = _question(plan, minutes, changed)
-    answer = _typed(plan, question, until_s) if is_at_terminal() else _filled_in(plan, question, key, until_s)
+    answer = _typed(plan, question, until_s) if is_at_terminal() else _filled_in(plan, question, until_s)
     if answer is not None and answer.approved_by != _NOBODY:
         return answer
     publish(ApprovalEnded(plan=plan, decision="timed-out"))
@@ -148,14 +148,13 @@ def _typed(plan: EvacuationPlan, question: str, until_s: float) -> Any:
                 print(f"{'.'.join(map(str, wrong['loc']))}: {wrong['msg']}", file=sys.stderr)
 
 
-def _filled_in(plan: EvacuationPlan, question: str, key: str, until_s: float) -> Any:
+def _filled_in(plan: EvacuationPlan, question: str, until_s: float) -> Any:
     """Return what was filled in in the form; None when the time is over."""
     form = approval_form(plan).with_initial_data(description=question)
     left_s = max(1.0, until_s - time.monotonic())
     try:
         with _answered_after(left_s):
-            waits_s = int(left_s) + _LATE_S
-            return pause_flow_run(form, timeout=waits_s, poll_interval=_POLL_S, key=f"approval-{key}")
+            return pause(form, int(left_s) + _LATE_S)
     except FlowPauseTimeout:
         return None
 

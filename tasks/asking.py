@@ -6,15 +6,14 @@ import os
 import select
 import sys
 
-from prefect import pause_flow_run, runtime
+from prefect import runtime
 from prefect.artifacts import create_markdown_artifact
 from prefect.exceptions import FlowPauseTimeout
 
+from tasks.pausing import pause
 from vmferry.errors import NotAgreed
 from vmferry.model.returning import ReturnReport
 from vmferry.reporting.returning import markdown_return
-
-_POLL_S = 2
 
 
 def agreed(plan: ReturnReport, minutes: float) -> None:
@@ -32,7 +31,7 @@ def await_person(what: str, minutes: float) -> None:
             raise _nobody(what, minutes)
         return
     try:
-        pause_flow_run(timeout=round(minutes * 60), poll_interval=_POLL_S)
+        pause(None, round(minutes * 60))
     except FlowPauseTimeout as error:
         raise _nobody(what, minutes) from error
 

@@ -9,11 +9,18 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import copy_context
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
 import pytest
-from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateType
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterStartTime,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+)
 from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.client.schemas.responses import OrchestrationResult
 
@@ -33,13 +40,17 @@ class Waiting:
 
     def __init__(self, server: PrefectServer) -> None:
         self.server = server
+        self.since = datetime.now(UTC)
         self.ended: list[State[Any]] = []
 
     def run(self) -> FlowRun:
         """Return the run as soon as its form is there."""
 
         def look() -> FlowRun | None:
-            wanted = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.PAUSED])))
+            wanted = FlowRunFilter(
+                state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.PAUSED])),
+                start_time=FlowRunFilterStartTime(after_=self.since),
+            )
             with self.server.client() as client:
                 return next(iter(client.read_flow_runs(flow_run_filter=wanted)), None)
 
@@ -184,6 +195,32 @@ def test_wrong_input_is_refused_and_the_run_waits_on(yard: Yard, prefect: Prefec
             assert str(waiting.answer(**wrong).status.value) == "REJECT"
         assert waiting.run().state_type is StateType.PAUSED
         waiting.answer()
+    assert yard.names_on("kvm1") == set()
+
+
+def lose_answers(monkeypatch: pytest.MonkeyPatch, times: int) -> None:
+    """Let the server pause the run, and its answer be lost: the client asks again, as it does after a time-out."""
+    left = iter(range(times))
+    propose = SyncPrefectClient.set_flow_run_state
+
+    def retried(self: SyncPrefectClient, flow_run_id: Any, state: State[Any], force: bool = False) -> Any:
+        answer = propose(self, flow_run_id, state, force)
+        is_lost = state.is_paused() and next(left, None) is not None
+        return propose(self, flow_run_id, state, force) if is_lost else answer
+
+    monkeypatch.setattr(SyncPrefectClient, "set_flow_run_state", retried)
+
+
+def test_a_lost_answer_to_the_pause_leaves_no_run_that_waits_for_ever(
+    yard: Yard, prefect: PrefectServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lose_answers(monkeypatch, 2)
+    yard.add("wanderer1")
+    with evacuating(yard, prefect, who=ApprovalRule.TWO_PEOPLE) as waiting:
+        waiting.answer()
+        wait_until(lambda: "second person" in waiting.form()[2], "the second form")
+        waiting.answer(approved_by="bob")
+    assert [approval.by for approval in _report(waiting).approvals] == ["alice", "bob"]
     assert yard.names_on("kvm1") == set()
 
 

@@ -223,7 +223,9 @@ def test_two_workers_share_the_work_and_one_settles_what_the_killed_one_leaves(s
         slow = site.start("maintenance-window", host="kvm1", dests=["kvm3"], max_parallel=1)
         other = site.start("evacuate-host", host="kvm2", dests=["kvm3"], approval={"who": "none"})
         assert _is_completed(site, other), _log(site)
-        assert any("vm kvm2-a: move done" in line for line in _lines(site, other)), "a line per step is in its log"
+        wait_until(
+            lambda: any("vm kvm2-a: move done" in line for line in _lines(site, other)), "its log has the step", 30
+        )
         (moving,) = wait_until(journal.unsettled, "a VM of kvm1 moves", 120)
         vm = moving.plan.vm
         wait_until(lambda: site.lab.where(vm).get("kvm3") == "paused", "its memory travels", 60)
