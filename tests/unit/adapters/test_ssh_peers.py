@@ -367,7 +367,8 @@ def test_bridges_are_told_to_be_one_network_or_not(hosts: tuple[str, str]) -> No
 @pytest.mark.lab
 def test_a_neighbour_of_former_times_is_asked_again_before_it_is_believed(hosts: tuple[str, str]) -> None:
     here, there = hosts
-    wait_for_addresses(there)
+    for host in hosts:
+        wait_for_addresses(host)
     gone, silent = ask("br0", there, "br0", "inet6"), ask("br1", there, "br2", "inet6")
     for one in (gone, silent):
         known = (one.targets[0], "lladdr", str(one.mac), "nud", "stale")
