@@ -57,19 +57,24 @@ class Waiting:
         return wait_until(look, "a run waits for approval", 30)
 
     def form(self) -> tuple[UUID, dict[str, Any], str]:
-        """Return the run, the form's schema and the text above it."""
-        run = self.run()
-        assert run.state is not None
-        keyset = run.state.state_details.run_input_keyset
-        assert keyset is not None
+        """Return the run, the form's schema and the text above it; a run that pauses anew has another form."""
 
-        def read(key: str) -> Any:
-            with self.server.client() as client:
-                answer = client._client.post(f"/flow_runs/{run.id}/input/filter", json={"prefix": key})
-            return next((json.loads(found["value"]) for found in answer.json()), None)
+        def look() -> tuple[UUID, dict[str, Any], str] | None:
+            run = self.run()
+            assert run.state is not None
+            keyset = run.state.state_details.run_input_keyset
+            assert keyset is not None
+            description = self._read(run.id, keyset["description"])
+            return (run.id, self._read(run.id, keyset["schema"]), description) if description else None
 
-        description = wait_until(lambda: read(keyset["description"]), "a form")
-        return run.id, read(keyset["schema"]), description
+        found = wait_until(look, "a form")
+        assert found is not None
+        return found
+
+    def _read(self, run: UUID, key: str) -> Any:
+        with self.server.client() as client:
+            answer = client._client.post(f"/flow_runs/{run}/input/filter", json={"prefix": key})
+        return next((json.loads(found["value"]) for found in answer.json()), None)
 
     def answer(self, **given: Any) -> OrchestrationResult[Any]:
         """Fill in the form, as the browser does."""
