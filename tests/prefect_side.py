@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -112,8 +113,11 @@ class PrefectServer:
         command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", pool, "--type", "process"]
         given = self.environment() | {"PREFECT_WORKER_QUERY_SECONDS": "1"} | environment
         with (
+            TemporaryDirectory(
+                prefix="worker-", ignore_cleanup_errors=True
+            ) as room,  # what it leaves when it is killed
             (self.home / f"{name}.log").open("w") as log,
-            _process([*command, "--name", name, *more], given, log) as process,
+            _process([*command, "--name", name, *more], given | {"TMPDIR": room}, log) as process,
         ):
             yield process.pid
 
