@@ -229,6 +229,18 @@ def test_a_lost_answer_to_the_pause_leaves_no_run_that_waits_for_ever(
     assert yard.names_on("kvm1") == set()
 
 
+def test_a_server_whose_answers_are_always_lost_ends_the_run(
+    yard: Yard, prefect: PrefectServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lose_answers(monkeypatch, 99)
+    yard.add("wanderer1")
+    with evacuating(yard, prefect) as waiting:
+        pass
+    (state,) = waiting.ended
+    assert state.is_failed() and "answer to its pause was lost 5 times" in str(state.message)
+    assert (yard.writes(), yard.runs(), yard.journal.cordons()) == ((), (), ())
+
+
 def test_a_refusal_touches_nothing(yard: Yard, prefect: PrefectServer) -> None:
     yard.add("wanderer1")
     with evacuating(yard, prefect) as waiting:
