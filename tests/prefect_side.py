@@ -113,9 +113,8 @@ class PrefectServer:
         command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", pool, "--type", "process"]
         given = self.environment() | {"PREFECT_WORKER_QUERY_SECONDS": "1"} | environment
         with (
-            TemporaryDirectory(
-                prefix="worker-", ignore_cleanup_errors=True
-            ) as room,  # what it leaves when it is killed
+            # A worker that is killed leaves its temporary files: they go with this directory.
+            TemporaryDirectory(prefix="worker-", ignore_cleanup_errors=True) as room,
             (self.home / f"{name}.log").open("w") as log,
             _process([*command, "--name", name, *more], given | {"TMPDIR": room}, log) as process,
         ):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -41,10 +41,10 @@ class HardConstraints:
     start: FleetState
 
     @classmethod
-    def of(cls, snapshot: FleetSnapshot) -> HardConstraints:
-        """Return what the inventory and the domains want; raises InvalidInput for contradictions."""
+    def of(cls, snapshot: FleetSnapshot, of_run: Collection[Constraint] = ()) -> HardConstraints:
+        """Return what the inventory, the domains and this run want; raises InvalidInput for contradictions."""
         start = state_of(Fleet(snapshot))
-        everything, _ = collect_constraints(snapshot, (), start)
+        everything, _ = collect_constraints(snapshot, tuple(of_run), start)
         return cls(tuple(c for c in everything if c.is_hard), start)
 
     def broken(self, moves: Sequence[Going]) -> str:

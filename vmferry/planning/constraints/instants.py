@@ -12,9 +12,7 @@ from vmferry.model.constraint import Constraint, FleetState
 from vmferry.model.evacuation import Move
 from vmferry.model.host import FleetSnapshot
 from vmferry.planning.constraints.check import check_constraints
-from vmferry.planning.constraints.collect import collect_constraints
-from vmferry.planning.constraints.state import state_of
-from vmferry.rules.case import Fleet
+from vmferry.planning.constraints.hold import HardConstraints
 
 Places = Mapping[str, tuple[str, ...]]  # vm uuid → its host, or the two between which it moves, in this order
 
@@ -29,9 +27,8 @@ class OnTheWay:
     @classmethod
     def of(cls, snapshot: FleetSnapshot, of_run: Collection[Constraint] = ()) -> OnTheWay:
         """Return what the inventory, the domains and this run want; raises InvalidInput for contradictions."""
-        start = state_of(Fleet(snapshot))
-        everything, _ = collect_constraints(snapshot, tuple(of_run), start)
-        return cls(tuple(c for c in everything if c.is_hard and c.is_continuous), start)
+        hard = HardConstraints.of(snapshot, of_run)
+        return cls(tuple(c for c in hard.constraints if c.is_continuous), hard.start)
 
     def broken(self, places: Places) -> Iterator[str]:
         """Yield what does not hold at one instant, in words; VMs that are not named are where they were.
