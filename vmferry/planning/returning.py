@@ -147,10 +147,12 @@ class _Stage:
     request: ReturnRequest
 
     def next(self, goers: Sequence[Belongs], guests: Sequence[Belongs]) -> ReturnStage:
-        """Return the moves home of all that have room, else hops of guests, else why nobody can."""
+        """Return the moves home of all that may go, else hops of guests, else why nobody can."""
         moves, stuck = self._home(goers)
-        if moves:
-            return ReturnStage(moves=_numbered(moves))
+        if moves:  # those that lack only room may have it after these, and are told only when they do not
+            sure = (s for s in stuck if s.breaks or not s.may_be_helped)
+            refused = tuple(_refuse(self.rules, self.board, s) for s in sure)
+            return ReturnStage(moves=_numbered(moves), refused=refused)
         hops = self._hops([s for s in stuck if s.one.home.home == self.request.host and s.may_be_helped], guests)
         refused = () if hops else tuple(_refuse(self.rules, self.board, s) for s in stuck)
         return ReturnStage(moves=_numbered(hops), is_hop=bool(hops), refused=refused)

@@ -155,6 +155,7 @@ def test_vms_that_stay_together_return_together() -> None:
     assert {move.vm for move in both.moves} == {"app", "cache"}
     one = next_stage(snapshot, ReturnRequest(host="kvm1"), belongs(snapshot, {"app": "kvm1", "other": "kvm1"}))
     assert [move.vm for move in one.moves] == ["other"]
+    assert [refused.vm for refused in one.refused] == ["app"] and "gather pair" in one.refused[0].why
 
 
 def test_a_home_counts_only_as_long_as_our_last_run_moved_the_vm_and_nobody_changed_it() -> None:
